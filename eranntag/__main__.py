@@ -1,0 +1,3 @@
+from eranntag.cli import main
+
+main()

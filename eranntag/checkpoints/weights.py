@@ -1,0 +1,103 @@
+"""The weight file: safetensors whose header carries the whole Checkpoint, so that a file needs no registry.
+
+Header metadata: `eranntag` is the spec as JSON, `tensors_sha256` the digest of the tensors themselves, so that damage is
+noticed in one's own files too. Nothing is ever unpickled.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from eranntag import atomic
+from eranntag.errors import CheckpointError, IntegrityError
+from eranntag.tagger import Tagger
+from eranntag.types import Checkpoint
+
+FORMAT = "1"
+
+
+def save(tagger: Tagger, path: str | os.PathLike[str], half: bool = True) -> None:
+    """Write `tagger` atomically; with `half` its matrices in float16, vectors (biases, BatchNorm) always in float32."""
+    tensors = {
+        name: tensor.detach().cpu().to(torch.float16 if half and tensor.ndim > 1 else tensor.dtype).contiguous()
+        for name, tensor in tagger.model.state_dict().items()
+    }
+    spec = {**dataclasses.asdict(tagger.checkpoint), "weights": "", "sha256": "", "size_bytes": None}
+    metadata = {"eranntag": json.dumps(spec), "format": FORMAT, "tensors_sha256": _digest(tensors)}
+    with atomic.replace(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def read_spec(path: str | os.PathLike[str]) -> Checkpoint:
+    """The Checkpoint in the header of a weight file, without its tensors. Raises CheckpointError."""
+    return _spec(_open(path).metadata(), os.fspath(path))
+
+
+def load(path: str | os.PathLike[str], checkpoint: Checkpoint | None = None) -> Tagger:
+    """The Tagger of a weight file, in evaluation mode on the CPU, float32.
+
+    `checkpoint`, a row of the table, gives name and metrics; what is computed comes from the header alone.
+    Raises CheckpointError for other files, IntegrityError for damaged or unfitting tensors.
+    """
+    file = _open(path)
+    spec = _spec(file.metadata(), os.fspath(path))
+    if checkpoint is not None:
+        spec = dataclasses.replace(spec, name=checkpoint.name, weights=checkpoint.weights, sha256=checkpoint.sha256)
+    tensors = {name: file.get_tensor(name) for name in file.keys()}
+    if _digest(tensors) != file.metadata().get("tensors_sha256"):
+        raise IntegrityError(f"{path}: the tensors do not have the SHA-256 of the file's header; it is damaged")
+    tagger = Tagger(spec)
+    _check_shapes(tensors, tagger.model.state_dict(), path)
+    tagger.model.load_state_dict(tensors, strict=True)
+    return tagger.eval()
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open(path: str | os.PathLike[str]) -> safe_open:
+    if not Path(path).is_file():
+        raise CheckpointError(f"{os.fspath(path)}: no such checkpoint file")
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{os.fspath(path)}: not a safetensors file ({error})") from None
+
+
+def _spec(metadata: dict[str, str] | None, path: str) -> Checkpoint:
+    try:
+        fields = json.loads((metadata or {})["eranntag"])
+        return Checkpoint(**{**fields, "labels": tuple(fields["labels"])})
+    except KeyError:
+        raise CheckpointError(f"{path}: a safetensors file, but not one of eranntag's: its header has no spec") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: the spec in its header cannot be read ({error})") from None
+
+
+def _check_shapes(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: str | os.PathLike[str]) -> None:
+    if odd := sorted(tensors.keys() ^ expected.keys()):
+        raise IntegrityError(f"{path}: tensors do not fit the network: {', '.join(odd[:3])} missing or unknown")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            shapes = f"{tuple(tensor.shape)}, not {tuple(expected[name].shape)}"
+            raise IntegrityError(f"{path}: tensor {name} has shape {shapes}")
+        if not torch.isfinite(tensor).all():
+            raise IntegrityError(f"{path}: tensor {name} has values that are not finite")
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

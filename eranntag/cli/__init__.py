@@ -1,0 +1,71 @@
+"""The command line. Only this package imports click; every command is a file here with a `command`.
+
+Exit codes: 0 all done, 1 failed, 2 wrong use, 3 some inputs failed, 130 interrupted, 143 terminated. Modules here import
+torch, numpy and rich inside functions, so that help and usage errors are instant.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from typing import Any
+
+import click
+
+from eranntag import registry
+from eranntag.errors import EranntagError
+
+
+class Commands(click.Group):
+    """A group whose commands are the files of this package, and the one place that prints errors."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(registry.names("eranntag.cli"))
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        known = self.list_commands(ctx)
+        if name not in known:
+            ctx.fail(f"no such command {name!r}{registry.did_you_mean(name, known)}")
+        return registry.get("eranntag.cli", name).command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        debug = ctx.params["debug"]
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.ClickException, SystemExit):
+            raise
+        except BrokenPipeError:  # `eranntag predict ... | head -1`: whoever closed the pipe has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("eranntag: interrupted", err=True)
+            ctx.exit(130)
+        except EranntagError as error:
+            code, line = error.exit_code, str(error)
+        except Exception as error:
+            code, line = 1, f"{type(error).__name__}: {error} (--debug shows where)"
+        if debug:
+            traceback.print_exc()
+        click.echo(f"eranntag: error: {clean(line)}", err=True)
+        ctx.exit(code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="eranntag", prog_name="eranntag")
+@click.option("--debug", is_flag=True, help="Show where an error comes from.")
+def cli(debug: bool) -> None:
+    """Tag sounds with ERANN networks: predict, train, evaluate."""
+
+
+def clean(text: str) -> str:
+    """One line without control characters: file names are data, not terminal commands."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def main() -> None:
+    def terminate(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(143)
+
+    signal.signal(signal.SIGTERM, terminate)
+    cli()

@@ -1,0 +1,38 @@
+"""Log-mel spectrogram, ERANN's feature (Section 3.1 of arXiv:2106.01621v2), in plain torch.
+
+`_logmel_numpy` holds the configuration, the padding and the same transform in numpy; a test keeps the two together.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from eranntag.features._logmel_numpy import Config
+
+__all__ = ["Config", "Frontend"]
+
+
+class Frontend(nn.Module):
+    """(batch, samples) -> (batch, 1, n_mels, frames) in dB. No parameters; always float32: |STFT|^2 overflows float16."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("window", torch.from_numpy(config.window()).float(), persistent=False)
+        self.register_buffer("filters", torch.from_numpy(config.filters()).float(), persistent=False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        config = self.config
+        with torch.autocast(waveform.device.type, enabled=False):
+            spectrum = torch.stft(
+                waveform.float(),
+                config.window_samples,
+                config.hop_samples,
+                window=self.window,
+                center=True,
+                pad_mode="reflect",
+                return_complex=True,
+            )  # (batch, bins, frames)
+            spectrum = spectrum[..., : config.frames(waveform.shape[-1])]
+            power = spectrum.real**2 + spectrum.imag**2
+            mel = self.filters @ power  # (batch, n_mels, frames)
+            return (10 * torch.log10(mel.clamp(min=config.floor))).unsqueeze(1)

@@ -1,0 +1,23 @@
+"""Model families: image -> Output. One file each; the file name is the family's name.
+
+A family module has
+
+* `Config`: a frozen dataclass of hyper-parameters; `from_name(name) -> Config | None` and `to_name(config)`
+  turn the paper's model names into configurations and back;
+* `Model(config, rows, classes)`: a `torch.nn.Module` from an image (batch, 1, rows, frames) to an `Output` of logits;
+  `frame_multiple` divides every number of frames it accepts; `replace_head(classes)` gives it new classes.
+  An optional `mask` of the image's shape zeroes parts of the normalised image (SpecAugment).
+"""
+
+from typing import Any
+
+from eranntag import registry
+from eranntag.errors import UsageError
+
+
+def resolve(name: str) -> tuple[str, Any]:
+    """(family, Config) of an architecture's name, such as "erann-1-6". Raises UsageError."""
+    for family in registry.names(__name__):
+        if (config := registry.get(__name__, family).from_name(name)) is not None:
+            return family, config
+    raise UsageError(f"no architecture is called {name!r}; ERANN's are named erann-S-W, such as erann-1-6 or erann-2-2")

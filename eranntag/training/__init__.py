@@ -1,0 +1,1 @@
+"""Making Taggers: data, augmentation, schedules, averaged weights and the resumable loop."""

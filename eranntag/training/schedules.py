@@ -1,0 +1,26 @@
+"""Learning rates as functions of the iteration, so that a resumed run needs no scheduler state."""
+
+import math
+
+
+def constant(iteration: int, total: int, peak: float) -> tuple[float, float]:
+    """The papers' small data sets: (learning rate, Adam's beta1)."""
+    return peak, 0.9
+
+
+def one_cycle(iteration: int, total: int, peak: float) -> tuple[float, float]:
+    """torch's OneCycleLR with its defaults: cosine from peak / 25 up over 30 % of the run, down to peak / 250 000."""
+    top = 0.3 * total - 1
+    if iteration <= top:
+        rate, beta1 = _cosine(peak / 25, peak, iteration / top), _cosine(0.95, 0.85, iteration / top)
+    else:
+        down = (iteration - top) / (total - 1 - top)
+        rate, beta1 = _cosine(peak, peak / 25 / 1e4, down), _cosine(0.85, 0.95, down)
+    return rate, beta1
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+
+
+SCHEDULES = {"constant": constant, "one-cycle": one_cycle}

@@ -1,0 +1,154 @@
+"""The data that flows through eranntag. Frozen, without behaviour beyond views; numpy outside, torch inside models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Decoded sound: `waveform` (channels, samples) float32, nominally in [-1, 1]; `sample_rate` in Hz."""
+
+    waveform: np.ndarray
+    sample_rate: int
+    source: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.waveform.shape[1] / self.sample_rate
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled clip of a data set: `targets` are class indices, `fold` its cross-validation fold."""
+
+    path: str
+    targets: tuple[int, ...]
+    fold: int | None = None
+    events: tuple[Event, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the loop trains on: `waveform` (batch, samples), `target` (batch, classes) in [0, 1]."""
+
+    waveform: Tensor
+    target: Tensor
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a model returns: logits (batch, classes); frame logits (batch, frames, classes) and a reconstruction
+    of the image where the family has them."""
+
+    clip_logits: Tensor
+    frame_logits: Tensor | None = None
+    reconstruction: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """`label` sounds from `onset` to `offset` (seconds)."""
+
+    label: str
+    onset: float
+    offset: float
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Tag:
+    label: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a Tagger says of one clip: `scores` (classes,) in [0, 1] beside `labels`; `seconds` of audio heard."""
+
+    labels: tuple[str, ...]
+    scores: np.ndarray
+    seconds: float
+    source: str = ""
+    checkpoint: str = ""
+    events: tuple[Event, ...] | None = None
+
+    def top(self, k: int | None = 5, threshold: float = 0.0) -> tuple[Tag, ...]:
+        """The `k` best tags (all for None) that reach `threshold`, best first; equal scores keep the label order."""
+        best = np.argsort(-self.scores, kind="stable")[:k]
+        return tuple(Tag(self.labels[i], float(self.scores[i])) for i in best if self.scores[i] >= threshold)
+
+    def to_dict(self, k: int | None = None, threshold: float = 0.0) -> dict[str, Any]:
+        """The record of docs/output.md."""
+        tags = [{"label": tag.label, "score": round(tag.score, 6)} for tag in self.top(k, threshold)]
+        return {"source": self.source, "seconds": round(self.seconds, 6), "checkpoint": self.checkpoint, "tags": tags}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be tagged, and why, in one line."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A data set's protocol: how it is split and how the paper trains on it (Section 4, Tables 6, 8 and 9).
+
+    `paper` maps an architecture to the published result of `metric` from scratch. `activation` is "softmax" where a
+    clip has exactly one class, else "sigmoid".
+    """
+
+    name: str
+    title: str
+    licence: str
+    labels: tuple[str, ...]
+    activation: str
+    folds: tuple[int, ...]
+    metric: str
+    crop_seconds: float
+    iterations: int
+    batch: int
+    learning_rate: float
+    schedule: str
+    ema_decay: float
+    mixup_alpha: float
+    evaluate_every: int
+    paper: Mapping[str, float] = field(default_factory=dict)
+    paper_source: str = ""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model that can be named: a row of checkpoints.toml, or the header of a weight file.
+
+    `model` and `frontend` are the keyword arguments of the family's and the front-end's `Config`. `weights` says where
+    the file is: "embedded:FILE", "hf:OWNER/REPO@REVISION/FILE", a path, or "" while nobody has published it.
+    `sha256` is the file's, "" where the row or header cannot know it.
+    """
+
+    name: str
+    family: str
+    model: Mapping[str, Any]
+    frontend_family: str
+    frontend: Mapping[str, Any]
+    labels: tuple[str, ...]
+    activation: str
+    title: str = ""
+    weights: str = ""
+    sha256: str = ""
+    parameters: int | None = None
+    size_bytes: int | None = None
+    data: str = ""
+    licence: str = ""
+    source: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
