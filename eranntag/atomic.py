@@ -18,8 +18,8 @@ def replace(path: str | os.PathLike[str]) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        os.chmod(temporary, 0o666 & ~_umask())
         yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())  # at the end: a writer may have made the file anew
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)

@@ -137,8 +137,9 @@ class Model(nn.Module):
         return self.fc2(self.act(self.fc1(pooled)))
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
-        features = self.feature_map(image, mask)
-        pooled = features.mean((2, 3)) + features.amax((2, 3))  # (batch, 128 W), whatever the duration
+        features = self.feature_map(image, mask).flatten(2)  # (batch, 128 W, positions)
+        # max(-1) and not amax: torch.compile recomputes amax's ties at another precision, and gradients become NaN.
+        pooled = features.mean(-1) + features.max(-1).values  # (batch, 128 W), whatever the duration
         return Output(clip_logits=self.classify(pooled))
 
     def replace_head(self, classes: int) -> None:

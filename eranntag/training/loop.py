@@ -61,8 +61,10 @@ def train(
     clips = [Clip(wave[None].astype(np.float32) / 32767, rate) for wave in waveforms[len(training) :]]
     try:
         run.iterate(batches, clips, [example.targets[0] for example in held_out], report)
-    finally:
+    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM; after an error the weights may be bad
         run.save()
+        raise
+    run.save()
     return run.export("last")
 
 
@@ -113,6 +115,8 @@ class _Run:
         with torch.autocast(self.device.type, DTYPES[settings.dtype], enabled=settings.dtype != "float32"):
             output = self.network(image.contiguous(memory_format=self.layout), mask.to(self.device))
         value = loss(output.clip_logits, batch.target, self.recipe.activation)
+        if not np.isfinite(number := value.item()):
+            raise TrainingError(f"the loss is {number} at iteration {state.iteration + 1}; lower --lr, or use --dtype float32")
         for group in state.optimizer.param_groups:
             group["lr"], beta1 = self.schedule(state.iteration)
             group["betas"] = (beta1, 0.999)
@@ -120,8 +124,6 @@ class _Run:
         value.backward()
         state.optimizer.step()
         state.average.update(state.model, state.iteration + 1)
-        if not np.isfinite(number := value.item()):
-            raise TrainingError(f"the loss is {number} at iteration {state.iteration + 1}; lower --lr, or use --dtype float32")
         return number
 
     def schedule(self, iteration: int) -> tuple[float, float]:
