@@ -128,9 +128,7 @@ def _decode_av(file: BinaryIO, name: str, reason: str) -> tuple[np.ndarray, int]
             rate = stream.codec_context.sample_rate
             _check_rate(rate, name)
             resampler = av.AudioResampler(format="fltp", rate=rate)
-            blocks = [
-                part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)
-            ]
+            blocks = [part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)]
             blocks += [part.to_ndarray() for part in resampler.resample(None)]
     except (av.error.FFmpegError, ValueError) as error:
         text = getattr(error, "strerror", None) or str(error)

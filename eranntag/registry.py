@@ -25,6 +25,6 @@ def get(package: str, name: str) -> ModuleType:
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """"; did you mean 'x'?" for the nearest known word, or "" when none is near."""
+    """ "; did you mean 'x'?" for the nearest known word, or "" when none is near."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,4 +1,7 @@
-"""The data that flows through eranntag. Frozen, without behaviour beyond views; numpy outside, torch inside models."""
+"""The data that flows through eranntag. Frozen, without behaviour beyond views; numpy outside, torch inside models.
+
+Imports neither, so that help and error messages are instant.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 
@@ -82,7 +84,7 @@ class Prediction:
 
     def top(self, k: int | None = 5, threshold: float = 0.0) -> tuple[Tag, ...]:
         """The `k` best tags (all for None) that reach `threshold`, best first; equal scores keep the label order."""
-        best = np.argsort(-self.scores, kind="stable")[:k]
+        best = (-self.scores).argsort(kind="stable")[:k]
         return tuple(Tag(self.labels[i], float(self.scores[i])) for i in best if self.scores[i] >= threshold)
 
     def to_dict(self, k: int | None = None, threshold: float = 0.0) -> dict[str, Any]:
@@ -128,11 +130,10 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model that can be named: a row of checkpoints.toml, or the header of a weight file.
+    """What a model computes and where it comes from: the header of its weight file.
 
-    `model` and `frontend` are the keyword arguments of the family's and the front-end's `Config`. `weights` says where
-    the file is: "embedded:FILE", "hf:OWNER/REPO@REVISION/FILE", a path, or "" while nobody has published it.
-    `sha256` is the file's, "" where the row or header cannot know it.
+    `model` and `frontend` are the keyword arguments of the family's and the front-end's `Config`. `training` holds the
+    run's settings, `metrics` what it measured itself.
     """
 
     name: str
@@ -143,10 +144,6 @@ class Checkpoint:
     labels: tuple[str, ...]
     activation: str
     title: str = ""
-    weights: str = ""
-    sha256: str = ""
-    parameters: int | None = None
-    size_bytes: int | None = None
     data: str = ""
     licence: str = ""
     source: str = ""

@@ -29,8 +29,8 @@ def save(tagger: Tagger, path: str | os.PathLike[str], half: bool = True) -> Non
         name: tensor.detach().cpu().to(torch.float16 if half and tensor.ndim > 1 else tensor.dtype).contiguous()
         for name, tensor in tagger.model.state_dict().items()
     }
-    spec = {**dataclasses.asdict(tagger.checkpoint), "weights": "", "sha256": "", "size_bytes": None}
-    metadata = {"eranntag": json.dumps(spec), "format": FORMAT, "tensors_sha256": _digest(tensors)}
+    spec = json.dumps(dataclasses.asdict(tagger.checkpoint))
+    metadata = {"eranntag": spec, "format": FORMAT, "tensors_sha256": _digest(tensors)}
     with atomic.replace(path) as temporary:
         save_file(tensors, temporary, metadata=metadata)
 
@@ -40,28 +40,22 @@ def read_spec(path: str | os.PathLike[str]) -> Checkpoint:
     return _spec(_open(path).metadata(), os.fspath(path))
 
 
-def load(path: str | os.PathLike[str], checkpoint: Checkpoint | None = None) -> Tagger:
-    """The Tagger of a weight file, in evaluation mode on the CPU, float32.
+def load(path: str | os.PathLike[str], name: str | None = None) -> Tagger:
+    """The Tagger of a weight file, in evaluation mode on the CPU, float32; `name` replaces the header's.
 
-    `checkpoint`, a row of the table, gives name and metrics; what is computed comes from the header alone.
     Raises CheckpointError for other files, IntegrityError for damaged or unfitting tensors.
     """
     file = _open(path)
     spec = _spec(file.metadata(), os.fspath(path))
-    if checkpoint is not None:
-        spec = dataclasses.replace(spec, name=checkpoint.name, weights=checkpoint.weights, sha256=checkpoint.sha256)
-    tensors = {name: file.get_tensor(name) for name in file.keys()}
+    if name is not None:
+        spec = dataclasses.replace(spec, name=name)
+    tensors = {key: file.get_tensor(key) for key in file.keys()}
     if _digest(tensors) != file.metadata().get("tensors_sha256"):
         raise IntegrityError(f"{path}: the tensors do not have the SHA-256 of the file's header; it is damaged")
     tagger = Tagger(spec)
     _check_shapes(tensors, tagger.model.state_dict(), path)
     tagger.model.load_state_dict(tensors, strict=True)
     return tagger.eval()
-
-
-def sha256(path: str | os.PathLike[str]) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _open(path: str | os.PathLike[str]) -> safe_open:

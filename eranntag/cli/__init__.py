@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from eranntag import registry
+from eranntag import records, registry
 from eranntag.errors import EranntagError
 
 
@@ -46,7 +46,7 @@ class Commands(click.Group):
             code, line = 1, f"{type(error).__name__}: {error} (--debug shows where)"
         if debug:
             traceback.print_exc()
-        click.echo(f"eranntag: error: {clean(line)}", err=True)
+        click.echo(f"eranntag: error: {records.printable(line)}", err=True)
         ctx.exit(code)
 
 
@@ -55,11 +55,6 @@ class Commands(click.Group):
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
 def cli(debug: bool) -> None:
     """Tag sounds with ERANN networks: predict, train, evaluate."""
-
-
-def clean(text: str) -> str:
-    """One line without control characters: file names are data, not terminal commands."""
-    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
 
 
 def main() -> None:

@@ -25,7 +25,9 @@ import click
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True, help="Autocast.")
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile the network: slow start, faster steps.")
 @click.option("--restart", is_flag=True, help="Begin anew even if the folder holds a run.")
-def command(recipe: str, data: str | None, out: Path | None, device: str, compiled: bool, restart: bool, **options: Any) -> None:
+def command(
+    recipe: str, data: str | None, out: Path | None, device: str, compiled: bool, restart: bool, **options: Any
+) -> None:
     """Train a model by the protocol of RECIPE (such as esc50).
 
     Interrupt it at any moment: the same command goes on where it stopped.

@@ -59,9 +59,7 @@ class Config:
 
     def filters(self) -> np.ndarray:
         """(n_mels, window_samples // 2 + 1)"""
-        return mel_filterbank(
-            self.sample_rate_hz, self.window_samples, self.n_mels, self.fmin_hz, self.fmax_hz, self.mel_scale
-        )
+        return mel_filterbank(self.sample_rate_hz, self.window_samples, self.n_mels, self.fmin_hz, self.fmax_hz, self.mel_scale)
 
 
 @lru_cache(maxsize=4)

@@ -10,7 +10,6 @@ The image is (batch, 1, rows, frames): frequency before time, as the paper's "12
 import re
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from eranntag.types import Output
@@ -124,9 +123,7 @@ class Model(nn.Module):
         zero is each bin's mean.
         """
         if image.shape[-1] % self.frame_multiple:
-            raise ValueError(
-                f"{to_name(self.config)} needs a multiple of {self.frame_multiple} frames, not {image.shape[-1]}"
-            )
+            raise ValueError(f"{to_name(self.config)} needs a multiple of {self.frame_multiple} frames, not {image.shape[-1]}")
         x = self.bn0(image.squeeze(1)).unsqueeze(1)  # (batch, 1, rows, frames)
         if mask is not None:
             x = x * mask

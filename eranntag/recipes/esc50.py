@@ -39,7 +39,14 @@ RECIPE = Recipe(
     ema_decay=0.999,
     mixup_alpha=1.0,
     evaluate_every=200,
-    paper={"erann-0-3": 0.882, "erann-1-3": 0.892, "erann-0-4": 0.892, "erann-1-4": 0.891, "erann-2-4": 0.880, "erann-2-5": 0.879},
+    paper={
+        "erann-0-3": 0.882,
+        "erann-1-3": 0.892,
+        "erann-0-4": 0.892,
+        "erann-1-4": 0.891,
+        "erann-2-4": 0.880,
+        "erann-2-5": 0.879,
+    },
     paper_source="ERANN v2, Table 6, from scratch",
 )
 

@@ -10,7 +10,9 @@ from eranntag import audio
 from eranntag.types import Batch, Example
 
 
-def decode(examples: Sequence[Example], sample_rate_hz: int, progress: Callable[[int], None] = lambda _: None) -> list[np.ndarray]:
+def decode(
+    examples: Sequence[Example], sample_rate_hz: int, progress: Callable[[int], None] = lambda _: None
+) -> list[np.ndarray]:
     """Every clip as mono int16 (samples,) in memory: ESC-50 takes 0.9 GB."""
 
     def one(example: Example) -> np.ndarray:

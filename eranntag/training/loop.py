@@ -1,7 +1,7 @@
 """The one training loop: recipe + settings -> checkpoints in a folder, resumable at any moment.
 
-The folder holds `state.safetensors` (to go on from), `last.safetensors` and `best.safetensors` (checkpoints that `predict` takes;
-the averaged weights) and `history.jsonl`.
+The folder holds `state.safetensors` (to go on from), `last.safetensors` and `best.safetensors` (checkpoints that
+`predict` takes, with the averaged weights) and `history.jsonl`.
 """
 
 import dataclasses
@@ -18,7 +18,8 @@ from eranntag import atomic, models, registry
 from eranntag.checkpoints import weights
 from eranntag.errors import DataError, TrainingError
 from eranntag.tagger import DTYPES, Tagger
-from eranntag.training import augment, state as saved
+from eranntag.training import augment
+from eranntag.training import state as saved
 from eranntag.training.averaging import ExponentialMovingAverage
 from eranntag.training.data import Batches, decode
 from eranntag.training.losses import loss
@@ -154,7 +155,7 @@ class _Run:
     def averaged(self) -> Tagger:
         """A Tagger with the averaged weights and the run's numbers."""
         evaluated = [row for row in self.state.history if self.recipe.metric in row]
-        metrics = {"metric": self.recipe.metric, "fold": self.settings.fold, "last_evaluation": evaluated[-1]} if evaluated else {}
+        metrics = {"fold": self.settings.fold, **evaluated[-1]} if evaluated else {}
         training = {**dataclasses.asdict(self.settings), "iteration": self.state.iteration}
         tagger = Tagger(dataclasses.replace(self.tagger.checkpoint, metrics=metrics, training=training))
         tagger.model.load_state_dict(self.state.average.model.state_dict())

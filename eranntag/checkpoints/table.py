@@ -1,0 +1,91 @@
+"""checkpoints.toml: the names that users type, and what stands behind each. No torch: help and listings stay instant."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import eranntag
+from eranntag.errors import CheckpointError, UsageError
+from eranntag.registry import did_you_mean
+
+
+@dataclass(frozen=True)
+class Row:
+    """One named checkpoint.
+
+    `weights` is "embedded:FILE" (in the package), "hf:OWNER/REPO@REVISION/FILE", or a path beside the registry file; ""
+    while nobody has published any, and then `command` trains it. `metrics` are this project's measurements,
+    `paper` the published ones.
+    """
+
+    name: str
+    title: str
+    architecture: str
+    classes: int
+    weights: str = ""
+    sha256: str = ""
+    parameters: int | None = None
+    size_bytes: int | None = None
+    data: str = ""
+    licence: str = ""
+    source: str = ""
+    command: str = ""
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    paper: Mapping[str, Any] = field(default_factory=dict)
+    registry: Path = Path()
+
+
+@dataclass(frozen=True)
+class Table:
+    rows: Mapping[str, Row]
+    default: str
+
+    def row(self, name: str) -> Row:
+        """UsageError with a suggestion when there is no such name."""
+        if name not in self.rows:
+            hint = did_you_mean(name, self.rows) or "; `eranntag checkpoints` lists the names"
+            raise UsageError(f"no checkpoint is called {name!r}, and there is no such file{hint}")
+        return self.rows[name]
+
+
+def builtin_path() -> Path:
+    """checkpoints.toml lies in the package when installed, beside it in a checkout."""
+    package = Path(eranntag.__file__).parent
+    return next(path for path in (package / "checkpoints.toml", package.parent / "checkpoints.toml") if path.exists())
+
+
+def read(user_registry: str | None = None) -> Table:
+    """The built-in table, and over it the rows of a user's own file. Raises CheckpointError for a file that is wrong."""
+    table = _parse(builtin_path())
+    if user_registry:
+        own = _parse(Path(user_registry))
+        table = Table({**table.rows, **own.rows}, own.default or table.default)
+    return table
+
+
+def _parse(path: Path) -> Table:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{path}: the registry cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not a TOML file ({error})") from None
+    rows = content.get("checkpoints", {})
+    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+        raise CheckpointError(f"{path}: checkpoints must be tables, written [checkpoints.NAME]")
+    return Table({name: _row(name, row, path) for name, row in rows.items()}, str(content.get("default", "")))
+
+
+def _row(name: str, values: dict[str, Any], path: Path) -> Row:
+    known = {item.name for item in dataclasses.fields(Row)} - {"name", "registry"}
+    for key in values.keys() - known:
+        raise CheckpointError(f"{path}: {name}: unknown key {key!r}{did_you_mean(key, known)}")
+    for key in ("title", "architecture", "classes"):
+        if key not in values:
+            raise CheckpointError(f"{path}: {name}: {key} is missing")
+    if str(values.get("weights", "")).startswith("hf:") and len(str(values.get("sha256", ""))) != 64:
+        raise CheckpointError(f"{path}: {name}: weights on a hub need their sha256 in the registry")
+    return Row(name=name, registry=path, **values)

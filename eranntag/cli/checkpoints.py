@@ -1,0 +1,75 @@
+"""eranntag checkpoints: list, show, pull, verify."""
+
+import click
+
+registry_option = click.option("--registry", metavar="FILE", help="A registry of your own.  [$ERANNTAG_REGISTRY]")
+
+
+@click.group(invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """The models that have a name: list (the default), show, pull, verify."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_)
+
+
+@command.command("list")
+@registry_option
+def list_(registry: str | None = None) -> None:
+    """All names, with size and accuracy."""
+    from eranntag import render
+    from eranntag.checkpoints import table
+
+    rows = table.read(_registry(registry))
+    render.checkpoints(rows.rows.values(), rows.default)
+
+
+@command.command()
+@click.argument("name")
+@registry_option
+def show(name: str, registry: str | None) -> None:
+    """Everything known of NAME: a row of the table, or the header of a weight file."""
+    import dataclasses
+
+    from eranntag import checkpoints, render
+    from eranntag.checkpoints import table
+
+    row = table.read(_registry(registry)).rows.get(name)
+    fields = {key: value for key, value in dataclasses.asdict(row).items() if value} if row else {}
+    if row is None or row.weights.startswith("embedded:"):
+        from eranntag.checkpoints import weights
+
+        spec = dataclasses.asdict(weights.read_spec(checkpoints.find(name, registry).path))
+        fields = {**spec, **fields}
+    render.fields(fields)
+
+
+@command.command()
+@click.argument("name")
+@registry_option
+def pull(name: str, registry: str | None) -> None:
+    """Download NAME into the cache, verify it, and print its path."""
+    from eranntag import checkpoints, render
+
+    with render.download_bar() as report:
+        click.echo(checkpoints.find(name, registry, report=report).path)
+
+
+@command.command()
+@click.argument("name", required=False)
+@registry_option
+def verify(name: str | None, registry: str | None) -> None:
+    """Load NAME (default: every embedded one) and check hashes, shapes and finite values."""
+    from eranntag import checkpoints
+    from eranntag.checkpoints import table
+
+    rows = table.read(_registry(registry)).rows.values()
+    for target in [name] if name else [row.name for row in rows if row.weights.startswith("embedded:")]:
+        tagger = checkpoints.load(target, device="cpu", registry=registry)
+        click.echo(f"{target}: good ({len(tagger.labels)} classes)")
+
+
+def _registry(option: str | None) -> str | None:
+    import os
+
+    return option or os.environ.get("ERANNTAG_REGISTRY")

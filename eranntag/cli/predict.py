@@ -1,0 +1,81 @@
+"""eranntag predict: sounds -> tags."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+FORMATS = ("table", "json", "jsonl", "csv")
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="PATH...")
+@click.option("--files-from", metavar="FILE", help="Read names from FILE (- for standard input), one a line or NUL-separated.")
+@click.option("--top", type=click.IntRange(1), help="Tags a clip.  [5; all with --threshold]")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Only tags with at least this score.")
+@click.option("-c", "--checkpoint", metavar="NAME", help="A name of `eranntag checkpoints`, a file, or hf:OWNER/REPO.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, whole or not at all.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True)
+@click.option("--batch", type=click.IntRange(1), help="Clips computed at once.  [1 on a CPU, 16 on a GPU]")
+@click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
+@click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+def command(paths: tuple[str, ...], files_from: str | None, top: int | None, threshold: float | None, **options: Any) -> None:
+    """Tag sound files, folders (with all below them), patterns, or - for standard input.
+
+    Results go to standard output in input order, errors and progress to standard error. Exit code 3: some inputs failed.
+    """
+    if not paths and not files_from:
+        raise click.UsageError("nothing to tag: name files or folders, or use --files-from")
+    if files_from == "-" and "-" in paths:
+        raise click.UsageError("standard input cannot be both the list of files and a sound")
+    _check_output(options["output"])
+    from eranntag import audio, checkpoints, inputs, predict, render
+
+    with render.download_bar() as report:
+        tagger = checkpoints.load(
+            options["checkpoint"], options["device"], options["dtype"], options["registry"], options["offline"], report
+        )
+    sources = inputs.expand(_names(paths, files_from), audio.EXTENSIONS | audio.AV_EXTENSIONS)
+    top = top or (None if threshold is not None else 5)
+    counts = {"tagged": 0, "failed": 0}
+    with (
+        render.results(options["form"], options["output"], top, threshold or 0.0) as show,
+        render.progress(counts) as step,
+    ):
+        for result in predict.predict(tagger, sources, options["batch"]):
+            failed = show(result)
+            counts["failed" if failed else "tagged"] += 1
+            step()
+    if counts["failed"]:
+        raise SystemExit(3 if counts["tagged"] else 1)
+
+
+def _names(paths: tuple[str, ...], files_from: str | None) -> Iterator[str]:
+    from eranntag import inputs
+    from eranntag.errors import UsageError
+
+    yield from paths
+    if files_from == "-":
+        yield from inputs.listed(sys.stdin.buffer)
+    elif files_from:
+        try:
+            with open(files_from, "rb") as file:
+                yield from inputs.listed(file)
+        except OSError as error:
+            raise UsageError(f"--files-from {files_from}: {error.strerror}") from None
+
+
+def _check_output(output: Path | None) -> None:
+    """Before any work: a mistyped --output must not cost a sound file or an hour."""
+    if output is None:
+        return
+    from eranntag import audio
+
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        raise click.UsageError(f"--output {output}: must be a file in a folder that exists")
+    if output.exists() and output.suffix.lower().lstrip(".") in audio.EXTENSIONS | audio.AV_EXTENSIONS:
+        raise click.UsageError(f"--output {output}: is a sound file; it is not overwritten")

@@ -1,0 +1,52 @@
+"""What the user named -> the files to tag, one after the other: files, folders, patterns and lists of files."""
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from eranntag.types import Failure
+
+STDIN = "-"
+
+
+def expand(paths: Iterable[str], extensions: frozenset[str]) -> Iterator[str | Failure]:
+    """Files as they are named, `-` as it is, folders as the sound files below them, patterns as what they match.
+
+    Lazy, in a stable order. A path that does not exist comes through: whoever reads it reports it. A folder or pattern
+    without any sound is a Failure.
+    """
+    for path in paths:
+        if path != STDIN and os.path.isdir(path):
+            yield from _some(_walk(path, extensions), Failure(path, "no sound files in this folder"))
+        elif path != STDIN and glob.has_magic(path) and not os.path.lexists(path):
+            matches = sorted(glob.glob(path, recursive=True))
+            yield from _some(expand(matches, extensions), Failure(path, "no file matches this pattern"))
+        else:
+            yield path
+
+
+def listed(file: BinaryIO) -> Iterator[str]:
+    """The names in a list of files, one a line, or separated by NUL as `find -print0` writes them."""
+    content = file.read()
+    separator = b"\0" if b"\0" in content else b"\n"
+    for name in content.split(separator):
+        if name := name.rstrip(b"\r") if separator == b"\n" else name:
+            yield os.fsdecode(name)
+
+
+def _walk(folder: str, extensions: frozenset[str]) -> Iterator[str]:
+    for base, folders, files in os.walk(folder):
+        folders.sort()
+        for name in sorted(files):
+            if name.rpartition(".")[2].lower() in extensions and not name.startswith("."):
+                yield os.path.join(base, name)
+
+
+def _some(names: Iterable[str | Failure], otherwise: Failure) -> Iterator[str | Failure]:
+    empty = True
+    for name in names:
+        empty = False
+        yield name
+    if empty:
+        yield otherwise

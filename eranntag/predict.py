@@ -1,0 +1,94 @@
+"""Paths -> Prediction | Failure, in input order: files are decoded ahead in threads while the network works."""
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from eranntag import audio
+from eranntag.errors import EranntagError
+from eranntag.inputs import STDIN
+from eranntag.tagger import Tagger
+from eranntag.types import Failure, Prediction
+
+READERS = 2
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A decoded clip: `waveform` (samples,), prepared for the network; `seconds` of the original."""
+
+    source: str
+    waveform: np.ndarray
+    seconds: float
+
+
+def predict(tagger: Tagger, sources: Iterable[str | Failure], batch: int | None = None) -> Iterator[Prediction | Failure]:
+    """Tag every source ("-" is standard input); one result each, in order, as soon as it is there.
+
+    Clips of the same length share a batch (default 1 on a CPU, where batches do not pay, else 16); nothing is padded because
+    of its neighbours. Memory is bounded by the batch, not by the number of sources.
+    """
+    size = batch or (1 if tagger.device.type == "cpu" else 16)
+    remaining = iter(sources)
+    waiting: deque[Future[_Ready | Failure]] = deque()
+    with ThreadPoolExecutor(READERS, thread_name_prefix="reader") as pool:
+        try:
+            while True:
+                for source in islice(remaining, size + READERS - len(waiting)):
+                    waiting.append(pool.submit(_ready, tagger, source))
+                if not waiting:
+                    return
+                taken = [waiting.popleft().result() for _ in range(min(size, len(waiting)))]
+                yield from _tag(tagger, taken)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _ready(tagger: Tagger, source: str | Failure) -> _Ready | Failure:
+    if isinstance(source, Failure):
+        return source
+    try:
+        clip = audio.read(sys.stdin.buffer, STDIN) if source == STDIN else audio.read(source)
+        return _Ready(source, tagger.prepare(clip), clip.seconds)
+    except Exception as error:  # whatever a hostile file does to a decoder, the others go on
+        return _failure(source, error)
+
+
+def _tag(tagger: Tagger, items: list[_Ready | Failure]) -> Iterator[Prediction | Failure]:
+    """The results of one batch, in its order."""
+    lengths: dict[int, list[_Ready]] = {}
+    for item in items:
+        if isinstance(item, _Ready):
+            lengths.setdefault(len(item.waveform), []).append(item)
+    results = {id(item): result for group in lengths.values() for item, result in _score(tagger, group)}
+    for item in items:
+        yield item if isinstance(item, Failure) else results[id(item)]
+
+
+def _score(tagger: Tagger, group: list[_Ready]) -> Iterator[tuple[_Ready, Prediction | Failure]]:
+    try:
+        scores = tagger.scores(np.stack([item.waveform for item in group]))
+    except (RuntimeError, MemoryError) as error:  # torch reports a lack of memory as RuntimeError
+        if len(group) > 1:
+            for item in group:
+                yield from _score(tagger, [item])
+        else:
+            yield group[0], _failure(group[0].source, error)
+        return
+    for item, row in zip(group, scores, strict=True):
+        try:
+            yield item, tagger.prediction(row, item.seconds, item.source)
+        except EranntagError as error:
+            yield item, _failure(item.source, error)
+
+
+def _failure(source: str, error: BaseException) -> Failure:
+    """Errors name their file already; a Failure names it once."""
+    reason = str(error).strip() or type(error).__name__
+    return Failure(source, reason.removeprefix(f"{source}: ").partition("\n")[0])

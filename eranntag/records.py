@@ -1,0 +1,91 @@
+"""Output formats for programs: JSON, JSON lines and CSV. The schema is docs/output.md; its version is SCHEMA.
+
+Each format is a class with `start()`, `record(prediction)` and `finish(complete)`, all text; what they return, joined, is
+a valid document even when a run is cut short after any record.
+"""
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+
+from eranntag.types import Prediction
+
+SCHEMA = 1
+
+
+def printable(text: str) -> str:
+    """`text` on one line for a terminal: control, bidirectional and undecodable characters become escapes."""
+    return "".join(char if char.isprintable() else _escape(ord(char)) for char in text)
+
+
+def _escape(code: int) -> str:
+    if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+@dataclass
+class Jsonl:
+    """One object a line."""
+
+    top: int | None
+    threshold: float
+
+    def start(self) -> str:
+        return ""
+
+    def record(self, prediction: Prediction) -> str:
+        return json.dumps({"schema": SCHEMA, **prediction.to_dict(self.top, self.threshold)}) + "\n"
+
+    def finish(self, complete: bool) -> str:
+        return ""
+
+
+@dataclass
+class Json:
+    """One object: {"schema", "results": [...], "complete"}."""
+
+    top: int | None
+    threshold: float
+    count: int = 0
+
+    def start(self) -> str:
+        return f'{{"schema": {SCHEMA}, "results": ['
+
+    def record(self, prediction: Prediction) -> str:
+        self.count += 1
+        return ("\n" if self.count == 1 else ",\n") + json.dumps(prediction.to_dict(self.top, self.threshold))
+
+    def finish(self, complete: bool) -> str:
+        return f'\n], "complete": {json.dumps(complete)}}}\n'
+
+
+@dataclass
+class Csv:
+    """A row for each tag: source, seconds, rank (from 1), label, score, checkpoint. No tag reaching the threshold: no row."""
+
+    top: int | None
+    threshold: float
+
+    def start(self) -> str:
+        return self._line(["source", "seconds", "rank", "label", "score", "checkpoint"])
+
+    def record(self, prediction: Prediction) -> str:
+        source, seconds, checkpoint = prediction.source, f"{prediction.seconds:.6g}", prediction.checkpoint
+        return "".join(
+            self._line([source, seconds, rank, tag.label, f"{tag.score:.6f}", checkpoint])
+            for rank, tag in enumerate(prediction.top(self.top, self.threshold), 1)
+        )
+
+    def finish(self, complete: bool) -> str:
+        return ""
+
+    @staticmethod
+    def _line(cells: list[object]) -> str:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow(cells)
+        return text.getvalue()
+
+
+FORMATS = {"json": Json, "jsonl": Jsonl, "csv": Csv}
