@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -145,23 +145,43 @@ def _training_line(event: dict[str, Any]) -> str | None:
 def checkpoints(rows: Iterable[Row], default: str) -> None:
     """The table of names on stdout."""
     table = Table(box=None, pad_edge=False)
-    for heading, justify in (("name", "left"), ("classes", "right"), ("parameters", "right"), ("size", "right")):
+    for heading, justify in _COLUMNS.items():
         table.add_column(heading, justify=justify, no_wrap=True)
-    table.add_column("measured", no_wrap=True)
-    table.add_column("paper", no_wrap=True)
-    table.add_column("weights", no_wrap=True)
     for row in rows:
-        table.add_row(
-            escape(row.name) + (" *" if row.name == default else ""),
-            str(row.classes),
-            f"{row.parameters:,}" if row.parameters else "",
-            f"{row.size_bytes / 1e6:.1f} MB" if row.size_bytes else "",
-            _measure(row.metrics),
-            _measure(row.paper),
-            escape(row.weights.partition(":")[0]) or "not published",
-        )
+        table.add_row(*map(escape, _cells(row, default)))
     Console(width=None if sys.stdout.isatty() else 160).print(table)
     print("* the default")
+
+
+def checkpoints_markdown(rows: Iterable[Row], default: str) -> None:
+    """The same as a Markdown table."""
+    print("| " + " | ".join(_COLUMNS) + " |")
+    print("|" + "|".join("---:" if justify == "right" else "---" for justify in _COLUMNS.values()) + "|")
+    for row in rows:
+        print("| " + " | ".join(_cells(row, default)).replace("  ", " ") + " |")
+
+
+_COLUMNS: dict[str, Literal["left", "right"]] = {
+    "name": "left",
+    "classes": "right",
+    "parameters": "right",
+    "size": "right",
+    "measured": "left",
+    "paper": "left",
+    "weights": "left",
+}
+
+
+def _cells(row: Row, default: str) -> tuple[str, ...]:
+    return (
+        row.name + (" *" if row.name == default else ""),
+        str(row.classes),
+        f"{row.parameters:,}" if row.parameters else "",
+        f"{row.size_bytes / 1e6:.1f} MB" if row.size_bytes else "",
+        _measure(row.metrics),
+        _measure(row.paper),
+        row.weights.partition(":")[0] or "not published",
+    )
 
 
 def _measure(values: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """checkpoints.toml: the names that users type, and what stands behind each. No torch: help and listings stay instant."""
 
 import dataclasses
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -89,3 +90,26 @@ def _row(name: str, values: dict[str, Any], path: Path) -> Row:
     if str(values.get("weights", "")).startswith("hf:") and len(str(values.get("sha256", ""))) != 64:
         raise CheckpointError(f"{path}: {name}: weights on a hub need their sha256 in the registry")
     return Row(name=name, registry=path, **values)
+
+
+def describe(file: str) -> str:
+    """The TOML row of a weight file, its path as it is given. Raises CheckpointError."""
+    from eranntag import models
+    from eranntag.checkpoints import sha256, weights
+
+    tagger = weights.load(file)
+    spec = tagger.checkpoint
+    row = {
+        "title": spec.title,
+        "architecture": models.name_of(spec.family, tagger.model.config),
+        "classes": len(spec.labels),
+        "weights": file,
+        "sha256": sha256(Path(file)),
+        "size_bytes": Path(file).stat().st_size,
+        "parameters": sum(parameter.numel() for parameter in tagger.model.parameters()),
+        "data": spec.data,
+        "licence": spec.licence,
+    }
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in row.items() if value]
+    metrics = ", ".join(f"{key} = {json.dumps(value)}" for key, value in spec.metrics.items() if value is not None)
+    return f"[checkpoints.{json.dumps(spec.name)}]\n" + "".join(lines) + (f"metrics = {{ {metrics} }}\n" if metrics else "")

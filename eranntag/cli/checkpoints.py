@@ -1,4 +1,4 @@
-"""eranntag checkpoints: list, show, pull, verify."""
+"""eranntag checkpoints: list, show, pull, verify, row."""
 
 import click
 
@@ -8,20 +8,22 @@ registry_option = click.option("--registry", metavar="FILE", help="A registry of
 @click.group(invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """The models that have a name: list (the default), show, pull, verify."""
+    """The models that have a name: list (the default), show, pull, verify, row."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_)
 
 
 @command.command("list")
 @registry_option
-def list_(registry: str | None = None) -> None:
+@click.option("--markdown", is_flag=True, help="As the table of README.md.")
+def list_(registry: str | None = None, markdown: bool = False) -> None:
     """All names, with size and accuracy."""
     from eranntag import render
     from eranntag.checkpoints import table
 
     rows = table.read(_registry(registry))
-    render.checkpoints(rows.rows.values(), rows.default)
+    draw = render.checkpoints_markdown if markdown else render.checkpoints
+    draw(rows.rows.values(), rows.default)
 
 
 @command.command()
@@ -67,6 +69,15 @@ def verify(name: str | None, registry: str | None) -> None:
     for target in [name] if name else [row.name for row in rows if row.weights.startswith("embedded:")]:
         tagger = checkpoints.load(target, device="cpu", registry=registry)
         click.echo(f"{target}: good ({len(tagger.labels)} classes)")
+
+
+@command.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False))
+def row(file: str) -> None:
+    """Print FILE's row for a registry: architecture, hash, size and what its header knows."""
+    from eranntag.checkpoints import table
+
+    click.echo(table.describe(file), nl=False)
 
 
 def _registry(option: str | None) -> str | None:

@@ -29,8 +29,10 @@ def command(
 
     from eranntag import checkpoints, render
     from eranntag import registry as folders
+    from eranntag.cli._allocator import keep_memory
     from eranntag.evaluation import evaluate
 
+    keep_memory()
     module = folders.get("eranntag.recipes", recipe)
     examples = module.examples(data)
     with render.download_bar() as report:

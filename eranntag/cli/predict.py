@@ -34,7 +34,9 @@ def command(paths: tuple[str, ...], files_from: str | None, top: int | None, thr
         raise click.UsageError("standard input cannot be both the list of files and a sound")
     _check_output(options["output"])
     from eranntag import audio, checkpoints, inputs, predict, render
+    from eranntag.cli._allocator import keep_memory
 
+    keep_memory()
     with render.download_bar() as report:
         tagger = checkpoints.load(
             options["checkpoint"], options["device"], options["dtype"], options["registry"], options["offline"], report

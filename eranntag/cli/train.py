@@ -33,9 +33,11 @@ def command(
     Interrupt it at any moment: the same command goes on where it stopped.
     """
     from eranntag import registry, render
+    from eranntag.cli._allocator import keep_memory
     from eranntag.tagger import pick_device
     from eranntag.training.loop import train
 
+    keep_memory()
     module = registry.get("eranntag.recipes", recipe)
     settings = _settings(module.RECIPE, options)
     fold = f"-fold{settings.fold}" if settings.fold is not None else ""

@@ -11,7 +11,7 @@ import numpy as np
 
 from eranntag.features._filters import mel_filterbank
 
-BLOCK_FRAMES = 4096  # of the numpy form, to bound its memory
+BLOCK_FRAMES = 16384  # computed at once, to bound the memory that hours of sound take
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@
 import torch
 from torch import Tensor, nn
 
-from eranntag.features._logmel_numpy import Config
+from eranntag.features._logmel_numpy import BLOCK_FRAMES, Config
 
 __all__ = ["Config", "Frontend"]
 
@@ -22,17 +22,20 @@ class Frontend(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         config = self.config
+        half = config.window_samples // 2
         with torch.autocast(waveform.device.type, enabled=False):
-            spectrum = torch.stft(
-                waveform.float(),
-                config.window_samples,
-                config.hop_samples,
-                window=self.window,
-                center=True,
-                pad_mode="reflect",
-                return_complex=True,
-            )  # (batch, bins, frames)
-            spectrum = spectrum[..., : config.frames(waveform.shape[-1])]
-            power = spectrum.real**2 + spectrum.imag**2
-            mel = self.filters @ power  # (batch, n_mels, frames)
-            return (10 * torch.log10(mel.clamp(min=config.floor))).unsqueeze(1)
+            signal = nn.functional.pad(waveform.float(), (half, half), mode="reflect")
+            frames = config.frames(waveform.shape[-1])
+            blocks = [self._block(signal, start, min(start + BLOCK_FRAMES, frames)) for start in range(0, frames, BLOCK_FRAMES)]
+            return torch.cat(blocks, -1).unsqueeze(1)
+
+    def _block(self, signal: Tensor, start: int, stop: int) -> Tensor:
+        """Frames start .. stop of the padded signal: (batch, n_mels, stop - start)."""
+        config = self.config
+        samples = signal[:, start * config.hop_samples : (stop - 1) * config.hop_samples + config.window_samples]
+        spectrum = torch.stft(
+            samples, config.window_samples, config.hop_samples, window=self.window, center=False, return_complex=True
+        )  # (batch, bins, frames)
+        power = spectrum.real**2 + spectrum.imag**2
+        mel = self.filters @ power  # (batch, n_mels, frames)
+        return 10 * torch.log10(mel.clamp(min=config.floor))

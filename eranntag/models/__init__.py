@@ -21,3 +21,8 @@ def resolve(name: str) -> tuple[str, Any]:
         if (config := registry.get(__name__, family).from_name(name)) is not None:
             return family, config
     raise UsageError(f"no architecture is called {name!r}; ERANN's are named erann-S-W, such as erann-1-6 or erann-2-2")
+
+
+def name_of(family: str, config: Any) -> str:
+    """The architecture's name: the inverse of `resolve`."""
+    return str(registry.get(__name__, family).to_name(config))

@@ -10,11 +10,13 @@ The image is (batch, 1, rows, frames): frequency before time, as the paper's "12
 import re
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from eranntag.types import Output
 
 SLOPE = 0.01  # of every Leaky ReLU
+LONG_FRAMES = 128 * 120  # images beyond two minutes are computed in blocks of this many frames
 
 
 @dataclass(frozen=True)
@@ -134,10 +136,37 @@ class Model(nn.Module):
         return self.fc2(self.act(self.fc1(pooled)))
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
+        if image.shape[-1] > LONG_FRAMES and not self.training:
+            return Output(clip_logits=self.classify(self._pool_long(image)))
         features = self.feature_map(image, mask).flatten(2)  # (batch, 128 W, positions)
         # max(-1) and not amax: torch.compile recomputes amax's ties at another precision, and gradients become NaN.
         pooled = features.mean(-1) + features.max(-1).values  # (batch, 128 W), whatever the duration
         return Output(clip_logits=self.classify(pooled))
+
+    @property
+    def context_frames(self) -> int:
+        """How far to either side of its own frames a column of the feature map can see."""
+        reach, step = 0, 1
+        for block in (block for stage in self.stages for block in stage):
+            for conv in (block.conv1, block.conv2):
+                reach += max(conv.padding[1], conv.kernel_size[1] - 1 - conv.padding[1]) * step
+                step *= conv.stride[1]
+        return reach
+
+    def _pool_long(self, image: Tensor) -> Tensor:
+        """Global mean + max of any length in bounded memory, and exactly: the feature map is computed in blocks with as
+        many frames around them as their columns can see, and those frames' own columns are dropped."""
+        step, frames = self.frame_multiple, image.shape[-1]
+        around = -(-self.context_frames // step) * step
+        total, highest = 0.0, torch.tensor(-torch.inf)
+        for start in range(0, frames, LONG_FRAMES):
+            stop = min(start + LONG_FRAMES, frames)
+            low, high = max(0, start - around), min(frames, stop + around)
+            columns = self.feature_map(image[..., low:high])[..., (start - low) // step : (stop - low) // step]
+            total = total + columns.float().sum((2, 3))
+            highest = torch.maximum(highest.to(columns), columns.amax((2, 3)))  # (batch, 128 W)
+        positions = columns.shape[2] * (frames // step)
+        return total / positions + highest
 
     def replace_head(self, classes: int) -> None:
         """A fresh FC2 for another set of classes; everything else, BN0 included, is kept."""
