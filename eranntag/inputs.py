@@ -1,9 +1,9 @@
 """What the user named -> the files to tag, one after the other: files, folders, patterns and lists of files."""
 
 import glob
+import io
 import os
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
 
 from eranntag.types import Failure
 
@@ -26,12 +26,22 @@ def expand(paths: Iterable[str], extensions: frozenset[str]) -> Iterator[str | F
             yield path
 
 
-def listed(file: BinaryIO) -> Iterator[str]:
-    """The names in a list of files, one a line, or separated by NUL as `find -print0` writes them."""
-    content = file.read()
-    separator = b"\0" if b"\0" in content else b"\n"
-    for name in content.split(separator):
-        if name := name.rstrip(b"\r") if separator == b"\n" else name:
+def listed(file: io.BufferedIOBase) -> Iterator[str]:
+    """The names in a list of files, one a line, or separated by NUL as `find -print0` writes them; each as it comes."""
+    pending, separator = b"", None
+    while chunk := file.read1(1 << 16):
+        pending += chunk
+        if separator is None:
+            separator = b"\0" if b"\0" in pending else b"\n" if b"\n" in pending else None
+        if separator is not None:
+            *names, pending = pending.split(separator)
+            yield from _decoded(names, separator)
+    yield from _decoded([pending], separator)
+
+
+def _decoded(names: Iterable[bytes], separator: bytes | None) -> Iterator[str]:
+    for name in names:
+        if name := name if separator == b"\0" else name.rstrip(b"\r"):
             yield os.fsdecode(name)
 
 

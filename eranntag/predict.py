@@ -40,7 +40,7 @@ def predict(tagger: Tagger, sources: Iterable[str | Failure], batch: int | None 
         try:
             while True:
                 for source in islice(remaining, size + READERS - len(waiting)):
-                    waiting.append(pool.submit(_ready, tagger, source))
+                    waiting.append(_submit(pool, tagger, source))
                 if not waiting:
                     return
                 taken = [waiting.popleft().result() for _ in range(min(size, len(waiting)))]
@@ -48,6 +48,14 @@ def predict(tagger: Tagger, sources: Iterable[str | Failure], batch: int | None 
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def _submit(pool: ThreadPoolExecutor, tagger: Tagger, source: str | Failure) -> Future[_Ready | Failure]:
+    if source != STDIN:
+        return pool.submit(_ready, tagger, source)
+    future: Future[_Ready | Failure] = Future()  # a thread that waits for standard input could not be interrupted
+    future.set_result(_ready(tagger, source))
+    return future
 
 
 def _ready(tagger: Tagger, source: str | Failure) -> _Ready | Failure:
