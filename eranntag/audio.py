@@ -6,6 +6,7 @@ m4a, aac, wma, webm and the sound of videos.
 
 import io
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +19,7 @@ from eranntag.errors import AudioError
 from eranntag.types import Clip
 
 EXTENSIONS = frozenset(
-    "aif aifc aiff au avr caf flac htk ircam mat mp1 mp2 mp3 mpc2k nist oga ogg opus paf pvf rf64 sd2 sds sf snd svx voc "
+    "aif aifc aiff au avr caf flac htk ircam mat mp1 mp2 mp3 mpc2k nist oga ogg opus paf pvf rf64 sds sf snd svx voc "
     "w64 wav wave wavex wve xi".split()
 )
 AV_EXTENSIONS = frozenset("3gp aac ac3 amr avi flv m4a m4b mka mkv mov mp4 mpeg mpg mts webm wma wmv".split())
@@ -34,7 +35,7 @@ def read(source: str | os.PathLike[str] | BinaryIO, name: str = "") -> Clip:
     if isinstance(source, (str, os.PathLike)):
         name = name or os.fspath(source)
         _check_regular(source, name)
-        with open(source, "rb") as file:
+        with open(os.open(source, os.O_RDONLY), "rb") as file:  # nameless: soundfile would take x.raw as headerless
             return _decode(file, name)
     name = name or "-"
     return _decode(io.BytesIO(source.read()), name)  # libsndfile needs to seek
@@ -83,28 +84,43 @@ def _decode(file: BinaryIO, name: str) -> Clip:
 def _decode_sndfile(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
     with soundfile.SoundFile(file) as sound:
         _check_rate(sound.samplerate, name)
-        _check_wav_length(file, sound, name)
-        blocks = [block.T for block in sound.blocks(1 << 18, dtype="float32", always_2d=True)]
+        _check_length(sound, name)
+        sound.seekable = lambda: False  # else soundfile seeks after reading, which FLAC of unknown length cannot
+        blocks = []  # sound.blocks() yields uninitialised memory after a short read
+        while len(block := sound.read(1 << 18, dtype="float32", always_2d=True)):
+            blocks.append(block.T)
         promised = sound.frames
         rate = sound.samplerate
     waveform = np.concatenate(blocks, 1) if blocks else np.zeros((1, 0), np.float32)
-    if waveform.shape[1] < promised < 1 << 62:  # an unknown length is reported as a huge one
+    # an unknown length is reported as a huge one
+    if waveform.shape[1] < promised < 1 << 62 and _length_is_known(file, sound.format):
         raise AudioError(f"{name}: cut short: {waveform.shape[1]} of {promised} samples can be decoded")
     return waveform, rate
 
 
-def _check_wav_length(file: BinaryIO, sound: soundfile.SoundFile, name: str) -> None:
-    """libsndfile quietly shortens a WAV file whose data chunk is longer than the file; its log still tells."""
-    if sound.format not in ("WAV", "WAVEX"):
-        return
-    for line in sound.extra_info.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "data" and "should be" in value:
-            promised, _, rest = value.partition("(should be")
-            if promised.strip().isdigit() and int(promised) < 0xFFFFFFFF - 4096 and int(promised) > 0:
-                there = rest.strip(" )")
-                if int(promised) > int(there):
-                    raise AudioError(f"{name}: cut short: {there} of {promised.strip()} bytes of sound are there")
+def _length_is_known(file: BinaryIO, form: str) -> bool:
+    """MP3 tells its length in a tag of its first frame; without one libsndfile guesses it from the bit rate."""
+    if form != "MP3":
+        return True
+    file.seek(0)
+    head, tag_bytes = file.read(10), 0
+    if head[:3] == b"ID3":  # its size: four bytes of seven bits
+        tag_bytes = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+    file.seek(tag_bytes)
+    frame = file.read(200)
+    return any(tag in frame for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+_PROMISE = re.compile(r"^\s*(data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_UNKNOWN_BYTES = 0x7FFFF000  # from here on a size means "until the end": sox, ffmpeg and arecord write such into pipes
+
+
+def _check_length(sound: soundfile.SoundFile, name: str) -> None:
+    """libsndfile quietly shortens WAV, AIFF, AU, W64 and RF64 files whose header promises more; its log still tells."""
+    for chunk, promised, there in _PROMISE.findall(sound.extra_info):
+        slack = 64 if "iff" in chunk else 0  # the size of the whole file is often a little wrong
+        if int(there) + slack < int(promised) < _UNKNOWN_BYTES:
+            raise AudioError(f"{name}: cut short: the header promises {promised} bytes, {there} are there")
 
 
 def _check_rate(rate: int, name: str) -> None:
@@ -125,6 +141,8 @@ def _decode_av(file: BinaryIO, name: str, reason: str) -> tuple[np.ndarray, int]
             if not container.streams.audio:
                 raise AudioError(f"{name}: has no audio stream")
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise AudioError(f"{name}: not a readable audio file (unknown codec)")
             rate = stream.codec_context.sample_rate
             _check_rate(rate, name)
             resampler = av.AudioResampler(format="fltp", rate=rate)

@@ -1,7 +1,8 @@
 """The weight file: safetensors whose header carries the whole Checkpoint, so that a file needs no registry.
 
-Header metadata: `eranntag` is the spec as JSON, `tensors_sha256` the digest of the tensors themselves, so that damage is
-noticed in one's own files too. Nothing is ever unpickled.
+The header's one metadata entry (more would be written in random order, and the file's hash with them) is the spec as JSON
+with `tensors_sha256`, the digest of the tensors themselves, so that damage is noticed in one's own files too. Nothing is
+ever unpickled.
 """
 
 import dataclasses
@@ -16,11 +17,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from eranntag import atomic
-from eranntag.errors import CheckpointError, IntegrityError
+from eranntag.errors import CheckpointError, EranntagError, IntegrityError
 from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint
 
-FORMAT = "1"
+KEY = "eranntag-1"  # another number when the format changes
 
 
 def save(tagger: Tagger, path: str | os.PathLike[str], half: bool = True) -> None:
@@ -29,15 +30,14 @@ def save(tagger: Tagger, path: str | os.PathLike[str], half: bool = True) -> Non
         name: tensor.detach().cpu().to(torch.float16 if half and tensor.ndim > 1 else tensor.dtype).contiguous()
         for name, tensor in tagger.model.state_dict().items()
     }
-    spec = json.dumps(dataclasses.asdict(tagger.checkpoint))
-    metadata = {"eranntag": spec, "format": FORMAT, "tensors_sha256": _digest(tensors)}
+    spec = {**dataclasses.asdict(tagger.checkpoint), "tensors_sha256": _digest(tensors)}
     with atomic.replace(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        save_file(tensors, temporary, metadata={KEY: json.dumps(spec)})
 
 
 def read_spec(path: str | os.PathLike[str]) -> Checkpoint:
     """The Checkpoint in the header of a weight file, without its tensors. Raises CheckpointError."""
-    return _spec(_open(path).metadata(), os.fspath(path))
+    return _spec(_open(path).metadata(), os.fspath(path))[0]
 
 
 def load(path: str | os.PathLike[str], name: str | None = None) -> Tagger:
@@ -46,13 +46,16 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Tagger:
     Raises CheckpointError for other files, IntegrityError for damaged or unfitting tensors.
     """
     file = _open(path)
-    spec = _spec(file.metadata(), os.fspath(path))
+    spec, digest = _spec(file.metadata(), os.fspath(path))
     if name is not None:
         spec = dataclasses.replace(spec, name=name)
     tensors = {key: file.get_tensor(key) for key in file.keys()}
-    if _digest(tensors) != file.metadata().get("tensors_sha256"):
+    if _digest(tensors) != digest:
         raise IntegrityError(f"{path}: the tensors do not have the SHA-256 of the file's header; it is damaged")
-    tagger = Tagger(spec)
+    try:
+        tagger = Tagger(spec)
+    except (EranntagError, TypeError) as error:
+        raise CheckpointError(f"{os.fspath(path)}: {error}") from None
     _check_shapes(tensors, tagger.model.state_dict(), path)
     tagger.model.load_state_dict(tensors, strict=True)
     return tagger.eval()
@@ -67,13 +70,15 @@ def _open(path: str | os.PathLike[str]) -> safe_open:
         raise CheckpointError(f"{os.fspath(path)}: not a safetensors file ({error})") from None
 
 
-def _spec(metadata: dict[str, str] | None, path: str) -> Checkpoint:
+def _spec(metadata: dict[str, str] | None, path: str) -> tuple[Checkpoint, str]:
+    """The Checkpoint and the digest of the tensors."""
+    if KEY not in (metadata or {}):
+        raise CheckpointError(f"{path}: a safetensors file, but not one of eranntag's: its header has no spec")
     try:
-        fields = json.loads((metadata or {})["eranntag"])
-        return Checkpoint(**{**fields, "labels": tuple(fields["labels"])})
-    except KeyError:
-        raise CheckpointError(f"{path}: a safetensors file, but not one of eranntag's: its header has no spec") from None
-    except (TypeError, ValueError, RecursionError) as error:
+        fields = json.loads(metadata[KEY])
+        digest = fields.pop("tensors_sha256")
+        return Checkpoint(**{**fields, "labels": tuple(fields["labels"])}), digest
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the spec in its header cannot be read ({error})") from None
 
 

@@ -31,11 +31,11 @@ def sound_level(waveform: Tensor, sample_rate_hz: int) -> Tensor:
     if waveform.shape[-1] < n_fft:
         waveform = torch.nn.functional.pad(waveform, (0, n_fft - waveform.shape[-1]))
     window = torch.hann_window(n_fft, dtype=waveform.dtype, device=waveform.device)
-    hz = torch.arange(n_fft // 2 + 1, device=waveform.device) * (sample_rate_hz / n_fft)
-    weights = 10 ** (a_weighting(hz) / 10)
+    hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * (sample_rate_hz / n_fft)
+    weights = (10 ** (a_weighting(hz) / 10)).to(waveform)
     frames = waveform.unfold(-1, n_fft, n_fft // 2) * window  # (batch, frames, n_fft)
     spectrum = torch.fft.rfft(frames)
-    power = (spectrum.real**2 + spectrum.imag**2) @ weights.to(waveform.dtype)  # (batch, frames)
+    power = (spectrum.real**2 + spectrum.imag**2) @ weights  # (batch, frames)
     return (10 * torch.log10(power.clamp(min=1e-8))).amax(-1)
 
 

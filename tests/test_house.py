@@ -1,0 +1,232 @@
+"""The rules of the house (ARCHITECTURE.md): who may import whom, and what a plug-in file must hold."""
+
+import ast
+import dataclasses
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+import eranntag
+from eranntag import models, registry
+from eranntag.errors import DataError, UsageError
+from eranntag.tagger import ACTIVATIONS
+from eranntag.training.schedules import SCHEDULES
+from eranntag.types import Output, Recipe
+
+PACKAGE = Path(eranntag.__file__).parent
+ROWS = {
+    10: "__main__",
+    9: "cli",
+    8: "render __init__",
+    7: "training bench evaluation",
+    6: "predict export",
+    5: "checkpoints",
+    4: "ensemble engine streaming",
+    3: "tagger",
+    2: "features models recipes",
+    1: "registry audio fusion events metrics records inputs",
+    0: "types errors atomic",
+}
+ROW = {unit: row for row, units in ROWS.items() for unit in units.split()}
+PLUG_INS = ("features", "models", "recipes")  # folders whose files are alternatives
+MODULES = sorted(PACKAGE.rglob("*.py"))
+NAMES = [".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for path in MODULES]
+
+
+@cache
+def imported(path: Path) -> tuple[str, ...]:
+    """Full names that a file imports anywhere: under TYPE_CHECKING and in functions too, and by name through calls
+    such as `registry.get("eranntag.features", ...)`. `eranntag.load` counts as what it stands for."""
+    return tuple(_imported(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name != "eranntag")
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute"
+            yield from (_home(f"{node.module}.{alias.name}") for alias in node.names)
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "eranntag":
+            if not node.attr.startswith("__"):
+                yield _home(f"eranntag.{node.attr}")
+        elif isinstance(node, ast.Call):
+            texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+            yield from (text for text in texts if re.fullmatch(r"eranntag(\.\w+)+", text))
+
+
+def _home(name: str) -> str:
+    """`eranntag.Clip` is `eranntag.types.Clip`."""
+    package, _, attribute = name.rpartition(".")
+    return f"eranntag.{eranntag._HOMES[attribute]}" if package == "eranntag" and attribute in eranntag._HOMES else name
+
+
+def unit(name: str) -> str:
+    """The part of a module's name that has a row: `eranntag.models.erann` -> `models`."""
+    parts = name.split(".")
+    return parts[1] if len(parts) > 1 and not parts[1].startswith("__") else parts[-1] if len(parts) > 1 else "__init__"
+
+
+def test_every_module_has_a_row() -> None:
+    assert {unit(name) for name in NAMES} - ROW.keys() == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_modules_import_only_from_lower_rows(path: Path) -> None:
+    ours = unit(NAMES[MODULES.index(path)])
+    for name in imported(path):
+        if name.startswith("eranntag.") and unit(name) not in (ours, "__version__"):
+            assert ROW[unit(name)] < ROW[ours], f"{ours} (row {ROW[ours]}) imports {name} (row {ROW[unit(name)]})"
+
+
+@pytest.mark.parametrize("package", PLUG_INS)
+def test_plug_ins_do_not_import_each_other(package: str) -> None:
+    siblings = {path.stem for path in (PACKAGE / package).glob("*.py") if not path.stem.startswith("_")}
+    for path in (PACKAGE / package).glob("*.py"):
+        for name in imported(path):
+            parts = name.split(".")
+            if parts[:2] == ["eranntag", package] and len(parts) > 2 and parts[2] != path.stem:
+                assert parts[2] not in siblings, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize(("library", "owner"), [("click", "cli"), ("rich", "render")])
+def test_click_and_rich_have_one_owner_each(library: str, owner: str) -> None:
+    users = {
+        unit(module)
+        for module, path in zip(NAMES, MODULES, strict=True)
+        if any(name.split(".")[0] == library for name in imported(path))
+    }
+    assert users == {owner}
+
+
+def test_the_import_finder_sees_hidden_imports(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text(
+        "from typing import TYPE_CHECKING\nimport eranntag\n"
+        "if TYPE_CHECKING:\n    from eranntag.tagger import Tagger\n"
+        "def f():\n    import eranntag.cli\n    from eranntag import audio, load\n"
+        "    registry.get('eranntag.models', 'erann')\n    return eranntag.read, eranntag.__file__\n"
+    )
+    assert [name for name in sorted(imported(path)) if name.startswith("eranntag")] == [
+        "eranntag.audio", "eranntag.audio", "eranntag.checkpoints", "eranntag.cli", "eranntag.models",
+        "eranntag.tagger.Tagger",
+    ]  # fmt: skip
+
+
+def test_light_modules_import_nothing_heavy_at_the_top() -> None:
+    """`--help`, usage errors and the table of checkpoints must be instant."""
+    light = ["__init__", "__main__", "types", "errors", "registry", "atomic", "records", "inputs", "cli", "table"]
+    for name, path in zip(NAMES, MODULES, strict=True):
+        if unit(name) in light or path.stem in light:
+            top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if not isinstance(node, ast.If)]
+            heavy = {"torch", "numpy", "rich", "soundfile", "safetensors", "eranntag.tagger", "eranntag.audio"}
+            found = {
+                name
+                for node in top
+                if isinstance(node, ast.Import | ast.ImportFrom)
+                for name in _imported(node)
+                if heavy & {name.split(".")[0], ".".join(name.split(".")[:2])}
+            }
+            assert not found, f"{path} imports {found}"
+
+
+# Contracts of the registries
+
+
+def front_ends() -> tuple[str, ...]:
+    return registry.names("eranntag.features")
+
+
+def families() -> tuple[str, ...]:
+    return registry.names("eranntag.models")
+
+
+def recipes() -> tuple[str, ...]:
+    return registry.names("eranntag.recipes")
+
+
+def is_frozen(kind: type) -> bool:
+    return dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen
+
+
+def test_a_registry_is_its_folder() -> None:
+    for package in PLUG_INS:
+        files = {path.stem for path in (PACKAGE / package).glob("*.py")}
+        assert set(registry.names(f"eranntag.{package}")) == {name for name in files if not name.startswith("_")}
+        assert registry.names(f"eranntag.{package}")
+
+
+@pytest.mark.parametrize("name", front_ends())
+def test_a_front_end_keeps_its_contract(name: str) -> None:
+    module = registry.get("eranntag.features", name)
+    assert module.__doc__ and is_frozen(module.Config)
+    config = module.Config()
+    frontend = module.Frontend(config)
+    for samples, multiple in ((1, 1), (config.sample_rate_hz, 16), (3 * config.sample_rate_hz, 128)):
+        padded = config.padded_samples(samples, multiple)
+        assert padded >= samples and config.padded_samples(padded, multiple) >= padded
+        with torch.autocast("cpu", torch.bfloat16):
+            image = frontend(0.1 * torch.randn(2, padded))
+        assert image.shape[:3] == (2, 1, config.rows) and image.dtype == torch.float32
+        assert image.shape[3] % multiple == 0 and image.shape[3] > 0
+        assert torch.isfinite(image).all()
+
+
+@pytest.mark.parametrize("name", families())
+def test_a_model_family_keeps_its_contract(name: str) -> None:
+    module = registry.get("eranntag.models", name)
+    assert module.__doc__ and is_frozen(module.Config)
+    assert module.from_name("no such architecture") is None
+    config = module.Config()
+    assert module.from_name(module.to_name(config)) == config
+    assert models.resolve(module.to_name(config)) == (name, config)
+    with torch.device("meta"):
+        model = module.Model(config, 128, 5).eval()
+        image = torch.empty(2, 1, 128, 2 * model.frame_multiple)
+        for output in (model(image), model(image, mask=torch.ones_like(image))):
+            assert isinstance(output, Output) and output.clip_logits.shape == (2, 5)
+        model.replace_head(7)
+        assert model(image).clip_logits.shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_recipe_keeps_its_contract(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = registry.get("eranntag.recipes", name)
+    recipe = module.RECIPE
+    assert module.__doc__ and isinstance(recipe, Recipe) and recipe.name == name
+    assert len(set(recipe.labels)) == len(recipe.labels) > 1 and all(isinstance(label, str) for label in recipe.labels)
+    assert recipe.activation in ACTIVATIONS and recipe.schedule in SCHEDULES
+    assert len(set(recipe.folds)) == len(recipe.folds)
+    assert recipe.title and recipe.licence and recipe.metric
+    assert min(recipe.iterations, recipe.batch, recipe.learning_rate, recipe.evaluate_every, recipe.mixup_alpha) > 0
+    assert recipe.crop_seconds > 0 and 0 < recipe.ema_decay < 1
+    for architecture, result in recipe.paper.items():
+        assert models.resolve(architecture) and 0 < result < 1
+    assert recipe.paper_source if recipe.paper else True
+    monkeypatch.delenv("ERANNTAG_DATA", raising=False)
+    for data in (None, "", str(tmp_path), str(tmp_path / "missing")):
+        with pytest.raises(DataError, match=name):
+            module.examples(data)
+
+
+def test_an_unknown_plug_in_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(UsageError, match=r"no 'logmell' among the features.*did you mean 'logmel'"):
+        registry.get("eranntag.features", "logmell")
+    for hidden in ("_filters", "__init__", "..types", ""):
+        with pytest.raises(UsageError):
+            registry.get("eranntag.features", hidden)
+
+
+def test_the_public_names_are_there() -> None:
+    for name in eranntag.__all__:
+        assert getattr(eranntag, name) is not None
+        if name in eranntag._HOMES:
+            assert getattr(eranntag, name) is getattr(import_module(f"eranntag.{eranntag._HOMES[name]}"), name)
+    assert set(eranntag._HOMES) == set(eranntag.__all__) - {"__version__"}
+    with pytest.raises(AttributeError, match="nonsense"):
+        getattr(eranntag, "nonsense")  # noqa: B009
