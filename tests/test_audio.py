@@ -194,9 +194,7 @@ def test_a_wav_file_that_claims_no_data_is_not_misread(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("without_av", [False, True])
-def test_a_flac_file_of_unknown_length_is_read(
-    without_av: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_flac_file_of_unknown_length_is_read(without_av: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if without_av:
         monkeypatch.setitem(sys.modules, "av", None)  # import av fails
     content = encoded(tone(), "FLAC")

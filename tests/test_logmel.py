@@ -92,9 +92,7 @@ def test_padding_and_frames_follow_the_oracle(oracle: Callable[[str], Any]) -> N
         assert int(seconds) * RATE // CONFIG.hop_samples + 1 == frames
 
 
-@pytest.mark.parametrize(
-    ("seconds", "padded_seconds"), [(0.1, 2), (1, 2), (2, 2), (2.1, 4), (3, 4), (4, 4), (5, 6), (9.5, 10)]
-)
+@pytest.mark.parametrize(("seconds", "padded_seconds"), [(0.1, 2), (1, 2), (2, 2), (2.1, 4), (3, 4), (4, 4), (5, 6), (9.5, 10)])
 def test_a_multiple_of_256_frames_pads_to_even_seconds(seconds: float, padded_seconds: int) -> None:
     padded = CONFIG.padded_samples(round(seconds * RATE), frame_multiple=256)
     assert padded == CONFIG.padded_samples(padded_seconds * RATE)

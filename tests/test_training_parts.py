@@ -321,8 +321,7 @@ def test_clips_are_decoded_in_order_to_16_bits(wav: Callable[..., Path]) -> None
     levels = [0.0, 0.25, -0.5, 1.5, -1.5]
     done: list[int] = []
     examples = [
-        Example(str(wav(f"{i}.wav", np.full((100, 2), level), 8000, subtype="FLOAT")), (0,))
-        for i, level in enumerate(levels)
+        Example(str(wav(f"{i}.wav", np.full((100, 2), level), 8000, subtype="FLOAT")), (0,)) for i, level in enumerate(levels)
     ]
     waveforms = decode(examples, 8000, done.append)
     assert done == [1, 2, 3, 4, 5]

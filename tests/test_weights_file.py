@@ -216,9 +216,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path) == "no such checkpoint file"
 
 
-def test_a_save_that_fails_leaves_the_old_file(
-    saved: Path, tiny_tagger: Tagger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_save_that_fails_leaves_the_old_file(saved: Path, tiny_tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
     def half_written(_: object, path: Path, metadata: object) -> None:
         path.write_bytes(b"half")
         raise OSError("disk full")

@@ -1,0 +1,134 @@
+"""A loopback stand-in for the Hugging Face hub: `/OWNER/REPO/resolve/REVISION/FILE` over HTTP, and failures on demand.
+
+It answers HEAD and GET with the headers of the real one (ETag, X-Repo-Commit, X-Linked-Etag and X-Linked-Size for LFS
+files, X-Error-Code), so that `huggingface_hub.hf_hub_download` itself is content with it: test_fetch.py checks that.
+No Xet headers, hence no Xet; no Range, which neither client asks for when it starts.
+"""
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
+
+FILE = "model.safetensors"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How to answer one request. By default the file; otherwise:
+
+    `status` and `headers` (None removes one) instead of its own, `body` instead of the content, `sent` bytes of it and
+    then the connection is closed, `silent` without a word until the server stops.
+    """
+
+    status: int = 200
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    body: bytes | None = None
+    sent: int | None = None
+    silent: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    headers: Mapping[str, str]  # names in lower case
+
+
+class Hub:
+    """`files` are contents by path; `answers` are used up one a request but for the last, which stays."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.answers: list[Answer] = [Answer()]
+        self.requests: list[Request] = []
+        self.connections = 0
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._server = _Server(self)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """From now on connections are refused."""
+        if not self._stopped.is_set():
+            self._stopped.set()
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+
+    def put(self, content: bytes, repo: str = "me/tiny", revision: str = "main", file: str = FILE) -> None:
+        self.files[f"/{repo}/resolve/{revision}/{file}"] = content
+
+    def next(self, request: Request) -> Answer:
+        with self._lock:
+            self.requests.append(request)
+            return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        super().__init__(("127.0.0.1", 0), _Handler)
+
+    def process_request(self, request: object, client_address: object) -> None:
+        self.hub.connections += 1
+        super().process_request(request, client_address)  # type: ignore[arg-type]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:
+        hub = self.server.hub
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        answer = hub.next(Request(self.command, self.path, headers))
+        self.close_connection = True
+        if answer.silent:
+            hub._stopped.wait(10)
+            return
+        content = hub.files.get(self.path)
+        if answer.status == 200 and content is None:
+            answer = Answer(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, b"Entry not found")
+        body = answer.body if answer.body is not None else content if answer.status == 200 and content else b""
+        self.send_response(answer.status)
+        own = _lfs_headers(content) if content is not None else {}
+        usual = {"Content-Length": str(len(body)), "Connection": "close"}
+        for name, value in {**own, **usual, **answer.headers}.items():
+            if value is not None:
+                self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            with suppress(ConnectionError):  # a client that has read enough
+                self.wfile.write(body[: answer.sent])
+
+    do_HEAD = do_GET  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def _lfs_headers(content: bytes) -> dict[str, str]:
+    """An LFS file's: the linked ETag is the SHA-256 of the content, the plain one that of the pointer."""
+    return {
+        "X-Repo-Commit": COMMIT,
+        "ETag": f'"{hashlib.sha1(content).hexdigest()}"',
+        "X-Linked-Etag": f'"{hashlib.sha256(content).hexdigest()}"',
+        "X-Linked-Size": str(len(content)),
+        "Content-Type": "binary/octet-stream",
+    }

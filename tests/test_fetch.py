@@ -1,0 +1,631 @@
+"""The hub as it is, as it fails and as it lies, over loopback: a file that is whole and right, or one clear line."""
+
+import errno
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+from hub_server import COMMIT, Answer, Hub
+from huggingface_hub import constants
+from huggingface_hub.utils._http import default_client_factory
+
+from eranntag import atomic
+from eranntag.checkpoints import fetch
+from eranntag.checkpoints.fetch import HubFile, parse
+from eranntag.errors import EranntagError, FetchError, IntegrityError, UsageError
+
+CONTENT = hashlib.shake_256(b"weights").digest(700_000)
+OTHER = hashlib.shake_256(b"others").digest(700_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+OTHER_SHA256 = hashlib.sha256(OTHER).hexdigest()
+GOOD = Answer()
+WRONG = Answer(body=OTHER)
+CUT = Answer(sent=300_000)
+ERROR = Answer(500)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache of its own, no token, no proxy, no patience."""
+    for name in list(os.environ):
+        if name.startswith("HF_") or name.lower().endswith("_proxy") or name == "HUGGING_FACE_HUB_TOKEN":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("ERANNTAG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
+    monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(fetch, "RETRY_SECONDS", 0.05)
+    huggingface_hub.close_session()
+    yield tmp_path / "cache"
+    huggingface_hub.close_session()
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with Hub() as server:
+        server.put(CONTENT)
+        server.put(CONTENT, revision=COMMIT)
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        yield server
+
+
+def pinned() -> Path:
+    return fetch.fetch("hf:me/tiny", SHA256, "tiny")
+
+
+def direct(weights: str = "hf:me/tiny", offline: bool = False) -> Path:
+    return fetch.fetch(weights, "", weights, offline=offline)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if not path.is_dir())
+
+
+@contextmanager
+def refusal(kind: type[EranntagError], *parts: str, seconds: float = 2.0) -> Iterator[None]:
+    """The block fails soon, with one line that holds all `parts`."""
+    start = time.monotonic()
+    with pytest.raises(kind) as caught:
+        yield
+    assert time.monotonic() - start < seconds
+    line = str(caught.value)
+    assert type(caught.value) is kind and len(line.splitlines()) == 1
+    for part in parts:
+        assert part in line
+
+
+# Success and the cache
+
+
+def test_a_file_is_downloaded_once_and_then_never_asked_for(hub: Hub, cache: Path) -> None:
+    assert not cache.exists()
+    path = pinned()
+    assert path == cache / "hub/me/tiny/main/model.safetensors" and path.read_bytes() == CONTENT
+    assert files(cache) == [path.with_name(".model.safetensors.sha256"), path]
+    assert [request.path for request in hub.requests] == ["/me/tiny/resolve/main/model.safetensors"]
+    assert pinned() == path and hub.connections == 1
+    hub.stop()
+    assert pinned() == path
+
+
+def test_bytes_are_reported(hub: Hub) -> None:
+    steps: list[tuple[int, int]] = []
+    fetch.fetch("hf:me/tiny", SHA256, "tiny", report=lambda done, total: steps.append((done, total)))
+    assert steps == sorted(steps) and len(steps) > 3
+    assert {total for _, total in steps} == {len(CONTENT)} and steps[-1][0] == len(CONTENT)
+
+
+def test_folders_revisions_and_upper_case_hashes(hub: Hub, cache: Path) -> None:
+    hub.put(OTHER, "a-b/c.d", "v1.0+x", "sub/deep/x_1.bin")
+    hub.files = {path.replace("+", "%2B"): content for path, content in hub.files.items()}
+    path = fetch.fetch("hf:a-b/c.d@v1.0+x/sub/deep/x_1.bin", OTHER_SHA256.upper(), "x")
+    assert path == cache / "hub/a-b/c.d/v1.0+x/sub/deep/x_1.bin" and path.read_bytes() == OTHER
+
+
+@pytest.mark.parametrize("damaged", [CONTENT[:-1] + b"?", CONTENT[:300_000]], ids=["changed", "cut"])
+@pytest.mark.parametrize(("revision", "sha256"), [("main", SHA256), ("main", ""), (COMMIT, SHA256), (COMMIT, "")])
+def test_a_damaged_copy_is_fetched_again(revision: str, sha256: str, damaged: bytes, hub: Hub) -> None:
+    path = fetch.fetch(f"hf:me/tiny@{revision}", sha256, "tiny")
+    path.write_bytes(damaged)
+    assert fetch.fetch(f"hf:me/tiny@{revision}", sha256, "tiny") == path
+    assert path.read_bytes() == CONTENT and len(hub.requests) == 2
+
+
+def test_an_intact_copy_of_another_file_is_fetched_again(hub: Hub) -> None:
+    """The branch has moved since, and the registry with it."""
+    hub.put(OTHER)
+    path = direct()
+    hub.put(CONTENT)
+    assert pinned() == path and path.read_bytes() == CONTENT
+
+
+def test_a_damaged_copy_is_not_used_without_the_hub(hub: Hub) -> None:
+    pinned().write_bytes(OTHER)
+    hub.stop()
+    with refusal(FetchError, "refused"):
+        pinned()
+    with refusal(FetchError, "refused"):
+        direct()
+    with refusal(FetchError, "offline", "no intact copy"):
+        direct(offline=True)
+
+
+@pytest.mark.parametrize("note", [b"", b"\xff\xfe\x00", SHA256.encode()[:63], b"\n" * 9])
+def test_a_damaged_note_is_as_none(note: bytes, hub: Hub) -> None:
+    path = direct()
+    path.with_name(f".{path.name}.sha256").write_bytes(note)
+    with refusal(FetchError, "offline"):
+        direct(offline=True)
+    assert direct() == path and len(hub.requests) == 2
+    assert direct(offline=True) == path
+
+
+def test_a_cached_file_needs_neither_torch_nor_the_client(hub: Hub) -> None:
+    pinned()
+    code = f"""if True:
+        import sys
+        from eranntag.checkpoints import fetch
+        print(fetch.fetch("hf:me/tiny", "{SHA256}", "tiny"))
+        assert not {{"torch", "huggingface_hub", "httpx2", "rich"}} & sys.modules.keys()
+    """
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert printed.strip().endswith("model.safetensors") and hub.connections == 1
+
+
+def test_the_environment_of_another_process_is_obeyed(hub: Hub) -> None:
+    """HF_ENDPOINT and HF_HUB_OFFLINE are read when huggingface_hub is imported."""
+    code = "from eranntag.checkpoints import fetch; fetch.fetch('hf:me/tiny', '', 'tiny')"
+    command, environment = [sys.executable, "-c", code], {**os.environ, "HF_HUB_OFFLINE": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert "FetchError: tiny: cannot fetch" in ended.stderr
+    assert hub.connections == 0
+    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, env=environment)
+    assert hub.connections == 1
+
+
+def test_two_at_once_both_get_the_whole_file(hub: Hub, cache: Path) -> None:
+    together = threading.Barrier(2, timeout=5)  # both are in the middle of it
+    paths: list[Path] = []
+
+    def run() -> None:
+        steps: list[int] = []
+
+        def report(done: int, total: int) -> None:
+            steps.append(done)
+            if len(steps) == 2:
+                together.wait()
+
+        paths.append(fetch.fetch("hf:me/tiny", SHA256, "tiny", report=report))
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(paths) == 2 and len(hub.requests) == 2
+    assert paths[0] == paths[1] and paths[0].read_bytes() == CONTENT and len(files(cache)) == 2
+
+
+def test_an_interrupted_download_leaves_nothing(hub: Hub, cache: Path) -> None:
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch.fetch("hf:me/tiny", SHA256, "tiny", report=interrupt)
+    assert files(cache) == []
+    assert pinned().read_bytes() == CONTENT
+
+
+# Offline
+
+
+def test_offline_a_copy_is_used_and_nothing_is_asked(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = direct()
+    assert direct(offline=True) == path
+    assert fetch.fetch("hf:me/tiny", SHA256, "tiny", offline=True) == path
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert direct() == path and pinned() == path
+    assert hub.connections == 1
+
+
+def test_offline_without_a_copy(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with refusal(FetchError, "tiny: ", hub.url, "offline", "eranntag checkpoints pull tiny", str(cache), "local file"):
+        fetch.fetch("hf:me/tiny", SHA256, "tiny", offline=True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with refusal(FetchError, "tiny: ", hub.url, "HF_HUB_OFFLINE", str(cache)):
+        pinned()
+    assert hub.connections == 0 and not cache.exists()
+
+
+# Without a pinned hash
+
+
+def test_a_direct_address_is_checked_against_the_hash_of_the_hub(hub: Hub, cache: Path) -> None:
+    hub.answers = [WRONG]
+    with refusal(IntegrityError, SHA256, OTHER_SHA256, str(cache)):
+        direct()
+    assert len(hub.requests) == 2 and files(cache) == []
+    hub.answers = [WRONG, GOOD]
+    assert direct().read_bytes() == CONTENT
+
+
+def test_the_plain_etag_counts_when_it_is_a_sha256(hub: Hub) -> None:
+    hub.answers = [Answer(headers={"X-Linked-Etag": None, "ETag": f'W/"{SHA256}"'}, body=OTHER)]
+    with refusal(IntegrityError, SHA256, OTHER_SHA256):
+        direct()
+
+
+def test_a_file_without_lfs_is_taken_whole(hub: Hub, cache: Path) -> None:
+    plain = {"X-Linked-Etag": None, "X-Linked-Size": None}
+    hub.answers = [Answer(headers=plain, sent=300_000)]
+    with refusal(IntegrityError, "300000 of 700000"):
+        direct()
+    assert len(hub.requests) == 2 and files(cache) == []
+    hub.answers = [Answer(headers=plain)]
+    assert direct().read_bytes() == CONTENT
+    assert direct(offline=True).read_bytes() == CONTENT
+
+
+def test_a_page_that_is_no_hub_is_not_kept(hub: Hub, cache: Path) -> None:
+    """The log-in page of a hotel."""
+    page = Answer(headers={"X-Repo-Commit": None, "X-Linked-Etag": None, "ETag": None}, body=b"<html>")
+    hub.answers = [page]
+    with refusal(FetchError, "no hub"):
+        direct()
+    assert files(cache) == []
+    with refusal(IntegrityError, SHA256, hashlib.sha256(b"<html>").hexdigest()):
+        pinned()
+    assert files(cache) == []
+    hub.answers = [Answer(headers={"X-Repo-Commit": None})]
+    assert pinned().read_bytes() == CONTENT  # but a pinned file may come from any web server
+
+
+def test_a_commit_is_not_asked_for_twice(hub: Hub) -> None:
+    path = direct(f"hf:me/tiny@{COMMIT}")
+    assert direct(f"hf:me/tiny@{COMMIT}") == path and hub.connections == 1
+
+
+def test_a_branch_that_moved_is_followed(hub: Hub) -> None:
+    seen: list[int] = []
+    path = direct()
+    again = fetch.fetch("hf:me/tiny", "", "tiny", report=lambda done, _: seen.append(done))
+    assert again == path and len(hub.requests) == 2 and seen == []  # asked, and not downloaded
+    hub.put(OTHER)
+    assert direct() == path and path.read_bytes() == OTHER
+    assert direct(offline=True) == path
+    hub.answers = [Answer(body=CONTENT)]
+    hub.put(CONTENT + b"newer")
+    with refusal(IntegrityError):
+        direct()
+    assert direct(offline=True).read_bytes() == OTHER  # the older, intact one is kept
+
+
+@pytest.mark.parametrize("answer", [Answer(500), Answer(429), Answer(silent=True), None], ids=str)
+def test_a_branch_is_used_as_it_was_while_the_hub_is_away(answer: Answer | None, hub: Hub) -> None:
+    path = direct()
+    if answer is None:
+        hub.stop()
+    else:
+        hub.answers = [answer]
+    assert direct() == path
+
+
+def test_a_branch_that_is_gone_is_an_error(hub: Hub) -> None:
+    direct()
+    hub.answers = [Answer(404)]
+    with refusal(FetchError, "404"):
+        direct()
+
+
+# A hub that fails
+
+
+@pytest.mark.parametrize("first", [WRONG, CUT, Answer(body=b"")], ids=["other", "cut", "empty"])
+def test_a_wrong_download_is_removed_and_repeated_once(first: Answer, hub: Hub, cache: Path) -> None:
+    hub.answers = [first, GOOD]
+    assert pinned().read_bytes() == CONTENT
+    assert len(hub.requests) == 2 and len(files(cache)) == 2
+
+
+def test_wrong_twice_is_an_error(hub: Hub, cache: Path) -> None:
+    hub.answers = [WRONG, WRONG, GOOD]
+    path = cache / "hub/me/tiny/main/model.safetensors"
+    with refusal(IntegrityError, "tiny: ", SHA256, OTHER_SHA256, str(path), hub.url):
+        pinned()
+    assert len(hub.requests) == 2 and files(cache) == []
+
+
+def test_cut_twice_is_an_error(hub: Hub, cache: Path) -> None:
+    hub.answers = [CUT, CUT, GOOD]
+    found = hashlib.sha256(CONTENT[:300_000]).hexdigest()
+    with refusal(IntegrityError, "tiny: ", SHA256, found, "300000 of 700000 bytes", str(cache)):
+        pinned()
+    assert len(hub.requests) == 2 and files(cache) == []
+
+
+def test_a_server_error_is_retried_once(hub: Hub) -> None:
+    hub.answers = [ERROR, GOOD]
+    assert pinned().read_bytes() == CONTENT and len(hub.requests) == 2
+
+
+def test_server_errors_without_end(hub: Hub, cache: Path) -> None:
+    hub.answers = [ERROR]
+    with refusal(FetchError, "tiny: ", f"{hub.url}/me/tiny/resolve/main/model.safetensors", "HTTP 500", str(cache)):
+        pinned()
+    assert len(hub.requests) == 2 and not cache.exists()
+
+
+@pytest.mark.parametrize(("status", "requests"), [(503, 2), (429, 1)])
+def test_nobody_waits_for_an_hour(status: int, requests: int, hub: Hub) -> None:
+    hub.answers = [Answer(status, {"Retry-After": "3600", "RateLimit": '"api";r=0;t=3600'})]
+    with refusal(FetchError, f"HTTP {status}"):
+        pinned()
+    assert len(hub.requests) == requests
+
+
+def test_a_refused_connection(hub: Hub, cache: Path) -> None:
+    hub.stop()
+    with refusal(FetchError, "tiny: ", hub.url, "refused", "HF_ENDPOINT", "pull tiny", str(cache), "local file"):
+        pinned()
+    assert not cache.exists()
+
+
+def test_a_silent_server(hub: Hub, cache: Path) -> None:
+    hub.answers = [Answer(silent=True)]
+    with refusal(FetchError, "tiny: ", hub.url, "no answer for 0.5 s", "network", str(cache), seconds=1.0):
+        pinned()
+    assert len(hub.requests) == 1 and not cache.exists()
+
+
+def test_a_server_that_falls_silent(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hub_server import _Handler
+
+    class Stalls(_Handler):
+        def finish(self) -> None:
+            self.wfile.flush()
+            hub._stopped.wait(5)
+            super().finish()
+
+    hub._server.RequestHandlerClass = Stalls
+    hub.answers = [CUT]
+    with refusal(FetchError, "no answer for 0.5 s", seconds=1.0):
+        pinned()
+    assert len(hub.requests) == 1 and files(cache) == []
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_missing_or_private(status: int, hub: Hub, cache: Path) -> None:
+    hub.answers = [Answer(status, {"X-Error-Code": "RepoNotFound"}, b"no")]
+    with refusal(FetchError, "tiny: ", f"HTTP {status}", "does not exist", "private", "HF_TOKEN", hub.url):
+        pinned()
+    assert len(hub.requests) == 1 and not cache.exists()
+
+
+@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://127.0.0.1", "http://[", "http://127.0.0.1:99999", "http://"])
+def test_an_endpoint_that_is_none(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    with refusal(FetchError, "tiny: ", endpoint, "HF_ENDPOINT"):
+        pinned()
+
+
+def test_a_token_that_is_none(hub: Hub, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("é", encoding="utf-8")
+    with refusal(FetchError, "tiny: "):
+        pinned()
+    assert hub.requests == []
+
+
+def test_no_connection_is_left_open(hub: Hub) -> None:
+    """With room for a single one, the next request would wait for it in vain."""
+    httpx = pytest.importorskip("httpx2")
+    huggingface_hub.set_client_factory(lambda: httpx.Client(limits=httpx.Limits(max_connections=1)))
+    try:
+        direct()
+        direct()  # not changed: the body is not read
+        hub.answers = [ERROR, Answer(404), Answer(body=b"x"), CUT, GOOD]
+        hub.put(OTHER)
+        with refusal(FetchError, "404"):
+            direct()
+        with refusal(IntegrityError):
+            direct()
+        assert direct().read_bytes() == OTHER
+    finally:
+        huggingface_hub.set_client_factory(default_client_factory)
+
+
+# A hub that means harm
+
+
+@pytest.mark.parametrize("etag", ["../../../../escaped", "/tmp/escaped", "..", "a b\tc", "x" * 3000, ""])
+def test_an_etag_is_no_path(etag: str, hub: Hub, cache: Path, tmp_path: Path) -> None:
+    hub.answers = [Answer(headers={"ETag": f'"{etag}"', "X-Linked-Etag": f'"{etag}"'})]
+    assert direct().read_bytes() == CONTENT
+    assert pinned().read_bytes() == CONTENT
+    assert len(files(cache)) == 2 and files(tmp_path) == files(cache)
+    assert direct(offline=True).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("size", ["-1", "x", "9" * 5000, "²", ""])
+def test_a_size_that_is_none(size: str, hub: Hub) -> None:
+    hub.answers = [Answer(headers={"X-Linked-Size": size.encode().decode("latin-1")})]
+    assert pinned().read_bytes() == CONTENT
+
+
+# Token and redirects
+
+
+def test_the_token_goes_to_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    pinned()
+    assert hub.requests[0].headers["authorization"] == "Bearer hf_secret"
+
+
+def test_no_token_no_header_and_no_telemetry(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned()
+    assert "authorization" not in hub.requests[0].headers and len(hub.requests) == 1
+    assert hub.requests[0].headers["user-agent"].startswith("eranntag/")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    direct()
+    assert "authorization" not in hub.requests[1].headers
+
+
+def test_a_redirect_is_followed_without_the_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the hub does for LFS files: its own headers come with the redirect, the storage's ETag means nothing."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with Hub() as storage:
+        storage.files["/blob?signature=x"] = CONTENT
+        theirs = {"X-Repo-Commit": None, "X-Linked-Etag": OTHER_SHA256, "X-Linked-Size": "1", "ETag": OTHER_SHA256}
+        storage.answers = [Answer(headers=theirs)]
+        hub.answers = [Answer(302, {"Location": f"{storage.url}/blob?signature=x"})]
+        path = direct()
+        assert path.read_bytes() == CONTENT
+        assert "authorization" in hub.requests[0].headers and "authorization" not in storage.requests[0].headers
+        storage.answers = [Answer(body=OTHER)]
+        path.unlink()
+        with refusal(IntegrityError, SHA256, OTHER_SHA256):
+            direct()
+        storage.answers = [Answer(403)]
+        with refusal(FetchError, "HTTP 403", "from 127.0.0.1", "check the network"):
+            direct()
+    with refusal(FetchError, "refused"):
+        direct()
+
+
+def test_a_redirect_on_the_hub_keeps_the_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a repository that was renamed."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    hub.put(OTHER, "me/new")
+    moved = {"Location": "/me/new/resolve/main/model.safetensors", "X-Linked-Etag": None, "ETag": None}
+    hub.answers = [Answer(307, {**moved, "X-Linked-Size": None}), GOOD]
+    assert direct().read_bytes() == OTHER
+    assert [request.headers["authorization"] for request in hub.requests] == ["Bearer hf_secret"] * 2
+
+
+def test_redirects_without_end(hub: Hub) -> None:
+    hub.answers = [Answer(302, {"Location": "/me/tiny/resolve/main/model.safetensors"})]
+    with refusal(FetchError, "redirect"):
+        pinned()
+    hub.answers = [Answer(302, {"Location": "file:///etc/passwd"})]
+    with refusal(FetchError, "tiny: "):
+        pinned()
+
+
+# The disk
+
+
+def test_a_cache_that_is_no_folder(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ERANNTAG_CACHE", str(tmp_path / "file"))
+    with refusal(FetchError, "tiny: ", str(tmp_path / "file"), "Not a directory", "ERANNTAG_CACHE"):
+        pinned()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_takes_nothing(code: int, hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr(atomic, "_sync", refuse)
+    with refusal(FetchError, "tiny: ", os.strerror(code), str(cache), "ERANNTAG_CACHE"):
+        pinned()
+    assert files(cache) == []
+
+
+def test_a_full_disk_in_the_middle(hub: Hub, cache: Path) -> None:
+    """Files of this process may have half the size: write() fails as it does on a full disk."""
+    code = f"""if True:
+        import resource, signal
+        from eranntag.checkpoints import fetch
+        import huggingface_hub
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
+        fetch.fetch("hf:me/tiny", "{SHA256}", "tiny")
+    """
+    ended = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True)
+    assert "FetchError: tiny: cannot use the cache" in ended.stderr and "File too large" in ended.stderr
+    assert files(cache) == [] and len(hub.requests) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root writes anywhere")
+def test_a_read_only_cache(hub: Hub, cache: Path) -> None:
+    path = pinned()
+    folders = [cache, *(folder for folder in cache.rglob("*") if folder.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    try:
+        assert pinned() == path and direct() == path
+        hub.put(OTHER)
+        with refusal(FetchError, str(cache), "ERANNTAG_CACHE"):
+            direct()
+    finally:
+        for folder in folders:
+            folder.chmod(0o755)
+
+
+def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert fetch.cache_folder() == tmp_path / "cache"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ERANNTAG_CACHE", "relative")
+    assert fetch.cache_folder() == tmp_path / "relative"
+    for nothing in (None, ""):
+        monkeypatch.setenv("ERANNTAG_CACHE", "") if nothing == "" else monkeypatch.delenv("ERANNTAG_CACHE")
+        assert fetch.cache_folder() == tmp_path / "xdg" / "eranntag"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert fetch.cache_folder() == home / ".cache" / "eranntag"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert fetch.cache_folder() == home / ".cache" / "eranntag"
+    for none in ("/nonexistent", "/", ""):
+        monkeypatch.setenv("HOME", none)
+        assert fetch.cache_folder().name.startswith("eranntag-")
+    assert not (home / ".cache").exists()
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [
+        ("hf:o/r", HubFile("o/r", "main", "model.safetensors")),
+        ("hf:o/r@v1.2", HubFile("o/r", "v1.2", "model.safetensors")),
+        ("hf:o/r/x.safetensors", HubFile("o/r", "main", "x.safetensors")),
+        ("hf:o/r@main/a/b/c.bin", HubFile("o/r", "main", "a/b/c.bin")),
+        (f"hf:Own-er_1/re.po-x_@{COMMIT}/f", HubFile("Own-er_1/re.po-x_", COMMIT, "f")),
+    ],
+)
+def test_an_address_is_parsed(weights: str, expected: HubFile) -> None:
+    assert parse(weights) == expected
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "", "hf:", "hf:o", "hf:o/", "hf:/r", "hf:o/r/", "hf:o/r@", "hf:o/r@/f", "hf:o/r@main/", "hf:o//r",
+        "o/r", "HF:o/r", "hf:o/r@a@b", "hf:../r", "hf:a..b/r", "hf:o/r@a..b", "hf:o/r/a..b", "hf:o/..",
+        "hf:./r", "hf:o/.", "hf:o/r/../x", "hf:o/r/a/../b",
+        "hf:o/r@..", "hf:o/r@../x", "hf:o/r//etc/passwd", "hf:o/r/a//b", "hf:o/r/.hidden", "hf:o/r@.git",
+        "hf:.o/r", "hf:o/r/a\\b", "hf:o/r/C:", "hf:o/r/~", "hf:o/r/a b", "hf:o/r/a\nb", "hf:o/r\n",
+        "hf:o/r/%2e%2e", "hf:o/r/a?x=1", "hf:o/r/a#b", "hf:o/r/a\x00", "hf:ö/r", "hf:o--p/r", "hf:o/r--x",
+        "hf:o/r.git", "hf:-o/r", "hf:o/r-", "hf:o/r.", f"hf:{'o' * 97}/r", f"hf:o/r/{'f' * 200}",
+        "hf:o/r@main/f/", "hf:datasets/o/r@main/..", "hf://o/r", "hf:u:p@h/r",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_refused(weights: str, cache: Path) -> None:
+    with refusal(UsageError, repr(weights), "hf:OWNER/REPO[@REVISION][/FILE]"):
+        parse(weights)
+    with refusal(UsageError):
+        direct(weights)
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("weights", ["hf:o/r", "hf:a.b/c-d_", "hf:_o/r_", f"hf:{'o' * 96}/{'r' * 96}"])
+def test_every_address_is_one_for_the_client(weights: str) -> None:
+    huggingface_hub.hf_hub_url(parse(weights).repo, parse(weights).file)
+
+
+# The stand-in
+
+
+def test_the_stand_in_contents_the_real_client(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    theirs = {"endpoint": hub.url, "cache_dir": str(tmp_path / "theirs")}
+    path = huggingface_hub.hf_hub_download("me/tiny", "model.safetensors", **theirs)
+    assert Path(path).read_bytes() == CONTENT and COMMIT in Path(path).parts
+    assert [request.method for request in hub.requests] == ["HEAD", "GET"]
+    with pytest.raises(huggingface_hub.errors.RemoteEntryNotFoundError):
+        huggingface_hub.hf_hub_download("me/tiny", "missing.bin", **theirs)
