@@ -43,7 +43,7 @@ def show(name: str, registry: str | None) -> None:
 
         spec = dataclasses.asdict(weights.read_spec(checkpoints.find(name, registry).path))
         fields = {**spec, **fields}
-    render.fields(fields)
+    render.fields({key: value for key, value in fields.items() if value})
 
 
 @command.command()

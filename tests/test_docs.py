@@ -1,0 +1,54 @@
+"""The documents say what is true: tables are regenerated, trees and versions compared."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from click.testing import CliRunner
+
+import eranntag
+from eranntag.cli import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_readme_shows_the_registrys_table() -> None:
+    generated = CliRunner().invoke(cli, ["checkpoints", "list", "--markdown"], catch_exceptions=False).stdout
+    shown = re.search(r"<!-- eranntag checkpoints list --markdown -->\n(.*)<!-- end -->", README, re.DOTALL)
+    assert shown and shown[1] == generated
+
+
+def test_readmes_tree_names_every_module() -> None:
+    tree = re.search(r"```text\neranntag/\n(.*?)```", README, re.DOTALL)
+    assert tree
+    named = set(re.findall(r"[├└]── (\S+?)/?\s", tree[1]))
+    there = {path.name for path in (ROOT / "eranntag").iterdir() if not path.name.startswith("__")}
+    assert named == there
+
+
+def test_readme_has_exactly_the_two_commands_that_ci_runs() -> None:
+    assert len(re.findall(r"^(?:python3 -m venv|\.venv/bin/pip) ", README, re.MULTILINE)) == 2
+
+
+def test_versions_agree() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == eranntag.__version__
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert newest and newest[1] == eranntag.__version__
+
+
+def test_the_sample_clip_is_what_its_script_makes() -> None:
+    script: dict[str, object] = {"__name__": "sample", "__file__": str(ROOT / "docs" / "make_sample.py")}
+    exec((ROOT / "docs" / "make_sample.py").read_text(encoding="utf-8"), script)
+    waveform, rate = soundfile.read(ROOT / "docs" / "sample.wav")
+    assert rate == script["RATE_HZ"]
+    np.testing.assert_allclose(waveform, script["alarm"](), atol=1e-4)  # type: ignore[operator]
+
+
+def test_every_local_link_leads_somewhere() -> None:
+    for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
