@@ -1,6 +1,6 @@
 """Write docs/sample.wav: a synthetic alarm clock, three seconds, so that no recorded sound need be in the repository.
 
-    python docs/make_sample.py
+python docs/make_sample.py
 """
 
 from pathlib import Path

@@ -49,7 +49,7 @@ def _walk(folder: str, extensions: frozenset[str]) -> Iterator[str]:
     for base, folders, files in os.walk(folder):
         folders.sort()
         for name in sorted(files):
-            if name.rpartition(".")[2].lower() in extensions and not name.startswith("."):
+            if os.path.splitext(name)[1][1:].lower() in extensions and not name.startswith("."):
                 yield os.path.join(base, name)
 
 

@@ -72,7 +72,7 @@ class Csv:
         return self._line(["source", "seconds", "rank", "label", "score", "checkpoint"])
 
     def record(self, prediction: Prediction) -> str:
-        source, seconds, checkpoint = prediction.source, f"{prediction.seconds:.6g}", prediction.checkpoint
+        source, seconds, checkpoint = prediction.source, round(prediction.seconds, 6), prediction.checkpoint
         return "".join(
             self._line([source, seconds, rank, tag.label, f"{tag.score:.6f}", checkpoint])
             for rank, tag in enumerate(prediction.top(self.top, self.threshold), 1)
@@ -84,8 +84,8 @@ class Csv:
     @staticmethod
     def _line(cells: list[object]) -> str:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(cells)
-        return text.getvalue()
+        csv.writer(text, lineterminator="\r\n").writerow(cells)  # so that cells with either are quoted
+        return text.getvalue().removesuffix("\r\n") + "\n"
 
 
 FORMATS = {"json": Json, "jsonl": Jsonl, "csv": Csv}

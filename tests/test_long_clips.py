@@ -31,9 +31,7 @@ def test_blocks_give_the_result_of_one_pass(s_m: int, image: torch.Tensor, monke
 
 
 @torch.inference_mode()
-def test_less_context_than_the_layers_see_would_change_the_result(
-    image: torch.Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_less_context_than_the_layers_see_would_change_the_result(image: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     model = calibrated(1, image)
     whole = model(image).clip_logits
     monkeypatch.setattr(erann, "LONG_FRAMES", 256)

@@ -1,5 +1,7 @@
 """checkpoints.toml: the names that users type, and what stands behind each. No torch: help and listings stay instant."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import tomllib
@@ -11,6 +13,8 @@ from typing import Any
 import eranntag
 from eranntag.errors import CheckpointError, UsageError
 from eranntag.registry import did_you_mean
+
+_TYPES: dict[str, Any] = {"str": str, "int": int, "int | None": int, "Mapping": Mapping}
 
 
 @dataclass(frozen=True)
@@ -87,7 +91,10 @@ def _row(name: str, values: dict[str, Any], path: Path) -> Row:
     for key in ("title", "architecture", "classes"):
         if key not in values:
             raise CheckpointError(f"{path}: {name}: {key} is missing")
-    if str(values.get("weights", "")).startswith("hf:") and len(str(values.get("sha256", ""))) != 64:
+    for item in dataclasses.fields(Row):
+        if item.name in values and not isinstance(values[item.name], _TYPES[str(item.type).partition("[")[0]]):
+            raise CheckpointError(f"{path}: {name}: {item.name} must be {item.type}, not {values[item.name]!r}")
+    if values.get("weights", "").startswith("hf:") and len(values.get("sha256", "")) != 64:
         raise CheckpointError(f"{path}: {name}: weights on a hub need their sha256 in the registry")
     return Row(name=name, registry=path, **values)
 
@@ -100,7 +107,7 @@ def describe(file: str) -> str:
     tagger = weights.load(file)
     spec = tagger.checkpoint
     row = {
-        "title": spec.title,
+        "title": spec.title or spec.name,
         "architecture": models.name_of(spec.family, tagger.model.config),
         "classes": len(spec.labels),
         "weights": file,

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+import eranntag
 from eranntag import records, registry
 from eranntag.errors import EranntagError
 
@@ -30,6 +31,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         debug = ctx.params["debug"]
+        cause: BaseException
         try:
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.ClickException, SystemExit):
@@ -41,17 +43,17 @@ class Commands(click.Group):
             click.echo("eranntag: interrupted", err=True)
             ctx.exit(130)
         except EranntagError as error:
-            code, line = error.exit_code, str(error)
+            cause, code, line = error, error.exit_code, str(error)
         except Exception as error:
-            code, line = 1, f"{type(error).__name__}: {error} (--debug shows where)"
+            cause, code, line = error, 1, f"{type(error).__name__}: {error} (--debug shows where)"
         if debug:
-            traceback.print_exc()
+            traceback.print_exception(cause)
         click.echo(f"eranntag: error: {records.printable(line)}", err=True)
         ctx.exit(code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="eranntag", prog_name="eranntag")
+@click.version_option(eranntag.__version__, prog_name="eranntag")
 @click.option("--debug", is_flag=True, help="Show where an error comes from.")
 def cli(debug: bool) -> None:
     """Tag sounds with ERANN networks: predict, train, evaluate."""

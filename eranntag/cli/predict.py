@@ -75,9 +75,11 @@ def _check_output(output: Path | None) -> None:
     """Before any work: a mistyped --output must not cost a sound file or an hour."""
     if output is None:
         return
+    if not output.absolute().parent.is_dir() or (output.exists() and not output.is_file()):
+        raise click.UsageError(f"--output {output}: must be a file in a folder that exists; use > for a pipe or device")
+    if not output.exists():
+        return
     from eranntag import audio
 
-    if output.is_dir() or not output.absolute().parent.is_dir():
-        raise click.UsageError(f"--output {output}: must be a file in a folder that exists")
-    if output.exists() and output.suffix.lower().lstrip(".") in audio.EXTENSIONS | audio.AV_EXTENSIONS:
+    if output.suffix.lower().lstrip(".") in audio.EXTENSIONS | audio.AV_EXTENSIONS:
         raise click.UsageError(f"--output {output}: is a sound file; it is not overwritten")

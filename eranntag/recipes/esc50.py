@@ -55,11 +55,13 @@ def examples(data: str | None = None) -> list[Example]:
     """All clips that are there, in the CSV's order. Raises DataError when there is no data set, or none of its clips."""
     root = find_root(data, ("esc50", "ESC-50-master", "ESC-50"), "meta/esc50.csv")
     files = {path.stem: path for path in sorted((root / "audio").iterdir())} if (root / "audio").is_dir() else {}
-    found = []
     with open(root / "meta" / "esc50.csv", newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if path := files.get(Path(row["filename"]).stem):
-                found.append(Example(str(path), (int(row["target"]),), int(row["fold"])))
+        rows = csv.DictReader(file)
+        try:
+            listed = [(Path(row["filename"]).stem, int(row["target"]), int(row["fold"])) for row in rows]
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"esc50: {file.name} line {rows.line_num} is not ESC-50's: {error!r}") from None
+    found = [Example(str(files[stem]), (target,), fold) for stem, target, fold in listed if stem in files]
     if not found:
         raise DataError(f"esc50: {root / 'audio'} holds none of the clips that {root / 'meta' / 'esc50.csv'} names")
     return found

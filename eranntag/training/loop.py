@@ -45,7 +45,8 @@ def train(
 ) -> Path:
     """Train to `settings.iterations`, going on from `folder` when a run is there; returns the last checkpoint's path.
 
-    `report` receives a dict with `event` ("decode", "train", "evaluate") and numbers, to be shown. Ctrl-C saves first.
+    `report` receives a dict with `event` ("decode", "train", "evaluate") and numbers, to be shown. However a run is stopped,
+    it goes on from the last whole iteration that was saved, at most a minute ago, and ends with the very same numbers.
     """
     training = [example for example in examples if example.fold != settings.fold]
     held_out = [example for example in examples if example.fold == settings.fold]
@@ -60,11 +61,7 @@ def train(
     crop_samples = run.tagger.frontend.config.padded_samples(round(settings.crop_seconds * rate))
     batches = Batches(waveforms[: len(training)], training, len(recipe.labels), crop_samples, settings.seed)
     clips = [Clip(wave[None].astype(np.float32) / 32767, rate) for wave in waveforms[len(training) :]]
-    try:
-        run.iterate(batches, clips, [example.targets[0] for example in held_out], report)
-    except (KeyboardInterrupt, SystemExit):  # Ctrl-C, SIGTERM; after an error the weights may be bad
-        run.save()
-        raise
+    run.iterate(batches, clips, [example.targets[0] for example in held_out], report)
     run.save()
     return run.export("last")
 

@@ -73,12 +73,13 @@ def resume(state: State, settings: Settings, path: Path) -> None:
     try:
         with safe_open(path, framework="pt") as file:
             progress = json.loads(file.metadata()["run"])
+            theirs, counters = progress["settings"], {name: progress[name] for name in _COUNTERS}
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise TrainingError(f"{path}: not a run that can be resumed ({error}); use another --out or --restart") from None
-    _check_same(progress["settings"], dataclasses.asdict(settings), path)
-    for name in _COUNTERS:
-        setattr(state, name, progress[name])
+    _check_same(theirs, dataclasses.asdict(settings), path)
+    for name, value in counters.items():
+        setattr(state, name, value)
     state.model.load_state_dict(_part(tensors, "model."))
     state.average.model.load_state_dict(_part(tensors, "average."))
     moments: dict[int, dict[str, torch.Tensor]] = {}
