@@ -67,9 +67,11 @@ def evaluate(
     """Evaluate on the clips of `fold` (all for None). Raises UsageError when the classes are not the recipe's."""
     if set(tagger.labels) != set(recipe.labels):
         raise UsageError(f"{tagger.checkpoint.name} has {len(tagger.labels)} classes of its own, not those of {recipe.name}")
+    if fold is not None and fold not in recipe.folds:
+        raise UsageError(f"{recipe.name} has the folds {', '.join(map(str, recipe.folds))}, not {fold}")
     chosen = [example for example in examples if fold is None or example.fold == fold]
     if not chosen:
-        raise DataError(f"{recipe.name}: no clip belongs to fold {fold}; there are {', '.join(map(str, recipe.folds))}")
+        raise DataError(f"{recipe.name}: none of the clips there belongs to fold {fold}")
     order = [tagger.labels.index(label) for label in recipe.labels]
     scores, targets, failures = [], [], []
     results = predict(tagger, (example.path for example in chosen), batch)

@@ -45,12 +45,15 @@ def _decoded(names: Iterable[bytes], separator: bytes | None) -> Iterator[str]:
             yield os.fsdecode(name)
 
 
-def _walk(folder: str, extensions: frozenset[str]) -> Iterator[str]:
-    for base, folders, files in os.walk(folder):
+def _walk(folder: str, extensions: frozenset[str]) -> Iterator[str | Failure]:
+    closed: list[OSError] = []
+    for base, folders, files in os.walk(folder, onerror=closed.append):
         folders.sort()
         for name in sorted(files):
             if os.path.splitext(name)[1][1:].lower() in extensions and not name.startswith("."):
                 yield os.path.join(base, name)
+    for error in closed:
+        yield Failure(os.fspath(error.filename), f"this folder cannot be read ({error.strerror})")
 
 
 def _some(names: Iterable[str | Failure], otherwise: Failure) -> Iterator[str | Failure]:

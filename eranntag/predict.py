@@ -28,7 +28,7 @@ class _Ready:
 
 
 def predict(tagger: Tagger, sources: Iterable[str | Failure], batch: int | None = None) -> Iterator[Prediction | Failure]:
-    """Tag every source ("-" is standard input); one result each, in order, as soon as it is there.
+    """Tag every source ("-" is standard input); one result each, in order.
 
     Clips of the same length share a batch (default 1 on a CPU, where batches do not pay, else 16); nothing is padded because
     of its neighbours. Memory is bounded by the batch, not by the number of sources.

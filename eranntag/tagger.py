@@ -1,6 +1,7 @@
 """Tagger: front-end + network + labels, the thing that a checkpoint is. Also the only place that applies the activation."""
 
 import os
+import re
 from typing import BinaryIO
 
 import numpy as np
@@ -77,6 +78,8 @@ class Tagger(nn.Module):
 
 def pick_device(name: str = "auto") -> torch.device:
     """The torch device for "auto", "cpu", "cuda" or "mps"; UsageError when this machine has none."""
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name) is None:
+        raise UsageError(f"device {name!r} is none of auto, cpu, cuda, cuda:1 ..., mps")
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(device for device, there in available.items() if there))

@@ -237,7 +237,7 @@ def test_one_broken_file_among_good_ones_is_one_line_on_stderr(model: str, clip:
         ("checkpoints show erann-2-4-audioste", "did you mean 'erann-2-4-audioset'"),
         ("train esc5 --data .", "did you mean 'esc50'"),
         ("evaluate esc5 --data .", "did you mean 'esc50'"),
-        ("predict x.wav --device cdua", "device 'cdua' is not available here; there is cpu"),
+        ("predict x.wav --device cdua", "device 'cdua' is none of auto, cpu, cuda, cuda:1 ..., mps"),
     ],
 )
 def test_a_mistyped_word_is_named_and_the_right_one_suggested(args: str, words: str, model: str) -> None:

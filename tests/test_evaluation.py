@@ -89,7 +89,7 @@ def test_the_order_of_the_checkpoints_labels_does_not_matter(tiny_tagger: Tagger
 def test_a_fold_is_evaluated_alone(tiny_tagger: Tagger) -> None:
     result = evaluate(tiny_tagger, RECIPE, EXAMPLES, fold=1)
     assert (result.fold, result.clips, result.accuracy) == (1, 3, pytest.approx(2 / 3))
-    with pytest.raises(DataError, match="no clip belongs to fold 3; there are 1, 2"):
+    with pytest.raises(UsageError, match="has the folds 1, 2, not 3"):
         evaluate(tiny_tagger, RECIPE, EXAMPLES, fold=3)
 
 

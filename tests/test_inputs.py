@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -97,3 +98,17 @@ def test_paths_are_taken_one_at_a_time() -> None:
 )
 def test_a_list_of_names_keeps_every_byte_of_a_name(content: bytes, expected: list[bytes]) -> None:
     assert [os.fsencode(name) for name in listed(io.BytesIO(content))] == expected
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure_of_its_own(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scan = os.scandir
+
+    def guarded(path: str) -> Any:
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    results = list(expand(["."], SOUNDS))
+    assert Failure("./sub", "this folder cannot be read (Permission denied)") in results
+    assert "./zoo/h.wav" in results

@@ -53,7 +53,10 @@ def train(
     if not training:
         raise DataError(f"{recipe.name}: no clips are left to train on without fold {settings.fold}")
     run = _Run(recipe, settings, folder, device, compiled)
-    if (folder / "state.safetensors").exists() and not restart:
+    if restart:
+        for name in ("state", "best", "last"):
+            (folder / f"{name}.safetensors").unlink(missing_ok=True)
+    if (folder / "state.safetensors").exists():
         saved.resume(run.state, settings, folder / "state.safetensors")
     rate = run.tagger.frontend.config.sample_rate_hz
     counted = {"event": "decode", "total": len(training) + len(held_out)}
@@ -152,7 +155,11 @@ class _Run:
     def averaged(self) -> Tagger:
         """A Tagger with the averaged weights and the run's numbers."""
         evaluated = [row for row in self.state.history if self.recipe.metric in row]
-        metrics = {"fold": self.settings.fold, **evaluated[-1]} if evaluated else {}
+        metrics = {}
+        if evaluated:
+            row, metric = evaluated[-1], self.recipe.metric
+            data = f"{self.recipe.name} fold {self.settings.fold}"
+            metrics = {"metric": metric, "value": row[metric], "data": data, "iteration": row["iteration"]}
         training = {**dataclasses.asdict(self.settings), "iteration": self.state.iteration}
         tagger = Tagger(dataclasses.replace(self.tagger.checkpoint, metrics=metrics, training=training))
         tagger.model.load_state_dict(self.state.average.model.state_dict())
