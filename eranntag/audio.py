@@ -85,6 +85,7 @@ def _decode_sndfile(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
     with soundfile.SoundFile(file) as sound:
         _check_rate(sound.samplerate, name)
         _check_length(sound, name)
+        _check_ogg_end(file, sound.format, name)
         sound.seekable = lambda: False  # else soundfile seeks after reading, which FLAC of unknown length cannot
         blocks = []  # sound.blocks() yields uninitialised memory after a short read
         while len(block := sound.read(1 << 18, dtype="float32", always_2d=True)):
@@ -121,6 +122,20 @@ def _check_length(sound: soundfile.SoundFile, name: str) -> None:
         slack = 64 if "iff" in chunk else 0  # the size of the whole file is often a little wrong
         if int(there) + slack < int(promised) < _UNKNOWN_BYTES:
             raise AudioError(f"{name}: cut short: the header promises {promised} bytes, {there} are there")
+
+
+def _check_ogg_end(file: BinaryIO, form: str, name: str) -> None:
+    """An Ogg file has no length in its header: only the flag of its last page says that it is whole (RFC 3533)."""
+    if form != "OGG":
+        return
+    at = file.tell()
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - 65_307 - 1024))  # the longest page, and some rubbish after it
+    last = file.read().rpartition(b"OggS")[2]
+    file.seek(at)
+    # after "OggS": the flags at 1, the number of segments at 22, then their sizes, then they
+    if len(last) < 23 or not last[1] & 4 or len(last) < 23 + last[22] + sum(last[23 : 23 + last[22]]):
+        raise AudioError(f"{name}: cut short: its last Ogg page is missing")
 
 
 def _check_rate(rate: int, name: str) -> None:

@@ -48,7 +48,7 @@ def _decoded(names: Iterable[bytes], separator: bytes | None) -> Iterator[str]:
 def _walk(folder: str, extensions: frozenset[str]) -> Iterator[str | Failure]:
     closed: list[OSError] = []
     for base, folders, files in os.walk(folder, onerror=closed.append):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if os.path.splitext(name)[1][1:].lower() in extensions and not name.startswith("."):
                 yield os.path.join(base, name)

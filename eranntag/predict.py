@@ -98,5 +98,5 @@ def _score(tagger: Tagger, group: list[_Ready]) -> Iterator[tuple[_Ready, Predic
 
 def _failure(source: str, error: BaseException) -> Failure:
     """Errors name their file already; a Failure names it once."""
-    reason = str(error).strip() or type(error).__name__
-    return Failure(source, reason.removeprefix(f"{source}: ").partition("\n")[0])
+    reason = str(error).removeprefix(f"{source}: ").strip() or type(error).__name__
+    return Failure(source, reason.partition("\n")[0])

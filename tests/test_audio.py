@@ -359,3 +359,15 @@ def test_a_file_without_permission_is_refused(wav: Wav) -> None:
 def test_a_link_to_a_sound_is_followed(wav: Wav, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(wav("x.wav", tone(0.1)))
     assert audio.read(tmp_path / "link").waveform.shape == (1, 4410)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+@pytest.mark.parametrize("share", [0.3, 0.9])
+def test_an_ogg_file_without_its_last_page_is_cut_short(subtype: str, share: float, tmp_path: Path) -> None:
+    path = tmp_path / "x.ogg"
+    noise = 0.1 * np.random.default_rng(0).standard_normal(48000 * 4)
+    soundfile.write(path, noise, 48000, format="OGG", subtype=subtype)
+    assert audio.read(path).seconds == pytest.approx(4, abs=0.1)
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+    with pytest.raises(AudioError, match="cut short"):
+        audio.read(path)

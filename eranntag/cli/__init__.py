@@ -34,7 +34,10 @@ class Commands(click.Group):
         cause: BaseException
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, click.ClickException, SystemExit):
+        except click.UsageError as error:
+            cause, code = error, error.exit_code
+            line = f"{error.format_message()} (see `{(error.ctx or ctx).command_path} --help`)"
+        except (click.exceptions.Exit, SystemExit):
             raise
         except BrokenPipeError:  # `eranntag predict ... | head -1`: whoever closed the pipe has enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,4 +68,4 @@ def main() -> None:
         raise SystemExit(143)
 
     signal.signal(signal.SIGTERM, terminate)
-    cli()
+    cli(prog_name="eranntag")

@@ -33,8 +33,10 @@ def command(paths: tuple[str, ...], files_from: str | None, top: int | None, thr
     if files_from == "-" and "-" in paths:
         raise click.UsageError("standard input cannot be both the list of files and a sound")
     _check_output(options["output"])
+    _check_list(files_from)
     from eranntag import audio, checkpoints, inputs, predict, render
     from eranntag.cli._allocator import keep_memory
+    from eranntag.errors import EranntagError
 
     keep_memory()
     with render.download_bar() as report:
@@ -52,6 +54,8 @@ def command(paths: tuple[str, ...], files_from: str | None, top: int | None, thr
             failed = show(result)
             counts["failed" if failed else "tagged"] += 1
             step()
+    if not any(counts.values()):
+        raise EranntagError("nothing to tag: the list of files is empty")
     if counts["failed"]:
         raise SystemExit(3 if counts["tagged"] else 1)
 
@@ -69,6 +73,14 @@ def _names(paths: tuple[str, ...], files_from: str | None) -> Iterator[str]:
                 yield from inputs.listed(file)
         except OSError as error:
             raise UsageError(f"--files-from {files_from}: {error.strerror}") from None
+
+
+def _check_list(files_from: str | None) -> None:
+    if files_from and files_from != "-":
+        from eranntag import audio
+
+        if Path(files_from).suffix.lower().lstrip(".") in audio.EXTENSIONS | audio.AV_EXTENSIONS:
+            raise click.UsageError(f"--files-from {files_from}: is a sound file, not a list of names")
 
 
 def _check_output(output: Path | None) -> None:

@@ -53,14 +53,14 @@ def train(
     if not training:
         raise DataError(f"{recipe.name}: no clips are left to train on without fold {settings.fold}")
     run = _Run(recipe, settings, folder, device, compiled)
+    rate = run.tagger.frontend.config.sample_rate_hz
+    counted = {"event": "decode", "total": len(training) + len(held_out)}
+    waveforms = decode([*training, *held_out], rate, lambda done: report({**counted, "done": done}))
     if restart:
         for name in ("state", "best", "last"):
             (folder / f"{name}.safetensors").unlink(missing_ok=True)
     if (folder / "state.safetensors").exists():
         saved.resume(run.state, settings, folder / "state.safetensors")
-    rate = run.tagger.frontend.config.sample_rate_hz
-    counted = {"event": "decode", "total": len(training) + len(held_out)}
-    waveforms = decode([*training, *held_out], rate, lambda done: report({**counted, "done": done}))
     crop_samples = run.tagger.frontend.config.padded_samples(round(settings.crop_seconds * rate))
     batches = Batches(waveforms[: len(training)], training, len(recipe.labels), crop_samples, settings.seed)
     clips = [Clip(wave[None].astype(np.float32) / 32767, rate) for wave in waveforms[len(training) :]]
@@ -73,11 +73,11 @@ class _Run:
     """One run's objects, and the steps of its loop."""
 
     def __init__(self, recipe: Recipe, settings: Settings, folder: Path, device: torch.device, compiled: bool) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.recipe, self.settings, self.folder, self.device = recipe, settings, folder, device
         torch.manual_seed(settings.seed)
         self.tagger = Tagger(_checkpoint(recipe, settings)).to(device)
         model = self.tagger.model
+        folder.mkdir(parents=True, exist_ok=True)
         self.layout = _memory_format(model, device)
         model.to(memory_format=self.layout).train()
         self.network = torch.compile(model) if compiled else model
