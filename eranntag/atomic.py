@@ -19,7 +19,8 @@ def replace(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())  # at the end: a writer may have made the file anew
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+        os.chmod(temporary, mode)  # at the end: a writer may have made the file anew
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)

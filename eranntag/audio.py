@@ -70,10 +70,13 @@ def _decode(file: BinaryIO, name: str) -> Clip:
         raise AudioError(f"{name}: empty file")
     file.seek(0)
     try:
-        waveform, rate = _decode_sndfile(file, name)
+        sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError as error:
         file.seek(0)
         waveform, rate = _decode_av(file, name, reason=error.error_string)
+    else:
+        with sound:
+            waveform, rate = _decode_sndfile(file, sound, name)
     if waveform.shape[1] == 0:
         raise AudioError(f"{name}: holds no samples")
     if not (np.isfinite(waveform.max()) and np.isfinite(waveform.min())):
@@ -81,17 +84,18 @@ def _decode(file: BinaryIO, name: str) -> Clip:
     return Clip(waveform, rate, name)
 
 
-def _decode_sndfile(file: BinaryIO, name: str) -> tuple[np.ndarray, int]:
-    with soundfile.SoundFile(file) as sound:
-        _check_rate(sound.samplerate, name)
-        _check_length(sound, name)
-        _check_ogg_end(file, sound.format, name)
-        sound.seekable = lambda: False  # else soundfile seeks after reading, which FLAC of unknown length cannot
-        blocks = []  # sound.blocks() yields uninitialised memory after a short read
+def _decode_sndfile(file: BinaryIO, sound: soundfile.SoundFile, name: str) -> tuple[np.ndarray, int]:
+    _check_rate(sound.samplerate, name)
+    _check_length(sound, name)
+    _check_ogg_end(file, sound.format, name)
+    sound.seekable = lambda: False  # else soundfile seeks after reading, which FLAC of unknown length cannot
+    blocks = []  # sound.blocks() yields uninitialised memory after a short read
+    try:
         while len(block := sound.read(1 << 18, dtype="float32", always_2d=True)):
             blocks.append(block.T)
-        promised = sound.frames
-        rate = sound.samplerate
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"{name}: damaged ({error.error_string.strip().rstrip('.')})") from None
+    promised, rate = sound.frames, sound.samplerate
     waveform = np.concatenate(blocks, 1) if blocks else np.zeros((1, 0), np.float32)
     # an unknown length is reported as a huge one
     if waveform.shape[1] < promised < 1 << 62 and _length_is_known(file, sound.format):
@@ -113,14 +117,15 @@ def _length_is_known(file: BinaryIO, form: str) -> bool:
 
 
 _PROMISE = re.compile(r"^\s*(data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_UNKNOWN_BYTES = 0x7FFFF000  # from here on a size means "until the end": sox, ffmpeg and arecord write such into pipes
+_UNKNOWN_BYTES = (0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)  # and what is near: what sox, ffmpeg and arecord write into pipes
 
 
 def _check_length(sound: soundfile.SoundFile, name: str) -> None:
     """libsndfile quietly shortens WAV, AIFF, AU, W64 and RF64 files whose header promises more; its log still tells."""
     for chunk, promised, there in _PROMISE.findall(sound.extra_info):
         slack = 64 if "iff" in chunk else 0  # the size of the whole file is often a little wrong
-        if int(there) + slack < int(promised) < _UNKNOWN_BYTES:
+        unknown = any(abs(int(promised) - size) <= 0x1000 for size in _UNKNOWN_BYTES)
+        if int(there) + slack < int(promised) and not unknown:
             raise AudioError(f"{name}: cut short: the header promises {promised} bytes, {there} are there")
 
 
@@ -130,7 +135,7 @@ def _check_ogg_end(file: BinaryIO, form: str, name: str) -> None:
         return
     at = file.tell()
     size = file.seek(0, io.SEEK_END)
-    file.seek(max(0, size - 65_307 - 1024))  # the longest page, and some rubbish after it
+    file.seek(max(0, size - (1 << 24)))  # the last page, and whatever tags came after it
     last = file.read().rpartition(b"OggS")[2]
     file.seek(at)
     # after "OggS": the flags at 1, the number of segments at 22, then their sizes, then they

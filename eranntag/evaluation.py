@@ -15,7 +15,8 @@ from eranntag.types import Example, Failure, Prediction, Recipe
 
 @dataclass(frozen=True)
 class Result:
-    """`confusion` (classes, classes): rows are the truth. `failures` were not evaluated."""
+    """`confusion` (classes, classes): rows are the truth. `failures` were not evaluated. `trained_on` of the clips were in
+    the checkpoint's own training set, as far as its header knows, and make the measures too good."""
 
     checkpoint: str
     recipe: str
@@ -25,6 +26,7 @@ class Result:
     labels: tuple[str, ...]
     confusion: np.ndarray
     failures: tuple[Failure, ...]
+    trained_on: int = 0
 
     def per_class(self) -> list[tuple[str, int, float, float]]:
         """(label, clips, recall, precision) in label order; precision is NaN for a class that was never said."""
@@ -48,6 +50,7 @@ class Result:
             "clips": self.clips,
             "failed": [{"source": failure.source, "reason": failure.reason} for failure in self.failures],
             "accuracy": self.accuracy,
+            "trained_on": self.trained_on,
             "per_class": [
                 {"label": label, "clips": clips, "recall": _number(recall), "precision": _number(precision)}
                 for label, clips, recall, precision in self.per_class()
@@ -87,7 +90,9 @@ def evaluate(
     said, truth = np.stack(scores), np.array(targets)
     accuracy, confusion = metrics.accuracy(said, truth), metrics.confusion_matrix(said, truth)
     name = tagger.checkpoint.name
-    return Result(name, recipe.name, fold, len(truth), accuracy, recipe.labels, confusion, tuple(failures))
+    own = tagger.checkpoint.training
+    trained_on = sum(example.fold != own.get("fold") for example in chosen) if own.get("recipe") == recipe.name else 0
+    return Result(name, recipe.name, fold, len(truth), accuracy, recipe.labels, confusion, tuple(failures), trained_on)
 
 
 def _number(value: float) -> float | None:

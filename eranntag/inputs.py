@@ -10,18 +10,20 @@ from eranntag.types import Failure
 STDIN = "-"
 
 
-def expand(paths: Iterable[str], extensions: frozenset[str]) -> Iterator[str | Failure]:
+def expand(paths: Iterable[str], extensions: frozenset[str], patterns: bool = True) -> Iterator[str | Failure]:
     """Files as they are named, `-` as it is, folders as the sound files below them, patterns as what they match.
 
     Lazy, in a stable order. A path that does not exist comes through: whoever reads it reports it. A folder or pattern
-    without any sound is a Failure.
+    without any sound is a Failure. Without `patterns` names are only names, also `-`.
     """
     for path in paths:
+        if path == STDIN and not patterns:
+            path = os.path.join(os.curdir, path)
         if path != STDIN and os.path.isdir(path):
             yield from _some(_walk(path, extensions), Failure(path, "no sound files in this folder"))
-        elif path != STDIN and glob.has_magic(path) and not os.path.lexists(path):
+        elif patterns and path != STDIN and glob.has_magic(path) and not os.path.lexists(path):
             matches = sorted(glob.glob(path, recursive=True))
-            yield from _some(expand(matches, extensions), Failure(path, "no file matches this pattern"))
+            yield from _some(expand(matches, extensions, patterns=False), Failure(path, "no file matches this pattern"))
         else:
             yield path
 

@@ -28,7 +28,7 @@ class _Ready:
 
 
 def predict(tagger: Tagger, sources: Iterable[str | Failure], batch: int | None = None) -> Iterator[Prediction | Failure]:
-    """Tag every source ("-" is standard input); one result each, in order.
+    """Tag every source ("-" is standard input); one result each, in order, a few sources being read ahead.
 
     Clips of the same length share a batch (default 1 on a CPU, where batches do not pay, else 16); nothing is padded because
     of its neighbours. Memory is bounded by the batch, not by the number of sources.
@@ -83,11 +83,13 @@ def _score(tagger: Tagger, group: list[_Ready]) -> Iterator[tuple[_Ready, Predic
     try:
         scores = tagger.scores(np.stack([item.waveform for item in group]))
     except (RuntimeError, MemoryError) as error:  # torch reports a lack of memory as RuntimeError
-        if len(group) > 1:
-            for item in group:
-                yield from _score(tagger, [item])
-        else:
-            yield group[0], _failure(group[0].source, error)
+        scores, failed = None, _failure(group[0].source, error)
+    if scores is None and len(group) > 1:  # here, where the failed batch's tensors are gone
+        for item in group:
+            yield from _score(tagger, [item])
+        return
+    if scores is None:
+        yield group[0], failed
         return
     for item, row in zip(group, scores, strict=True):
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -29,7 +30,7 @@ def results(
 ) -> Iterator[Callable[[Prediction | Failure], bool]]:
     """Yield `show(result) -> failed`, which writes predictions to `output` or stdout and failures to stderr.
 
-    However the block ends but for an error, the document is finished: an interrupted run leaves a valid file.
+    However the block ends, the document is finished and so valid; only a file is left as it was after an error.
     """
     style = FORMATS[form](top, threshold) if form in FORMATS else _Blocks(top, threshold, color=output is None)
     interruption: BaseException | None = None
@@ -51,7 +52,11 @@ def results(
         write(style.start())
         try:
             yield show
-        except (KeyboardInterrupt, SystemExit) as stop:
+        except BrokenPipeError:
+            raise
+        except BaseException as stop:
+            if output and not isinstance(stop, KeyboardInterrupt | SystemExit):
+                raise  # an error: the file stays as it was
             interruption = stop
         write(style.finish(complete=interruption is None))
     if interruption:
@@ -84,9 +89,17 @@ class _Blocks:
         return ""
 
 
+def say(line: str) -> None:
+    """A line on stderr; if nobody listens there any more, the work and its results still count."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
 def failure(result: Failure) -> None:
     """One line on stderr."""
-    print(f"eranntag: {printable(result.source)}: {printable(result.reason)}", file=sys.stderr, flush=True)
+    say(f"eranntag: {printable(result.source)}: {printable(result.reason)}")
 
 
 @contextmanager
@@ -125,7 +138,7 @@ def training_log() -> Iterator[Callable[[dict[str, Any]], None]]:
 
     def report(event: dict[str, Any]) -> None:
         if (line := _training_line(event)) is not None:
-            print(line, file=sys.stderr, flush=True)
+            say(line)
 
     yield report
 
@@ -202,6 +215,8 @@ def evaluation(result: Result) -> None:
     """Accuracy, the table of classes and the commonest confusions on stdout."""
     fold = f", fold {result.fold}" if result.fold is not None else ""
     print(f"{result.checkpoint} on {result.recipe}{fold}: accuracy {result.accuracy:.4f} ({result.clips} clips)\n")
+    if result.trained_on:
+        print(f"{result.trained_on} of the clips were trained on: this says little about other sounds; choose --fold\n")
     print(f"{'class':24} {'clips':>5} {'recall':>7} {'precision':>9}")
     for label, clips, recall, precision in result.per_class():
         print(f"{printable(label):24} {clips:5d} {recall:7.2f} {precision:9.2f}")

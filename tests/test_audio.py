@@ -300,7 +300,7 @@ BAD = {
     "header alone": (SOUND[:44], "cut short"),
     "half of a wav": (SOUND[: len(SOUND) // 2], "cut short"),
     "one byte missing": (SOUND[:-1], "cut short"),
-    "the end of a flac missing": (encoded(tone(), "FLAC")[:-1000], "not a readable audio file"),
+    "the end of a flac missing": (encoded(tone(), "FLAC")[:-1000], "damaged"),
     "the end of an ogg missing": (encoded(tone(), "OGG", "VORBIS")[:3000], "not a readable audio file"),
     "zero rate": (patched(SOUND, 24, bytes(4)), ""),
     "a rate of 4 GHz": (patched(SOUND, 24, struct.pack("<I", 4_000_000_000)), ""),

@@ -465,3 +465,22 @@ def test_ctrl_c_ends_a_run_that_waits_for_a_sound(model: str, start: Callable[..
     time.sleep(0.5)  # until it waits for more of it
     running.send_signal(signal.SIGINT)
     assert running.wait(20) == 130
+
+
+def test_a_reader_of_errors_that_goes_away_costs_no_result(model: str, clip: str, tmp_path: Path) -> None:
+    out = tmp_path / "out.json"
+    command = [sys.executable, "-m", "eranntag", "predict", "no1.wav", clip, "no2.wav", "no3.wav", "-c", model]
+    reading, writing = os.pipe()
+    os.close(reading)
+    result = subprocess.run([*command, "--format", "json", "-o", str(out)], stderr=writing, env=environment(), timeout=60)
+    os.close(writing)
+    assert result.returncode == 3
+    assert len(json.loads(out.read_text())["results"]) == 1
+
+
+def test_names_in_a_list_are_names_and_no_patterns(model: str, clip: str, tmp_path: Path) -> None:
+    (tmp_path / "take1.wav").write_bytes(Path(clip).read_bytes())
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/take[12].wav\n-\n")
+    result = predict(model, "--files-from", str(tmp_path / "list.txt"))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.count("no such file") == 2

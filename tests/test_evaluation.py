@@ -154,10 +154,11 @@ def command(data: Path, model: str, *args: str) -> Result:
 def test_a_broken_clip_is_counted_and_the_exit_code_tells(data: Path, model: str) -> None:
     result = command(data, model, "--json", "--fold", "1")
     content: dict[str, Any] = json.loads(result.stdout)
-    broken = str(data / "ESC-50" / "audio" / "1.wav")
+    broken, missing = (str(data / "ESC-50" / "audio" / name) for name in ("1.wav", "3.wav"))
     assert content["clips"] == 2
-    assert [failure["source"] for failure in content["failed"]] == [broken]
-    assert result.stderr.startswith(f"eranntag: {broken}: ") and result.stderr.count("\n") == 1
+    assert [failure["source"] for failure in content["failed"]] == [broken, missing]
+    lines = result.stderr.splitlines()
+    assert [line.startswith(f"eranntag: {name}: ") for name, line in zip((broken, missing), lines, strict=True)] == [True] * 2
     assert result.exit_code == 3
 
 
@@ -168,7 +169,15 @@ def test_people_get_a_table_of_the_classes(data: Path, model: str) -> None:
     assert first.startswith("tiny on esc50: accuracy ") and first.endswith("(2 clips)")
     assert heading.split() == ["class", "clips", "recall", "precision"]
     assert [row.split()[0] for row in rows[:50]] == esc50.LABELS
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert (result.exit_code, result.stderr.count("no such file")) == (3, 2)
+
+
+def test_clips_of_the_training_folds_are_counted(tiny_tagger: Tagger) -> None:
+    trained = dataclasses.replace(tiny_tagger.checkpoint, training={"recipe": RECIPE.name, "fold": 1})
+    tiny_tagger.checkpoint = trained
+    everything, held_out = evaluate(tiny_tagger, RECIPE, EXAMPLES), evaluate(tiny_tagger, RECIPE, EXAMPLES, fold=1)
+    assert held_out.trained_on == 0
+    assert everything.trained_on == sum(example.fold != 1 for example in EXAMPLES) > 0
 
 
 def test_a_checkpoint_with_other_classes_is_refused_in_one_line(data: Path, tiny_tagger: Tagger, tmp_path: Path) -> None:

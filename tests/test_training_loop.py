@@ -239,9 +239,8 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_leaves_the_state(
 def test_four_clips_are_learned_by_heart(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "HISTORY_EVERY", 1)
     few = Path(shutil.copytree(data, tmp_path / "data"))
-    for path in (few / "audio").iterdir():
-        if path.name[0] in "345":
-            path.unlink()
+    table = few / "meta" / "esc50.csv"
+    table.write_text("".join(line for line in table.read_text().splitlines(keepends=True) if line[0] not in "345"))
     options = ("--no-mixup", "--no-spec-augment", "--lr", "0.002", "--batch", "4", "--iterations", "20")
     assert train(few, tmp_path / "run", *options).exit_code == 0
     losses = [row["loss"] for row in history(tmp_path / "run")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -110,7 +111,7 @@ def describe(file: str) -> str:
         "title": spec.title or spec.name,
         "architecture": models.name_of(spec.family, tagger.model.config),
         "classes": len(spec.labels),
-        "weights": file,
+        "weights": os.path.abspath(file),
         "sha256": sha256(Path(file)),
         "size_bytes": Path(file).stat().st_size,
         "parameters": sum(parameter.numel() for parameter in tagger.model.parameters()),

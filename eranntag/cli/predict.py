@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,8 @@ def command(paths: tuple[str, ...], files_from: str | None, top: int | None, thr
         tagger = checkpoints.load(
             options["checkpoint"], options["device"], options["dtype"], options["registry"], options["offline"], report
         )
-    sources = inputs.expand(_names(paths, files_from), audio.EXTENSIONS | audio.AV_EXTENSIONS)
+    sounds = audio.EXTENSIONS | audio.AV_EXTENSIONS
+    sources = chain(inputs.expand(paths, sounds), inputs.expand(_listed(files_from), sounds, patterns=False))
     top = top or (None if threshold is not None else 5)
     counts = {"tagged": 0, "failed": 0}
     with (
@@ -60,25 +62,24 @@ def command(paths: tuple[str, ...], files_from: str | None, top: int | None, thr
         raise SystemExit(3 if counts["tagged"] else 1)
 
 
-def _names(paths: tuple[str, ...], files_from: str | None) -> Iterator[str]:
+def _listed(files_from: str | None) -> Iterator[str]:
     from eranntag import inputs
-    from eranntag.errors import UsageError
 
-    yield from paths
     if files_from == "-":
         yield from inputs.listed(sys.stdin.buffer)
     elif files_from:
-        try:
-            with open(files_from, "rb") as file:
-                yield from inputs.listed(file)
-        except OSError as error:
-            raise UsageError(f"--files-from {files_from}: {error.strerror}") from None
+        with open(files_from, "rb") as file:
+            yield from inputs.listed(file)
 
 
 def _check_list(files_from: str | None) -> None:
     if files_from and files_from != "-":
         from eranntag import audio
 
+        try:
+            open(files_from, "rb").close()
+        except OSError as error:
+            raise click.UsageError(f"--files-from {files_from}: {error.strerror}") from None
         if Path(files_from).suffix.lower().lstrip(".") in audio.EXTENSIONS | audio.AV_EXTENSIONS:
             raise click.UsageError(f"--files-from {files_from}: is a sound file, not a list of names")
 

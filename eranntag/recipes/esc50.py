@@ -11,6 +11,7 @@ Another ending than the CSV's .wav is fine (.flac, .ogg ...). The protocol is ER
 import csv
 from pathlib import Path
 
+from eranntag import audio
 from eranntag.errors import DataError
 from eranntag.recipes import find_root
 from eranntag.types import Example, Recipe
@@ -52,16 +53,16 @@ RECIPE = Recipe(
 
 
 def examples(data: str | None = None) -> list[Example]:
-    """All clips that are there, in the CSV's order. Raises DataError when there is no data set, or none of its clips."""
+    """All clips of the CSV, in its order; one that is missing is found out by whoever reads it. DataError without any."""
     root = find_root(data, ("esc50", "ESC-50-master", "ESC-50"), "meta/esc50.csv")
-    files = {path.stem: path for path in sorted((root / "audio").iterdir())} if (root / "audio").is_dir() else {}
+    folder = root / "audio"
+    files = {path.stem: path for path in sorted(folder.glob("*")) if path.suffix[1:].lower() in audio.EXTENSIONS}
     with open(root / "meta" / "esc50.csv", newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
         try:
-            listed = [(Path(row["filename"]).stem, int(row["target"]), int(row["fold"])) for row in rows]
-        except (KeyError, TypeError, ValueError) as error:
+            listed = [(row["filename"], range(50)[int(row["target"])], int(row["fold"])) for row in rows]
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise DataError(f"esc50: {file.name} line {rows.line_num} is not ESC-50's: {error!r}") from None
-    found = [Example(str(files[stem]), (target,), fold) for stem, target, fold in listed if stem in files]
-    if not found:
+    if not any(Path(name).stem in files for name, _, _ in listed):
         raise DataError(f"esc50: {root / 'audio'} holds none of the clips that {root / 'meta' / 'esc50.csv'} names")
-    return found
+    return [Example(str(files.get(Path(name).stem, folder / name)), (target,), fold) for name, target, fold in listed]

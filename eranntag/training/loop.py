@@ -48,8 +48,8 @@ def train(
     `report` receives a dict with `event` ("decode", "train", "evaluate") and numbers, to be shown. However a run is stopped,
     it goes on from the last whole iteration that was saved, at most a minute ago, and ends with the very same numbers.
     """
-    training = [example for example in examples if example.fold != settings.fold]
-    held_out = [example for example in examples if example.fold == settings.fold]
+    held_out = [example for example in examples if settings.fold is not None and example.fold == settings.fold]
+    training = [example for example in examples if settings.fold is None or example.fold != settings.fold]
     if not training:
         raise DataError(f"{recipe.name}: no clips are left to train on without fold {settings.fold}")
     run = _Run(recipe, settings, folder, device, compiled)
