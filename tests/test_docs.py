@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 from click.testing import CliRunner
 
@@ -52,3 +53,13 @@ def test_every_local_link_leads_somewhere() -> None:
     for document in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
             assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_readme_shows_what_the_first_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    printed = CliRunner().invoke(cli, ["predict", "docs/sample.wav", "--top", "5", "--device", "cpu"]).stdout
+    shown = re.search(r"```text\n(docs/sample\.wav.*?)```", README, re.DOTALL)
+    assert shown
+    ours, theirs = ([line.split() for line in text.splitlines()] for text in (printed, shown[1]))
+    assert ours[:2] == theirs[:2]  # the name, and the best tag with its score
+    assert {words[-1] for words in ours} == {words[-1] for words in theirs}
