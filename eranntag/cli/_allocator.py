@@ -1,6 +1,6 @@
 """glibc gives every large tensor back to the kernel when it is freed, and gets it anew page by page at the next operation.
 
-Keeping the memory instead made a training step on 2 cores 1.8 times as fast (docs/log.md). It is a setting of the whole
+Keeping the memory instead made a training step on 2 cores 2.1 times as fast (docs/log.md). It is a setting of the whole
 process, so only the command line makes it, never a program that imports eranntag.
 """
 
