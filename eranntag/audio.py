@@ -23,6 +23,7 @@ EXTENSIONS = frozenset(
     "w64 wav wave wavex wve xi".split()
 )
 AV_EXTENSIONS = frozenset("3gp aac ac3 amr avi flv m4a m4b mka mkv mov mp4 mpeg mpg mts webm wma wmv".split())
+SOUNDS = EXTENSIONS | AV_EXTENSIONS
 RATES_HZ = (100, 3_072_000)  # a header outside claims nonsense, and resampling it would take unbounded memory
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from eranntag import metrics
 from eranntag.errors import DataError, UsageError
 from eranntag.predict import predict
+from eranntag.recipes import check_fold
 from eranntag.tagger import Tagger
 from eranntag.types import Example, Failure, Prediction, Recipe
 
@@ -70,8 +71,7 @@ def evaluate(
     """Evaluate on the clips of `fold` (all for None). Raises UsageError when the classes are not the recipe's."""
     if set(tagger.labels) != set(recipe.labels):
         raise UsageError(f"{tagger.checkpoint.name} has {len(tagger.labels)} classes of its own, not those of {recipe.name}")
-    if fold is not None and fold not in recipe.folds:
-        raise UsageError(f"{recipe.name} has the folds {', '.join(map(str, recipe.folds))}, not {fold}")
+    check_fold(recipe, fold)
     chosen = [example for example in examples if fold is None or example.fold == fold]
     if not chosen:
         raise DataError(f"{recipe.name}: none of the clips there belongs to fold {fold}")

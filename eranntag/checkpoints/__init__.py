@@ -62,7 +62,7 @@ def find(
     report: Report | None = None,
 ) -> Found:
     """Resolve a name to a file on this machine, downloading it if need be, and check its SHA-256."""
-    rows = table.read(registry or os.environ.get("ERANNTAG_REGISTRY"))
+    rows = table.read(registry)
     name = os.fspath(name) if name is not None else rows.default
     if name.startswith("hf:"):
         return Found(name, _fetch(name, "", name, offline, report))

@@ -64,9 +64,12 @@ def builtin_path() -> Path:
 
 
 def read(user_registry: str | None = None) -> Table:
-    """The built-in table, and over it the rows of a user's own file. Raises CheckpointError for a file that is wrong."""
+    """The built-in table, and over it the rows of a user's own file, by default that of $ERANNTAG_REGISTRY.
+
+    Raises CheckpointError for a file that is wrong.
+    """
     table = _parse(builtin_path())
-    if user_registry:
+    if user_registry := user_registry or os.environ.get("ERANNTAG_REGISTRY"):
         own = _parse(Path(user_registry))
         table = Table({**table.rows, **own.rows}, own.default or table.default)
     return table

@@ -21,7 +21,7 @@ def list_(registry: str | None = None, markdown: bool = False) -> None:
     from eranntag import render
     from eranntag.checkpoints import table
 
-    rows = table.read(_registry(registry))
+    rows = table.read(registry)
     draw = render.checkpoints_markdown if markdown else render.checkpoints
     draw(rows.rows.values(), rows.default)
 
@@ -36,7 +36,7 @@ def show(name: str, registry: str | None) -> None:
     from eranntag import checkpoints, render
     from eranntag.checkpoints import table
 
-    row = table.read(_registry(registry)).rows.get(name)
+    row = table.read(registry).rows.get(name)
     fields = {key: value for key, value in dataclasses.asdict(row).items() if value} if row else {}
     if row is None or row.weights.startswith("embedded:"):
         from eranntag.checkpoints import weights
@@ -65,7 +65,7 @@ def verify(name: str | None, registry: str | None) -> None:
     from eranntag import checkpoints
     from eranntag.checkpoints import table
 
-    rows = table.read(_registry(registry)).rows.values()
+    rows = table.read(registry).rows.values()
     for target in [name] if name else [row.name for row in rows if row.weights.startswith("embedded:")]:
         tagger = checkpoints.load(target, device="cpu", registry=registry)
         click.echo(f"{target}: good ({len(tagger.labels)} classes)")
@@ -78,9 +78,3 @@ def row(file: str) -> None:
     from eranntag.checkpoints import table
 
     click.echo(table.describe(file), nl=False)
-
-
-def _registry(option: str | None) -> str | None:
-    import os
-
-    return option or os.environ.get("ERANNTAG_REGISTRY")

@@ -44,8 +44,8 @@ def command(paths: tuple[str, ...], files_from: str | None, top: int | None, thr
         tagger = checkpoints.load(
             options["checkpoint"], options["device"], options["dtype"], options["registry"], options["offline"], report
         )
-    sounds = audio.EXTENSIONS | audio.AV_EXTENSIONS
-    sources = chain(inputs.expand(paths, sounds), inputs.expand(_listed(files_from), sounds, patterns=False))
+    listed = inputs.expand(_listed(files_from), audio.SOUNDS, patterns=False)
+    sources = chain(inputs.expand(paths, audio.SOUNDS), listed)
     top = top or (None if threshold is not None else 5)
     counts = {"tagged": 0, "failed": 0}
     with (
@@ -74,13 +74,11 @@ def _listed(files_from: str | None) -> Iterator[str]:
 
 def _check_list(files_from: str | None) -> None:
     if files_from and files_from != "-":
-        from eranntag import audio
-
         try:
             open(files_from, "rb").close()
         except OSError as error:
             raise click.UsageError(f"--files-from {files_from}: {error.strerror}") from None
-        if Path(files_from).suffix.lower().lstrip(".") in audio.EXTENSIONS | audio.AV_EXTENSIONS:
+        if _is_sound(Path(files_from)):
             raise click.UsageError(f"--files-from {files_from}: is a sound file, not a list of names")
 
 
@@ -90,9 +88,12 @@ def _check_output(output: Path | None) -> None:
         return
     if not output.absolute().parent.is_dir() or (output.exists() and not output.is_file()):
         raise click.UsageError(f"--output {output}: must be a file in a folder that exists; use > for a pipe or device")
-    if not output.exists():
-        return
+    if output.exists() and _is_sound(output):
+        raise click.UsageError(f"--output {output}: is a sound file; it is not overwritten")
+
+
+def _is_sound(path: Path) -> bool:
+    """By its name alone."""
     from eranntag import audio
 
-    if output.suffix.lower().lstrip(".") in audio.EXTENSIONS | audio.AV_EXTENSIONS:
-        raise click.UsageError(f"--output {output}: is a sound file; it is not overwritten")
+    return path.suffix.lower().lstrip(".") in audio.SOUNDS

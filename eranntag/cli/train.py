@@ -49,11 +49,10 @@ def command(
 
 def _settings(recipe: Any, options: dict[str, Any]) -> Any:
     """The recipe's protocol with the user's changes."""
-    from eranntag.errors import UsageError
+    from eranntag.recipes import check_fold
     from eranntag.training.state import Settings
 
-    if options["fold"] is not None and options["fold"] not in recipe.folds:
-        raise UsageError(f"{recipe.name} has the folds {', '.join(map(str, recipe.folds))}, not {options['fold']}")
+    check_fold(recipe, options["fold"])
     return Settings(
         recipe=recipe.name,
         model=options["model"],

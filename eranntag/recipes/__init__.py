@@ -6,7 +6,8 @@ paper's numbers) and `examples(data) -> list[Example]`, which raises DataError w
 
 from pathlib import Path
 
-from eranntag.errors import DataError
+from eranntag.errors import DataError, UsageError
+from eranntag.types import Recipe
 
 
 def find_root(data: str | None, folders: tuple[str, ...], marker: str) -> Path:
@@ -19,3 +20,9 @@ def find_root(data: str | None, folders: tuple[str, ...], marker: str) -> Path:
             return root
     looked = ", ".join(map(str, tried))
     raise DataError(f"{folders[0]}: no {marker} in {looked}; --data or ERANNTAG_DATA must name a folder that holds it")
+
+
+def check_fold(recipe: Recipe, fold: int | None) -> None:
+    """UsageError unless `fold` is one of the recipe's, or None."""
+    if fold is not None and fold not in recipe.folds:
+        raise UsageError(f"{recipe.name} has the folds {', '.join(map(str, recipe.folds))}, not {fold}")
