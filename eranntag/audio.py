@@ -16,7 +16,7 @@ import soundfile
 import soxr
 
 from eranntag.errors import AudioError
-from eranntag.types import Clip
+from eranntag.types import Clip, Packed
 
 EXTENSIONS = frozenset(
     "aif aifc aiff au avr caf flac htk ircam mat mp1 mp2 mp3 mpc2k nist oga ogg opus paf pvf rf64 sds sf snd svx voc "
@@ -27,12 +27,14 @@ SOUNDS = EXTENSIONS | AV_EXTENSIONS
 RATES_HZ = (100, 3_072_000)  # a header outside claims nonsense, and resampling it would take unbounded memory
 
 
-def read(source: str | os.PathLike[str] | BinaryIO, name: str = "") -> Clip:
-    """Decode a whole file, or an open binary stream, to float32 (channels, samples) at its own rate.
+def read(source: str | os.PathLike[str] | Packed | BinaryIO, name: str = "") -> Clip:
+    """Decode a whole file, a clip of a shard, or an open binary stream, to float32 (channels, samples) at its own rate.
 
     `name` replaces the path in errors and in `Clip.source`. Raises AudioError for whatever is not sound: absent, not a
     regular file, empty, another format, cut short, NaN or infinite samples, an impossible rate.
     """
+    if isinstance(source, Packed):
+        return _decode(io.BytesIO(_packed(source)), name or str(source))
     if isinstance(source, (str, os.PathLike)):
         name = name or os.fspath(source)
         _check_regular(source, name)
@@ -40,6 +42,16 @@ def read(source: str | os.PathLike[str] | BinaryIO, name: str = "") -> Clip:
             return _decode(file, name)
     name = name or "-"
     return _decode(io.BytesIO(source.read()), name)  # libsndfile needs to seek
+
+
+def _packed(source: Packed) -> bytes:
+    _check_regular(source.archive, str(source))
+    with open(source.archive, "rb") as file:
+        file.seek(source.offset)
+        content = file.read(source.size)
+    if len(content) < source.size:
+        raise AudioError(f"{source}: the shard is cut short")
+    return content
 
 
 def mono(clip: Clip, sample_rate_hz: int) -> np.ndarray:

@@ -1,99 +1,222 @@
 """How good a checkpoint is on a data set: the same path from file to scores as `predict`, then metrics."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from eranntag import metrics
+from eranntag import metrics, models, registry
 from eranntag.errors import DataError, UsageError
 from eranntag.predict import predict
-from eranntag.recipes import check_fold
+from eranntag.recipes import to_evaluate
 from eranntag.tagger import Tagger
-from eranntag.types import Example, Failure, Prediction, Recipe
+from eranntag.types import Checkpoint, Dataset, Example, Failure, Prediction, Recipe
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
-    """`confusion` (classes, classes): rows are the truth. `failures` were not evaluated. `trained_on` of the clips were in
-    the checkpoint's own training set, as far as its header knows, and make the measures too good."""
+    """What a checkpoint says of a data set's clips, and the truth: `scores` (clips, classes) float32 in [0, 1] and
+    `targets`, bool, both in the order of the recipe's labels.
 
-    checkpoint: str
-    recipe: str
+    `failures` could not be read, `missing` clips of the data set are not there at all. `trained_on` of the clips were in the
+    checkpoint's own training set, as far as its header knows, and make the measures too good.
+    """
+
+    checkpoint: Checkpoint
+    recipe: Recipe
     fold: int | None
-    clips: int
-    accuracy: float
-    labels: tuple[str, ...]
-    confusion: np.ndarray
-    failures: tuple[Failure, ...]
+    scores: np.ndarray
+    targets: np.ndarray
+    failures: tuple[Failure, ...] = ()
+    missing: int = 0
     trained_on: int = 0
 
-    def per_class(self) -> list[tuple[str, int, float, float]]:
-        """(label, clips, recall, precision) in label order; precision is NaN for a class that was never said."""
-        right, true, said = np.diag(self.confusion), self.confusion.sum(1), self.confusion.sum(0)
-        with np.errstate(invalid="ignore"):
-            recall, precision = right / true, right / said
-        return list(zip(self.labels, true.tolist(), recall.tolist(), precision.tolist(), strict=True))
+    @property
+    def clips(self) -> int:
+        return len(self.scores)
+
+    @property
+    def single(self) -> bool:
+        """Whether a clip has exactly one class."""
+        return self.recipe.activation == "softmax"
+
+    @property
+    def value(self) -> float:
+        """The recipe's own measure."""
+        return self.measures[self.recipe.metric]
+
+    @cached_property
+    def average_precision(self) -> np.ndarray:
+        return metrics.average_precision(self.scores, self.targets)
+
+    @cached_property
+    def roc_auc(self) -> np.ndarray:
+        return metrics.roc_auc(self.scores, self.targets)
+
+    @cached_property
+    def measures(self) -> dict[str, float]:
+        """Of all classes together; where a clip has one class, mAP, mAUC and d' are of each class against the rest."""
+        auc = metrics.mean(self.roc_auc)
+        ranking = {"mAP": metrics.mean(self.average_precision), "mAUC": auc, "d_prime": metrics.d_prime(auc)}
+        if not self.single:
+            return {**ranking, "micro_AP": metrics.micro_average_precision(self.scores, self.targets)}
+        accuracy = metrics.accuracy(self.scores, self.targets.argmax(1))
+        best = self.scores.argmax(1)[:, None] == np.arange(len(self.recipe.labels))
+        return {"accuracy": accuracy, **ranking, "f1_macro": metrics.decisions(best, self.targets)["f1_macro"]}
+
+    @cached_property
+    def decisions(self) -> dict[str, dict[str, float]]:
+        """Precision, recall and F1 from a score of "0.5" on, and from the checkpoint's "calibrated" thresholds if it has any;
+        empty where a clip has one class."""
+        if self.single:
+            return {}
+        thresholds = {"0.5": np.array(0.5)}
+        if self.checkpoint.thresholds:
+            order = [self.checkpoint.labels.index(label) for label in self.recipe.labels]
+            thresholds["calibrated"] = np.array(self.checkpoint.thresholds)[order]
+        return {name: metrics.decisions(self.scores >= least, self.targets) for name, least in thresholds.items()}
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """(classes, classes) counts of clips that have one class: rows are the truth."""
+        return metrics.confusion_matrix(self.scores, self.targets.argmax(1))
+
+    @cached_property
+    def per_class(self) -> list[dict[str, Any]]:
+        """A row a class, in label order: `clips` that have it, then its measures; NaN for one that it cannot have, such as the
+        precision of a class that was never said. `threshold` is the one with the highest F1 (`f1`) on these clips."""
+        columns = {"clips": self.targets.sum(0)}
+        if self.single:
+            right = np.diag(self.confusion)
+            with np.errstate(invalid="ignore"):
+                columns |= {"recall": right / self.confusion.sum(1), "precision": right / self.confusion.sum(0)}
+        columns |= {"AP": self.average_precision, "AUC": self.roc_auc}
+        if not self.single:
+            columns["f1"] = metrics.best_f1(self.scores, self.targets)
+            columns["threshold"] = metrics.best_thresholds(self.scores, self.targets)
+        values = zip(*(column.tolist() for column in columns.values()), strict=True)
+        rows = zip(self.recipe.labels, values, strict=True)
+        return [{"label": label, **dict(zip(columns, row, strict=True))} for label, row in rows]
 
     def confusions(self, count: int = 10) -> list[tuple[str, str, int]]:
-        """The commonest mistakes: (true label, said label, clips)."""
-        wrong = self.confusion - np.diag(np.diag(self.confusion))
+        """The commonest mistakes: (true label, said label, clips); none where classes are independent."""
+        if not self.single:
+            return []
+        labels, wrong = self.recipe.labels, self.confusion - np.diag(np.diag(self.confusion))
         order = np.argsort(-wrong, axis=None, kind="stable")[:count]
-        pairs = [divmod(int(index), len(self.labels)) for index in order]
-        return [(self.labels[i], self.labels[j], int(wrong[i, j])) for i, j in pairs if wrong[i, j]]
+        pairs = [divmod(int(index), len(labels)) for index in order]
+        return [(labels[i], labels[j], int(wrong[i, j])) for i, j in pairs if wrong[i, j]]
 
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "checkpoint": self.checkpoint,
-            "recipe": self.recipe,
+    def paper(self) -> list[dict[str, Any]]:
+        """The published results of this architecture on this data set beside ours."""
+        rows = [row for row in self.recipe.paper if row.model == self.architecture]
+        return [
+            {"how": row.how, "table": row.table, "paper": row.value, "ours": self.value, "difference": self.value - row.value}
+            for row in rows
+        ]
+
+    def unpublished(self) -> str:
+        """What to say when `paper` has no row."""
+        others = ", ".join(dict.fromkeys(row.model for row in self.recipe.paper))
+        there = f"those there are of {others}" if others else "nor of any other model"
+        return f"no published result of {self.architecture} on {self.recipe.name}; {there}"
+
+    @property
+    def architecture(self) -> str:
+        family = self.checkpoint.family
+        return models.name_of(family, registry.get("eranntag.models", family).Config(**self.checkpoint.model))
+
+    def summary(self) -> list[str]:
+        """For people, one line each: the recipe's measure, the others, and what they are not about."""
+        fold = f", fold {self.fold}" if self.fold is not None else ""
+        name, metric = f"{self.checkpoint.name} on {self.recipe.name}{fold}", self.recipe.metric
+        lines = [f"{name}: {metric} {self.value:.4f} ({self.clips} clips)"]
+        lines.append("  ".join(f"{name} {value:.4f}" for name, value in self.measures.items() if name != metric))
+        for name, measures in self.decisions.items():
+            lines.append(f"thresholds {name}: " + "  ".join(f"{key} {value:.4f}" for key, value in measures.items()))
+        ranked = np.isfinite(self.average_precision).sum()
+        if ranked < len(self.recipe.labels):
+            lines.append(f"mAP is over {ranked} of {len(self.recipe.labels)} classes: the others have no clips here")
+        if self.failures or self.missing:
+            lines.append(f"not evaluated: {len(self.failures)} unreadable and {self.missing} missing clips")
+        if self.trained_on:
+            remedy = "; choose --fold" if self.recipe.folds and self.fold is None else ""
+            lines.append(f"{self.trained_on} of the clips were trained on: this says little about other sounds{remedy}")
+        return lines
+
+    def to_dict(self, paper: bool = False) -> dict[str, Any]:
+        """For JSON: None stands for NaN and infinity."""
+        record: dict[str, Any] = {
+            "checkpoint": self.checkpoint.name,
+            "recipe": self.recipe.name,
             "fold": self.fold,
             "clips": self.clips,
             "failed": [{"source": failure.source, "reason": failure.reason} for failure in self.failures],
-            "accuracy": self.accuracy,
+            "missing": self.missing,
             "trained_on": self.trained_on,
-            "per_class": [
-                {"label": label, "clips": clips, "recall": _number(recall), "precision": _number(precision)}
-                for label, clips, recall, precision in self.per_class()
-            ],
-            "confusions": [{"true": t, "said": s, "clips": n} for t, s, n in self.confusions()],
+            "metric": self.recipe.metric,
+            "value": self.value,
+            **self.measures,
+            "classes": len(self.recipe.labels),
+            "classes_in_mAP": int(np.isfinite(self.average_precision).sum()),
+            "classes_in_mAUC": int(np.isfinite(self.roc_auc).sum()),
         }
+        if paper:
+            record["paper"] = self.paper()
+        if self.decisions:
+            record["thresholds"] = self.decisions
+        record["per_class"] = self.per_class
+        if self.single:
+            record["confusions"] = [{"true": true, "said": said, "clips": clips} for true, said, clips in self.confusions()]
+        finite: dict[str, Any] = _finite(record)
+        return finite
 
 
 def evaluate(
     tagger: Tagger,
-    recipe: Recipe,
-    examples: Sequence[Example],
+    dataset: Dataset,
     fold: int | None = None,
     batch: int | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Evaluate on the clips of `fold` (all for None). Raises UsageError when the classes are not the recipe's."""
-    if set(tagger.labels) != set(recipe.labels):
-        raise UsageError(f"{tagger.checkpoint.name} has {len(tagger.labels)} classes of its own, not those of {recipe.name}")
-    check_fold(recipe, fold)
-    chosen = [example for example in examples if fold is None or example.fold == fold]
-    if not chosen:
-        raise DataError(f"{recipe.name}: none of the clips there belongs to fold {fold}")
+    """Evaluate on the clips of `fold`, else the data set's test clips, else all. Raises UsageError when the classes are not the
+    recipe's, DataError when no clip can be read."""
+    recipe, checkpoint = dataset.recipe, tagger.checkpoint
+    if odd := sorted(set(tagger.labels) ^ set(recipe.labels)):
+        theirs = f"{checkpoint.name} has {len(tagger.labels)} classes of its own, not those of {recipe.name}"
+        raise UsageError(f"{theirs}: only one of them has {odd[0]!r}")
+    chosen = to_evaluate(dataset, fold)
     order = [tagger.labels.index(label) for label in recipe.labels]
-    scores, targets, failures = [], [], []
-    results = predict(tagger, (example.path for example in chosen), batch)
-    for example, result in zip(chosen, results, strict=True):
+    scores, heard, failures = [], [], []
+    for example, result in zip(chosen, predict(tagger, (example.path for example in chosen), batch), strict=True):
         if isinstance(result, Prediction):
             scores.append(result.scores[order])
-            targets.append(example.targets[0])
+            heard.append(example)
         else:
             failures.append(result)
         step()
     if not scores:
-        raise DataError(f"{recipe.name}: no clip could be read; the first: {failures[0].source}: {failures[0].reason}")
-    said, truth = np.stack(scores), np.array(targets)
-    accuracy, confusion = metrics.accuracy(said, truth), metrics.confusion_matrix(said, truth)
-    name = tagger.checkpoint.name
-    own = tagger.checkpoint.training
-    trained_on = sum(example.fold != own.get("fold") for example in chosen) if own.get("recipe") == recipe.name else 0
-    return Result(name, recipe.name, fold, len(truth), accuracy, recipe.labels, confusion, tuple(failures), trained_on)
+        first = f"the first: {failures[0].source}: {failures[0].reason}" if failures else "there is none"
+        raise DataError(f"{recipe.name}: no clip could be read; {first}")
+    targets = np.zeros((len(heard), len(order)), bool)
+    for row, example in zip(targets, heard, strict=True):
+        row[list(example.targets)] = True
+    missing, trained_on = len(dataset.missing), sum(_was_trained_on(example, checkpoint, recipe) for example in chosen)
+    return Result(checkpoint, recipe, fold, np.stack(scores), targets, tuple(failures), missing, trained_on)
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else value
+def _was_trained_on(example: Example, checkpoint: Checkpoint, recipe: Recipe) -> bool:
+    """By the checkpoint's header: training leaves out one fold, or whatever is not in the training part."""
+    own = checkpoint.training
+    held_out = own.get("fold") is not None and example.fold == own["fold"]
+    return own.get("recipe") == recipe.name and example.split == "train" and not held_out
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,15 +1,141 @@
-"""Measures of tags against the truth: pure functions of arrays."""
+"""Measures of tags against the truth: pure, exact functions of arrays.
+
+`scores` are (clips, classes), `targets` bool of the same shape unless a docstring says otherwise. The definitions are
+scikit-learn's, which the papers' code uses: no interpolation, equal scores share a threshold. A measure that a class
+cannot have is NaN, and `mean` leaves it out.
+"""
+
+from collections.abc import Callable
+from math import copysign, inf, isnan, nan, sqrt
+from statistics import NormalDist
 
 import numpy as np
 
+Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
+Measure = Callable[[np.ndarray, np.ndarray], float]  # of one class: (clips,), (clips,)
+
 
 def accuracy(scores: np.ndarray, targets: np.ndarray) -> float:
-    """Share of clips whose best class is the right one: scores (clips, classes), targets (clips,) class indices."""
+    """Share of clips whose best class is the right one: targets (clips,) class indices."""
     return float((scores.argmax(1) == targets).mean())
 
 
 def confusion_matrix(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """(classes, classes) counts: the row is the true class, the column the best one."""
+    """(classes, classes) counts, targets (clips,) class indices: the row is the true class, the column the best one."""
     matrix = np.zeros((scores.shape[1], scores.shape[1]), np.int64)
     np.add.at(matrix, (targets, scores.argmax(1)), 1)
     return matrix
+
+
+def curve(scores: np.ndarray, targets: np.ndarray) -> Curve:
+    """(thresholds, hits, said) of one class, both arguments (clips,): every different score of a clip that has the class,
+    highest first, and how many clips reach it: those that have the class, and all.
+
+    Precision is hits / said, recall hits / hits[-1]. A threshold between two of these only adds mistakes to the higher one.
+    """
+    thresholds, counts = np.unique(scores[targets], return_counts=True)
+    said = len(scores) - np.searchsorted(np.sort(scores), thresholds)
+    return thresholds[::-1], np.cumsum(counts[::-1]), said[::-1]
+
+
+def average_precision(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(classes,): sum over the thresholds of (gain in recall) x precision. NaN for a class without positives."""
+    return _each_class(_average_precision, scores, targets)
+
+
+def micro_average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
+    """The average precision of all pairs of clip and class in one list."""
+    return _average_precision(scores.ravel(), targets.ravel())
+
+
+def roc_auc(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(classes,): how often a clip with the class scores higher than one without, equal scores counting 1/2.
+
+    NaN for a class that no clip or every clip has.
+    """
+    return _each_class(_roc_auc, scores, targets)
+
+
+def d_prime(auc: float) -> float:
+    """sqrt(2) x the inverse normal distribution of the *mean* AUC (not the mean of the classes' d'); inf for 1."""
+    if isnan(auc) or auc in (0, 1):
+        return nan if isnan(auc) else copysign(inf, auc - 0.5)
+    return sqrt(2) * NormalDist().inv_cdf(auc)
+
+
+def mean(values: np.ndarray) -> float:
+    """The mean of the classes that have a value, such as mAP; NaN when none has."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else nan
+
+
+def decisions(said: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    """Precision, recall and F1 of decisions, such as `scores >= 0.5`; both arguments bool (clips, classes).
+
+    "micro" counts all pairs of clip and class; "macro" is the mean over the classes with a positive, where the precision of
+    a class that was never said is 0.
+    """
+    there = targets.any(0)
+    counts = (said & targets).sum(0), said.sum(0), targets.sum(0)
+    micro = _decisions(*(count.sum(keepdims=True) for count in counts))
+    macro = _decisions(*(count[there] for count in counts))
+    return {f"{name}_micro": mean(value) for name, value in micro.items()} | {
+        f"{name}_macro": mean(value) for name, value in macro.items()
+    }
+
+
+def best_f1(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(classes,): the highest F1 that any threshold reaches on these very clips; NaN for a class without positives."""
+    return _each_class(_best_f1, scores, targets)
+
+
+def best_thresholds(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(classes,): the threshold with the highest F1, for scores in [0, 1]; a clip has the class when its score reaches it.
+
+    All thresholds between two neighbouring scores decide alike on these clips: the one midway is the safest for others
+    (below the lowest score: midway to 0). Where several neighbours give the same F1, the highest threshold, which says
+    least, is taken. A class without positives teaches nothing and gets 0.5.
+    """
+    return _each_class(_best_threshold, scores, targets)
+
+
+def _each_class(measure: Measure, scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    columns = zip(np.ascontiguousarray(scores.T), np.ascontiguousarray(targets.T), strict=True)
+    return np.array([measure(*column) for column in columns], np.float64)
+
+
+def _average_precision(scores: np.ndarray, targets: np.ndarray) -> float:
+    _, hits, said = curve(scores, targets)
+    return float((np.diff(hits, prepend=0) * (hits / said)).sum() / hits[-1]) if len(hits) else nan
+
+
+def _roc_auc(scores: np.ndarray, targets: np.ndarray) -> float:
+    having, lacking = scores[targets], np.sort(scores[~targets])
+    below, not_above = (int(np.searchsorted(lacking, having, side).sum()) for side in ("left", "right"))
+    pairs = len(having) * len(lacking)
+    return (below + not_above) / (2 * pairs) if pairs else nan
+
+
+def _best_f1(scores: np.ndarray, targets: np.ndarray) -> float:
+    return float(_f1(scores, targets)[1].max()) if targets.any() else nan
+
+
+def _best_threshold(scores: np.ndarray, targets: np.ndarray) -> float:
+    if not targets.any():
+        return 0.5
+    thresholds, f1 = _f1(scores, targets)
+    best = thresholds[f1.argmax()]  # the first of the highest, so the highest threshold
+    below = scores.max(where=scores < best, initial=0)
+    midway = (best + below) / 2
+    return float(midway if midway > below else best)  # two scores may be too near for a number between
+
+
+def _f1(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(thresholds, F1): 2 PR / (P + R), as 2 x right / (said + true)."""
+    thresholds, hits, said = curve(scores, targets)
+    return thresholds, 2 * hits / (said + hits[-1])
+
+
+def _decisions(right: np.ndarray, said: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
+    parts = {"precision": (right, said), "recall": (right, true), "f1": (2 * right, said + true)}
+    return {name: part / np.maximum(whole, 1) for name, (part, whole) in parts.items()}

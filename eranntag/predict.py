@@ -13,9 +13,11 @@ from eranntag import audio
 from eranntag.errors import EranntagError
 from eranntag.inputs import STDIN
 from eranntag.tagger import Tagger
-from eranntag.types import Failure, Prediction
+from eranntag.types import Failure, Packed, Prediction
 
 READERS = 2
+
+Source = str | Packed | Failure
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class _Ready:
     seconds: float
 
 
-def predict(tagger: Tagger, sources: Iterable[str | Failure], batch: int | None = None) -> Iterator[Prediction | Failure]:
-    """Tag every source ("-" is standard input); one result each, in order, a few sources being read ahead.
+def predict(tagger: Tagger, sources: Iterable[Source], batch: int | None = None) -> Iterator[Prediction | Failure]:
+    """Tag every source (a path, "-" for standard input, a clip of a shard); one result each, in order, a few being read ahead.
 
     Clips of the same length share a batch (default 1 on a CPU, where batches do not pay, else 16); nothing is padded because
     of its neighbours. Memory is bounded by the batch, not by the number of sources.
@@ -50,7 +52,7 @@ def predict(tagger: Tagger, sources: Iterable[str | Failure], batch: int | None 
                 future.cancel()
 
 
-def _submit(pool: ThreadPoolExecutor, tagger: Tagger, source: str | Failure) -> Future[_Ready | Failure]:
+def _submit(pool: ThreadPoolExecutor, tagger: Tagger, source: Source) -> Future[_Ready | Failure]:
     if source != STDIN:
         return pool.submit(_ready, tagger, source)
     future: Future[_Ready | Failure] = Future()  # a thread that waits for standard input could not be interrupted
@@ -58,14 +60,14 @@ def _submit(pool: ThreadPoolExecutor, tagger: Tagger, source: str | Failure) -> 
     return future
 
 
-def _ready(tagger: Tagger, source: str | Failure) -> _Ready | Failure:
+def _ready(tagger: Tagger, source: Source) -> _Ready | Failure:
     if isinstance(source, Failure):
         return source
     try:
         clip = audio.read(sys.stdin.buffer, STDIN) if source == STDIN else audio.read(source)
-        return _Ready(source, tagger.prepare(clip), clip.seconds)
+        return _Ready(str(source), tagger.prepare(clip), clip.seconds)
     except Exception as error:  # whatever a hostile file does to a decoder, the others go on
-        return _failure(source, error)
+        return _failure(str(source), error)
 
 
 def _tag(tagger: Tagger, items: list[_Ready | Failure]) -> Iterator[Prediction | Failure]:

@@ -17,11 +17,12 @@ from rich.text import Text
 
 from eranntag import atomic
 from eranntag.records import FORMATS, printable
-from eranntag.types import Failure, Prediction
+from eranntag.types import Failure, Prediction, Published, Recipe
 
 if TYPE_CHECKING:
     from eranntag.checkpoints.table import Row
     from eranntag.evaluation import Result
+    from eranntag.training.protocol import Run
 
 
 @contextmanager
@@ -133,26 +134,103 @@ def download_bar() -> Iterator[Callable[[int, int], None] | None]:
 
 
 @contextmanager
-def training_log() -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yield a `report` for `training.loop.train`: one plain line an event, on stderr."""
+def training_log(quiet: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a `report` for `training.protocol.runs`: on a terminal one moving line beside the evaluations, else plain lines."""
+    if quiet:
+        yield lambda event: None
+        return
+    if not sys.stderr.isatty():
+        yield lambda event: _say_all(_training_lines(event))
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(20), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
 
-    def report(event: dict[str, Any]) -> None:
-        if (line := _training_line(event)) is not None:
-            say(line)
+        def report(event: dict[str, Any]) -> None:
+            if event["event"] == "train":
+                line = escape(" ".join(_training_lines(event)))
+                bar.update(task, description=line, completed=event["iteration"], total=event["total"])
+            else:
+                for line in _training_lines(event):
+                    bar.console.print(Text(line), soft_wrap=True)
 
-    yield report
+        yield report
 
 
-def _training_line(event: dict[str, Any]) -> str | None:
-    if event["event"] == "decode":
-        return f"decoded {event['total']} clips" if event["done"] == event["total"] else None
-    if event["event"] == "train":
+def _say_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        say(line)
+
+
+def _training_lines(event: dict[str, Any]) -> Iterator[str]:
+    kind = event["event"]
+    if kind == "data":
+        missing = event["missing"]
+        named = ", ".join(map(printable, missing[:5])) + (" ..." if len(missing) > 5 else "")
+        yield f"{event['recipe']}: {event['clips']} clips" + (f", {len(missing)} missing: {named}" if missing else "")
+    elif kind == "begin":
+        fold = f"fold {event['fold']} held out, " if event["fold"] is not None else ""
+        yield f"{event['folder']}: {fold}{event['training']} clips to train on, seed {event['seed']}"
+    elif kind == "broken":
+        yield f"eranntag: {printable(event['source'])}: {printable(event['reason'])} (left out)"
+    elif kind == "train":
         pace = event["seconds"] / event["iteration"]
-        left = (event["total"] - event["iteration"]) * pace / 60
         counted = f"iteration {event['iteration']}/{event['total']}  loss {event['loss']:.4f}  rate {event['lr']:.2e}"
-        return f"{counted}  {pace:.2f} s an iteration  {left:.0f} min left"
-    numbers = "  ".join(f"{name} {value:.4f}" for name, value in event.items() if isinstance(value, float))
-    return f"iteration {event['iteration']}  held-out {numbers}"
+        left = _duration((event["total"] - event["iteration"]) * pace)
+        yield f"{counted}  {event['clips'] / max(event['seconds'], 1e-9):.1f} clips/s  {left} left"
+    elif kind == "evaluate":
+        yield f"iteration {event['iteration']}  held-out {_numbers(event)}"
+    elif kind == "stopped":
+        yield f"stopped at iteration {event['iteration']}: nothing better since iteration {event['best_iteration']}"
+
+
+def _numbers(event: Mapping[str, Any]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in event.items() if isinstance(value, float))
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def run(recipe: Recipe, done: Run, paper: Published | None, base: str = "") -> None:
+    """What a run did and came to, in words, on stderr."""
+    settings, division, outcome = done.settings, done.division, done.outcome
+    clips = f"{len(division.training)} clips of {len(recipe.labels)} classes ({printable(recipe.title)})"
+    how = f"fine-tuned {base}: new {settings.head}, everything else kept and trained on" if base else "trained from scratch:"
+    say(f"{settings.model} {how} {clips}, {outcome.iterations} of {settings.iterations} iterations")
+    if outcome.best is not None:
+        held = "held-out clips, which the training never saw"
+        say(f"{len(division.held_out)} {held}: {recipe.metric} {outcome.last:.4f} at the end, {outcome.best:.4f} at its best (iteration {outcome.best_iteration})")
+        chosen = "its best, by those very clips" + ("" if done.test is not None else ": a little too good, as in the papers")
+        say(f"selected: {chosen if done.select == 'best' else 'the last'}")
+    if done.test is not None:
+        say(f"{len(division.test)} test clips, which decided nothing: {recipe.metric} {done.test:.4f}")
+    if paper and done.value is not None:
+        say(_beside(done.value, paper.value, f"{paper.table}, {paper.how}"))
+
+
+def cross_validation(result: Mapping[str, Any], path: Path) -> None:
+    """Mean and standard deviation over the runs, beside the paper's number, on stderr."""
+    count = len(result["runs"])
+    for name in ("last", "best", "test"):
+        if name in result:
+            spread = f" +- {result[name]['sd']:.4f}" if result[name]["sd"] is not None else ""
+            chosen = "  (selected)" if name == result["selection"] and "test" not in result else ""
+            say(f"{count} runs, {name}: {result['metric']} {result[name]['mean']:.4f}{spread}{chosen}")
+    if paper := result.get("paper"):
+        ours = result["test" if "test" in result else result["selection"]]["mean"]
+        say(_beside(ours, paper["value"], f"{paper['table']}, {paper['how']}"))
+    say(str(path))
+
+
+def _beside(ours: float, paper: float, where: str) -> str:
+    return f"ours {ours:.4f}  paper {paper:.3f} ({where})  difference {ours - paper:+.4f}"
+
+
+def packing(shard: str, done: int, total: int, clips_per_second: float) -> None:
+    """A line on stderr for a finished shard."""
+    left = (total - done) / clips_per_second / 60
+    say(f"{shard}: {done} of {total} clips  {clips_per_second:.0f} clips/s  {left:.0f} min left")
 
 
 def checkpoints(rows: Iterable[Row], default: str) -> None:
@@ -211,15 +289,18 @@ def fields(values: Mapping[str, Any]) -> None:
         print(f"{name + ':':18} {printable(str(value))}")
 
 
-def evaluation(result: Result) -> None:
-    """Accuracy, the table of classes and the commonest confusions on stdout."""
-    fold = f", fold {result.fold}" if result.fold is not None else ""
-    print(f"{result.checkpoint} on {result.recipe}{fold}: accuracy {result.accuracy:.4f} ({result.clips} clips)\n")
-    if result.trained_on:
-        print(f"{result.trained_on} of the clips were trained on: this says little about other sounds; choose --fold\n")
-    print(f"{'class':24} {'clips':>5} {'recall':>7} {'precision':>9}")
-    for label, clips, recall, precision in result.per_class():
-        print(f"{printable(label):24} {clips:5d} {recall:7.2f} {precision:9.2f}")
-    print("\nmost frequent confusions (true -> said)")
-    for true, said, clips in result.confusions():
+def evaluation(result: Result, paper: bool = False) -> None:
+    """The measures, the paper's if asked for, the table of classes and the commonest confusions on stdout."""
+    print("\n".join(map(printable, result.summary())) + "\n")
+    if paper:
+        rows = [_beside(row["ours"], row["paper"], f"{row['table']}, {row['how']}") for row in result.paper()]
+        print("\n".join(rows or [result.unpublished()]) + "\n")
+    width = max(24, min(40, max(map(len, result.recipe.labels))))
+    print(f"{'class':{width}} " + " ".join(f"{name:>9}" for name in result.per_class[0] if name != "label"))
+    for row in result.per_class:
+        values = (f"{value:9d}" if isinstance(value, int) else f"{value:9.3f}" for value in list(row.values())[1:])
+        print(f"{printable(row['label']):{width}} {' '.join(values)}")
+    if mistakes := result.confusions():
+        print("\nmost frequent confusions (true -> said)")
+    for true, said, clips in mistakes:
         print(f"{clips:4d}  {printable(true)} -> {printable(said)}")

@@ -28,12 +28,31 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Example:
-    """One labelled clip of a data set: `targets` are class indices, `fold` its cross-validation fold."""
+class Packed:
+    """A clip in a shard: `size` bytes from `offset` of the file `archive`; `name` is the clip's own file name."""
 
-    path: str
+    archive: str
+    offset: int
+    size: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.archive}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One labelled clip of a data set: `targets` are class indices (none at all is fine where classes are independent).
+
+    `fold` is its cross-validation fold, or `split` ("train", "validation", "test") its part where there are no folds. Clips
+    with the same `group` come from one recording and never stand on both sides of a split; "" is a recording of its own.
+    """
+
+    path: str | Packed
     targets: tuple[int, ...]
     fold: int | None = None
+    split: str = "train"
+    group: str = ""
     events: tuple[Event, ...] | None = None
 
 
@@ -43,6 +62,9 @@ class Batch:
 
     waveform: Tensor
     target: Tensor
+
+    def to(self, device: Any) -> Batch:
+        return Batch(self.waveform.to(device, non_blocking=True), self.target.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)
@@ -102,11 +124,22 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A data set's protocol: how it is split and how the paper trains on it (Section 4, Tables 6, 8 and 9).
+class Published:
+    """A published result: `value` of the recipe's metric for `model`, trained as `how` says ("scratch", "fine-tuned", or
+    either with what was left out), in `table`."""
 
-    `paper` maps an architecture to the published result of `metric` from scratch. `activation` is "softmax" where a
-    clip has exactly one class, else "sigmoid".
+    model: str
+    value: float
+    table: str
+    how: str = "scratch"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A data set's protocol: how it is split and how the paper trains on it (Section 4, Tables 3 to 9).
+
+    `activation` is "softmax" where a clip has exactly one class, else "sigmoid". `labels` and `folds` are empty where the
+    data itself names them (csv, folder). Every clip is padded to `min_seconds`, in training to `crop_seconds`.
     """
 
     name: str
@@ -118,14 +151,29 @@ class Recipe:
     metric: str
     crop_seconds: float
     iterations: int
-    batch: int
     learning_rate: float
-    schedule: str
-    ema_decay: float
-    mixup_alpha: float
     evaluate_every: int
-    paper: Mapping[str, float] = field(default_factory=dict)
-    paper_source: str = ""
+    finetune_iterations: int
+    finetune_evaluate_every: int
+    finetune_learning_rate: float = 1e-4
+    batch: int = 32
+    schedule: str = "constant"
+    ema_decay: float = 0.999
+    mixup: str = "modified"
+    mixup_alpha: float = 1.0
+    augment: tuple[str, ...] = ("spec-augment",)
+    sampler: str = "shuffle"
+    min_seconds: int = 1
+    paper: tuple[Published, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a recipe found on disk: `missing` names the clips that its tables list and the disk lacks."""
+
+    recipe: Recipe
+    examples: tuple[Example, ...]
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,7 +181,8 @@ class Checkpoint:
     """What a model computes and where it comes from: the header of its weight file.
 
     `model` and `frontend` are the keyword arguments of the family's and the front-end's `Config`. `training` holds the
-    run's settings, `metrics` what it measured itself.
+    run's settings, `metrics` what it measured itself. `thresholds` (beside `labels`, or none): the score from which a class is
+    taken to be there, calibrated on validation clips.
     """
 
     name: str
@@ -147,5 +196,6 @@ class Checkpoint:
     data: str = ""
     licence: str = ""
     source: str = ""
+    thresholds: tuple[float, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)

@@ -1,9 +1,13 @@
 """The training loop on an ESC-50 of ten one-second clips: what it writes, and that stopping it changes nothing."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +22,7 @@ from safetensors.torch import load_file, save_file
 
 from eranntag.cli import cli
 from eranntag.recipes import esc50
-from eranntag.training import loop
+from eranntag.training import loop, state
 from eranntag.training.averaging import ExponentialMovingAverage
 
 RATE = 44100
@@ -70,7 +74,8 @@ def history(out: Path) -> list[dict[str, Any]]:
 
 def one_line(result: Result, code: int = 1) -> str:
     """The only line on stderr after those of the progress."""
-    lines = [line for line in result.stderr.splitlines() if not line.startswith(("decoded", "iteration"))]
+    progress = ("esc50: ", "iteration ")
+    lines = [line for line in result.stderr.splitlines() if not line.startswith(progress) and "clips to train on" not in line]
     assert len(lines) == 1, result.stderr
     assert (result.exit_code, result.stdout) == (code, "")
     return lines[0]
@@ -95,11 +100,14 @@ def run(undisturbed: Path, tmp_path: Path) -> Path:
 def test_a_run_writes_its_state_its_checkpoints_and_its_history(undisturbed: Path) -> None:
     files = {path.name for path in undisturbed.iterdir()}
     assert files == {"state.safetensors", "last.safetensors", "best.safetensors", "history.jsonl"}
-    evaluated, trained, evaluated_last = history(undisturbed)
-    assert evaluated.keys() == {"iteration", "accuracy"} and trained.keys() == {"iteration", "loss", "lr"}
-    assert [row["iteration"] for row in history(undisturbed)] == [3, ITERATIONS, ITERATIONS]
-    assert evaluated_last["accuracy"] in (0.0, 0.5, 1.0)
-    assert 0 < trained["loss"] < 20
+    rows = history(undisturbed)
+    evaluated = [row for row in rows if row.keys() == {"iteration", "accuracy"}]
+    trained = [row for row in rows if row.keys() == {"iteration", "loss", "lr"}]
+    assert len(evaluated) + len(trained) == len(rows)
+    assert [row["iteration"] for row in trained] == [1, 2, 3, 4, 5, ITERATIONS]
+    assert [row["iteration"] for row in evaluated] == [3, ITERATIONS]
+    assert all(row["accuracy"] in (0.0, 0.5, 1.0) for row in evaluated)
+    assert all(0 < row["loss"] < 20 for row in trained)
 
 
 def test_its_checkpoint_is_taken_by_predict_and_evaluate(undisturbed: Path, data: Path) -> None:
@@ -130,6 +138,14 @@ def ctrl_c_at(call: int, function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args)
 
     return interrupted
+
+
+def same_weights(out: Path, expected: Path) -> None:
+    """To the bit, in every file."""
+    for file in ("state.safetensors", "last.safetensors", "best.safetensors"):
+        ours, theirs = load_file(out / file), load_file(expected / file)
+        assert ours.keys() == theirs.keys()
+        assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
 
 
 def iterations_done(out: Path) -> int:
@@ -163,14 +179,10 @@ def test_a_run_that_was_stopped_and_continued_is_the_same_to_the_bit(
         patch.setattr(loop, "SAVE_SECONDS", -1)  # after every iteration
         patch.setattr(*place, ctrl_c_at(call, getattr(*place)))
         assert one_line(train_fold_1(data, out), 130) == "eranntag: interrupted"
-    assert not (out / "last.safetensors").exists()
     assert not least or iterations_done(out) >= least
     assert train_fold_1(data, out).exit_code == 0
     assert history(out) == history(undisturbed)
-    for file in ("state.safetensors", "last.safetensors", "best.safetensors"):
-        ours, theirs = load_file(out / file), load_file(undisturbed / file)
-        assert ours.keys() == theirs.keys()
-        assert [key for key in ours if not torch.equal(ours[key], theirs[key])] == []
+    same_weights(out, undisturbed)
 
 
 def test_a_finished_run_is_not_trained_further(data: Path, run: Path) -> None:
@@ -237,13 +249,12 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_leaves_the_state(
 
 
 def test_four_clips_are_learned_by_heart(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop, "HISTORY_EVERY", 1)
     few = Path(shutil.copytree(data, tmp_path / "data"))
     table = few / "meta" / "esc50.csv"
     table.write_text("".join(line for line in table.read_text().splitlines(keepends=True) if line[0] not in "345"))
-    options = ("--no-mixup", "--no-spec-augment", "--lr", "0.002", "--batch", "4", "--iterations", "20")
+    options = ("--mixup", "none", "--augment", "none", "--lr", "0.002", "--batch", "4", "--iterations", "20")
     assert train(few, tmp_path / "run", *options).exit_code == 0
-    losses = [row["loss"] for row in history(tmp_path / "run")]
+    losses = [row["loss"] for row in history(tmp_path / "run") if "loss" in row]
     assert losses[0] > 2 and max(losses[-3:]) < 0.1 * losses[0]
 
 
@@ -271,8 +282,56 @@ def test_another_layout_is_one_line_that_says_what_was_looked_for(data: Path, tm
     assert f"{copy / 'audio'} holds none of the clips" in one_line(train(copy, tmp_path / "run"))
 
 
-def test_a_clip_that_cannot_be_read_is_one_line_before_any_training(data: Path, tmp_path: Path) -> None:
+def test_a_clip_that_cannot_be_read_is_left_out_and_told_once(data: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(data, tmp_path / "data"))
     (copy / "audio" / "2-0-A-0.wav").write_text("no sound")
-    assert "2-0-A-0.wav: " in one_line(train(copy, tmp_path / "run"))
-    assert list((tmp_path / "run").iterdir()) == []
+    (copy / "audio" / "1-0-A-0.flac").write_text("no sound")  # held out
+    (copy / "audio" / "3-0-A-0.flac").unlink()
+    result = train_fold_1(copy, tmp_path / "run")
+    assert result.exit_code == 0
+    assert "esc50: 9 clips, 1 missing: 3-0-A-0.wav" in result.stderr
+    for name in ("2-0-A-0.wav", "1-0-A-0.flac"):
+        lines = [line for line in result.stderr.splitlines() if name in line]
+        assert len(lines) == 1 and "not a readable audio file" in lines[0] and lines[0].endswith("(left out)")
+    assert [row["accuracy"] in (0.0, 1.0) for row in history(tmp_path / "run") if "accuracy" in row] == [True, True]
+
+
+def test_a_full_disk_is_one_line_and_loses_no_earlier_state(
+    data: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full at the third save; with room again the run ends with the same weights."""
+    out, saves = tmp_path / "run", iter(range(1, 100))
+
+    def full(*args: Any, **options: Any) -> None:
+        if next(saves) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save_file(*args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "SAVE_SECONDS", -1)  # after every iteration
+        patch.setattr(state, "save_file", full)
+        line = one_line(train_fold_1(data, out))
+    assert "No space left on device" in line and str(out) in line and "Traceback" not in line
+    assert iterations_done(out) == 2 and not list(out.glob(".*"))
+    assert train_fold_1(data, out).exit_code == 0
+    same_weights(out, undisturbed)
+
+
+def test_killed_without_warning_it_goes_on_and_ends_the_same(data: Path, tmp_path: Path) -> None:
+    """SIGKILL to a process of its own, in mid-iteration: nothing that Python could catch or finish."""
+    args = ["train", "esc50", "--data", str(data), "--model", "erann-2-1", "--device", "cpu", "--batch", "2", "--fold", "1"]
+    program = (
+        "import sys, torch; torch.set_num_threads(1); from eranntag.training import loop; loop.SAVE_SECONDS = -1\n"
+        "from eranntag.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, *args, "--iterations", "12", "--set", "crop_seconds=1", "--out"]
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert subprocess.run([*command, str(undisturbed)], capture_output=True).returncode == 0
+    with subprocess.Popen([*command, str(killed)], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if line.startswith("iteration 4/"))
+        process.kill()
+    assert process.returncode == -signal.SIGKILL and 3 <= iterations_done(killed) < 12
+    assert subprocess.run([*command, str(killed)], capture_output=True).returncode == 0
+    assert history(killed) == history(undisturbed)
+    same_weights(killed, undisturbed)

@@ -77,7 +77,8 @@ def _spec(metadata: dict[str, str] | None, path: str) -> tuple[Checkpoint, str]:
     try:
         fields = json.loads(metadata[KEY])
         digest = fields.pop("tensors_sha256")
-        return Checkpoint(**{**fields, "labels": tuple(fields["labels"])}), digest
+        lists = {"labels": tuple(fields["labels"]), "thresholds": tuple(fields.get("thresholds", ()))}
+        return Checkpoint(**{**fields, **lists}), digest
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the spec in its header cannot be read ({error})") from None
 

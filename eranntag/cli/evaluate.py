@@ -1,42 +1,43 @@
 """eranntag evaluate: checkpoint + data set -> its measures."""
 
+import shlex
+from pathlib import Path
+from typing import Any
+
 import click
+from click.core import ParameterSource
 
 
 @click.command()
 @click.argument("recipe")
 @click.option("--data", envvar="ERANNTAG_DATA", help="The data set's folder, or one that holds it.  [$ERANNTAG_DATA]")
-@click.option("--fold", type=int, help="Only the clips of this fold.  [all]")
+@click.option("--fold", type=int, help="Only the clips of this fold.  [the data set's test clips, or all]")
 @click.option("-c", "--checkpoint", metavar="NAME", help="A name of `eranntag checkpoints`, a file, or hf:OWNER/REPO.")
+@click.option("--paper", is_flag=True, help="Compare with the published results of the checkpoint's architecture.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--page", type=click.Path(path_type=Path), help="Write a page with figures (.html), or a figure alone (.png).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True)
 @click.option("--batch", type=click.IntRange(1), help="Clips computed at once.  [1 on a CPU, 16 on a GPU]")
 @click.option("--registry", metavar="FILE", help="A registry of your own.  [$ERANNTAG_REGISTRY]")
-def command(
-    recipe: str,
-    data: str | None,
-    fold: int | None,
-    checkpoint: str | None,
-    as_json: bool,
-    device: str,
-    dtype: str,
-    batch: int | None,
-    registry: str | None,
-) -> None:
+@click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+@click.pass_context
+def command(context: click.Context, /, recipe: str, paper: bool, as_json: bool, page: Path | None, **options: Any) -> None:
     """Measure a checkpoint on the data set RECIPE (such as esc50), from the files, as `predict` hears them."""
     import json
 
-    from eranntag import checkpoints, render
-    from eranntag import registry as folders
+    from eranntag import checkpoints, plots, recipes, render
     from eranntag.cli._allocator import keep_memory
     from eranntag.evaluation import evaluate
 
+    if page:
+        plots.check(page, "--page", (".html", ".png"))
     keep_memory()
-    module = folders.get("eranntag.recipes", recipe)
-    examples = module.examples(data)
+    dataset = recipes.load(recipe, options["data"])
     with render.download_bar() as report:
-        tagger = checkpoints.load(checkpoint, device, dtype, registry, report=report)
+        tagger = checkpoints.load(
+            options["checkpoint"], options["device"], options["dtype"], options["registry"], options["offline"], report
+        )
     counts = {"evaluated": 0}
     with render.progress(counts) as step:
 
@@ -44,12 +45,25 @@ def command(
             counts["evaluated"] += 1
             step()
 
-        result = evaluate(tagger, module.RECIPE, examples, fold, batch, one)
+        result = evaluate(tagger, dataset, options["fold"], options["batch"], one)
     for failure in result.failures:
         render.failure(failure)
+    if page:
+        plots.evaluation(result, page, _typed(context), paper)
     if as_json:
-        click.echo(json.dumps(result.to_dict(), indent=1))
+        click.echo(json.dumps(result.to_dict(paper), indent=1))
     else:
-        render.evaluation(result)
+        render.evaluation(result, paper)
     if result.failures:
         raise SystemExit(3)
+
+
+def _typed(context: click.Context) -> str:
+    """The command line again, with what the environment added."""
+    words = ["eranntag", "evaluate"]
+    for parameter in context.command.params:
+        name, value = str(parameter.name), context.params[str(parameter.name)]
+        if context.get_parameter_source(name) != ParameterSource.DEFAULT:
+            option = [] if isinstance(parameter, click.Argument) else parameter.opts[-1:]
+            words += option if value is True else [*option, str(value)]
+    return shlex.join(words)

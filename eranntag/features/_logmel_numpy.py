@@ -16,7 +16,8 @@ BLOCK_FRAMES = 16384  # computed at once, to bound the memory that hours of soun
 
 @dataclass(frozen=True)
 class Config:
-    """The paper's values as defaults. `floor` is the smallest mel power, before the logarithm."""
+    """The paper's values as defaults. `floor` is the smallest mel power, before the logarithm; every clip is padded to
+    `min_seconds`."""
 
     sample_rate_hz: int = 44100
     window_samples: int = 1380
@@ -27,6 +28,7 @@ class Config:
     fmax_hz: float = 14000.0
     mel_scale: str = "slaney"
     floor: float = 1e-10
+    min_seconds: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
@@ -42,7 +44,7 @@ class Config:
         T_0 = floor(n / 345) + 1 frames is 128 t up to t = 5 s; longer clips get 60 t - 345 samples more. Seconds are
         added until `frame_multiple` divides T_0.
         """
-        seconds = max(1, -(-samples // self.sample_rate_hz))
+        seconds = max(self.min_seconds, -(-samples // self.sample_rate_hz))
         while seconds * self.frames_per_second % frame_multiple:
             seconds += 1
         frames = seconds * self.frames_per_second

@@ -5,7 +5,8 @@ A family module has
 * `Config`: a frozen dataclass of hyper-parameters; `from_name(name) -> Config | None` and `to_name(config)`
   turn the paper's model names into configurations and back;
 * `Model(config, rows, classes)`: a `torch.nn.Module` from an image (batch, 1, rows, frames) to an `Output` of logits;
-  `frame_multiple` divides every number of frames it accepts; `replace_head(classes)` gives it new classes.
+  `frame_multiple` divides every number of frames it accepts; `replace_head(classes, layers)` gives it new classes, with
+  one of the module's `HEADS` (names of last layers, the usual choice first) made anew.
   An optional `mask` of the image's shape zeroes parts of the normalised image (SpecAugment).
 """
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from eranntag.types import Output
 
 SLOPE = 0.01  # of every Leaky ReLU
+HEADS = ("fc2", "fc1+fc2")  # what `replace_head` can make anew, the default first
 LONG_FRAMES = 128 * 120  # images beyond two minutes are computed in blocks of this many frames
 
 
@@ -168,8 +169,13 @@ class Model(nn.Module):
         positions = columns.shape[2] * (frames // step)
         return total / positions + highest
 
-    def replace_head(self, classes: int) -> None:
-        """A fresh FC2 for another set of classes; everything else, BN0 included, is kept."""
+    def replace_head(self, classes: int, layers: str = "fc2") -> None:
+        """A fresh FC2 for another set of classes, with `layers` "fc1+fc2" a fresh FC1 too; everything else, BN0 included, is
+        kept. ValueError for other layers."""
+        if layers not in HEADS:
+            raise ValueError(f"the head to be replaced is {' or '.join(HEADS)}, not {layers!r}")
+        if layers == "fc1+fc2":
+            self.fc1 = nn.Linear(self.fc1.in_features, self.fc1.out_features)
         self.fc2 = nn.Linear(self.fc2.in_features, classes)
 
 

@@ -1,28 +1,56 @@
 """Data sets and their protocols. One file each; the file name is the recipe's name.
 
 A recipe module has the expected layout and its source in the docstring, `RECIPE` (labels, folds, hyper-parameters, the
-paper's numbers) and `examples(data) -> list[Example]`, which raises DataError when the layout is another.
+paper's numbers) and `read(data) -> Dataset`, which raises DataError when the layout is another.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from eranntag import registry, shards
 from eranntag.errors import DataError, UsageError
-from eranntag.types import Recipe
+from eranntag.types import Dataset, Example, Recipe
 
 
-def find_root(data: str | None, folders: tuple[str, ...], marker: str) -> Path:
+def load(name: str, data: str | None = None) -> Dataset:
+    """The data set that the recipe `name` finds at `data`, as its pack (shards.py) or as its files. Raises UsageError for
+    an unknown recipe, DataError."""
+    module = registry.get(__name__, name)
+    pack = shards.find(data, name)
+    dataset: Dataset = shards.read(pack, module.RECIPE) if pack else module.read(data)
+    return dataset
+
+
+def find_root(name: str, data: str | None, folders: tuple[str, ...], marker: str) -> Path:
     """The data set's folder, the one that holds `marker`: `data` itself, or one of `folders` in it."""
     if not data:
-        raise DataError(f"{folders[0]}: where is the data? Give --data or set ERANNTAG_DATA to a folder with {marker}")
+        raise DataError(f"{name}: where is the data? Give --data or set ERANNTAG_DATA to a folder with {marker}")
     tried = [Path(data) / folder for folder in ("", *folders)]
     for root in tried:
         if (root / marker).exists():
             return root
     looked = ", ".join(map(str, tried))
-    raise DataError(f"{folders[0]}: no {marker} in {looked}; --data or ERANNTAG_DATA must name a folder that holds it")
+    raise DataError(f"{name}: no {marker} in {looked}; --data or ERANNTAG_DATA must name a folder that holds it")
 
 
 def check_fold(recipe: Recipe, fold: int | None) -> None:
     """UsageError unless `fold` is one of the recipe's, or None."""
+    if fold is not None and not recipe.folds:
+        raise UsageError(f"{recipe.name} has no folds; leave --fold out")
     if fold is not None and fold not in recipe.folds:
         raise UsageError(f"{recipe.name} has the folds {', '.join(map(str, recipe.folds))}, not {fold}")
+
+
+def part(dataset: Dataset, split: str) -> list[Example]:
+    return [example for example in dataset.examples if example.split == split]
+
+
+def to_evaluate(dataset: Dataset, fold: int | None = None) -> Sequence[Example]:
+    """The clips of `fold`; without one the data set's test part, else its validation part, else all clips."""
+    check_fold(dataset.recipe, fold)
+    if fold is None:
+        return part(dataset, "test") or part(dataset, "validation") or dataset.examples
+    chosen = [example for example in dataset.examples if example.fold == fold]
+    if not chosen:
+        raise DataError(f"{dataset.recipe.name}: none of the clips there belongs to fold {fold}")
+    return chosen

@@ -1,62 +1,129 @@
-"""From Examples to training batches. Everything random is a function of (seed, iteration): there is no state to save."""
+"""From Examples to training batches. Everything random is a function of (seed, iteration, place in the batch): there is no
+state to save, and a share of a batch is the same whoever computes it."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from eranntag import audio
+from eranntag.errors import AudioError, DataError
+from eranntag.training.sampling import Sampler
 from eranntag.types import Batch, Example
 
-
-def decode(
-    examples: Sequence[Example], sample_rate_hz: int, progress: Callable[[int], None] = lambda _: None
-) -> list[np.ndarray]:
-    """Every clip as mono int16 (samples,) in memory: ESC-50 takes 0.9 GB."""
-
-    def one(example: Example) -> np.ndarray:
-        waveform = audio.mono(audio.read(example.path), sample_rate_hz)
-        return np.round(waveform.clip(-1, 1) * 32767).astype(np.int16)
-
-    waveforms = []
-    with ThreadPoolExecutor(4) as pool:
-        for waveform in pool.map(one, examples):
-            waveforms.append(waveform)
-            progress(len(waveforms))
-    return waveforms
+KEEP_BYTES = 4 << 30  # ESC-50 takes 0.9 GB, UrbanSound8K 3 GB; AudioSet is decoded anew each time
 
 
-def draw(size: int, seed: int, start: int, count: int) -> np.ndarray:
-    """Entries start .. start + count of an endless stream of clip indices: one random permutation after another."""
-    positions = np.arange(start, start + count)
-    epochs = positions // size
-    orders = {epoch: np.random.default_rng([seed, 1, epoch]).permutation(size) for epoch in np.unique(epochs)}
-    return np.array([orders[epoch][position % size] for epoch, position in zip(epochs, positions, strict=True)])
+class Sounds:
+    """The clips as mono int16 (samples,), decoded when they are wanted and kept as long as `keep_bytes` suffice.
+
+    `broken(source, reason)` hears once of every clip that cannot be decoded.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        sample_rate_hz: int,
+        keep_bytes: int = KEEP_BYTES,
+        broken: Callable[[str, str], None] = lambda source, reason: None,
+    ) -> None:
+        self.examples, self.rate, self.free_bytes, self.report = examples, sample_rate_hz, keep_bytes, broken
+        self.kept: dict[int, np.ndarray] = {}
+        self.broken: set[int] = set()
+        self.lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def get(self, index: int) -> np.ndarray | None:
+        """The clip's samples, None if it cannot be decoded."""
+        if index in self.kept or index in self.broken:
+            return self.kept.get(index)
+        source = self.examples[index].path
+        try:
+            waveform = audio.mono(audio.read(source), self.rate)
+        except AudioError as error:
+            self._note(index, str(source), str(error).removeprefix(f"{source}: "))
+            return None
+        samples = np.round(waveform.clip(-1, 1) * 32767).astype(np.int16)
+        with self.lock:
+            if index not in self.kept and samples.nbytes <= self.free_bytes:
+                self.kept[index] = samples
+                self.free_bytes -= samples.nbytes
+        return samples
+
+    def readable(self, index: int) -> tuple[int, np.ndarray]:
+        """Clip `index`, or the first after it that can be decoded, and its samples. DataError when none can."""
+        for other in range(index, index + len(self)):
+            if (samples := self.get(other % len(self))) is not None:
+                return other % len(self), samples
+        raise DataError(f"none of the {len(self)} clips can be decoded; the first is {self.examples[0].path}")
+
+    def _note(self, index: int, source: str, reason: str) -> None:
+        with self.lock:
+            new = index not in self.broken
+            self.broken.add(index)
+        if new:
+            self.report(source, reason)
 
 
 def crop(waveform: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A section of `samples` at a uniformly random offset; a shorter clip gets zeros at its end."""
-    if len(waveform) <= samples:
-        return np.pad(waveform, (0, samples - len(waveform)))
-    offset = rng.integers(len(waveform) - samples + 1)
-    return waveform[offset : offset + samples]
+    """A section of `samples` at a uniformly random offset; a shorter clip gets zeros at its end. One draw in any case."""
+    offset = int(rng.random() * (max(len(waveform) - samples, 0) + 1))
+    section = waveform[offset : offset + samples]
+    return np.pad(section, (0, samples - len(section)))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Some examples of one iteration: their clips, and the generators that are left for what is random about them:
+    `clip_rngs` one a clip, `rngs` one an example."""
+
+    batch: Batch
+    clip_rngs: tuple[np.random.Generator, ...]
+    rngs: tuple[np.random.Generator, ...]
 
 
 class Batches:
-    """Crops of `waveforms` with one-hot (or multi-hot) targets, drawn without replacement epoch by epoch."""
+    """Random crops with one-hot (or multi-hot) targets. An example is made of `clips_per_example` clips of the stream."""
 
     def __init__(
-        self, waveforms: Sequence[np.ndarray], examples: Sequence[Example], classes: int, crop_samples: int, seed: int
+        self, sounds: Sounds, classes: int, sampler: Sampler, crop_samples: int, seed: int, batch: int, clips_per_example: int
     ) -> None:
-        self.waveforms, self.crop_samples, self.seed = waveforms, crop_samples, seed
-        self.targets = torch.zeros(len(examples), classes)
-        for index, example in enumerate(examples):
-            self.targets[index, list(example.targets)] = 1
+        self.sounds, self.classes, self.sampler, self.crop_samples = sounds, classes, sampler, crop_samples
+        self.seed, self.batch, self.clips_per_example = seed, batch, clips_per_example
 
-    def batch(self, iteration: int, size: int) -> Batch:
-        """The `size` clips of one iteration, counted from 0."""
-        rng = np.random.default_rng([self.seed, 2, iteration])
-        indices = draw(len(self.waveforms), self.seed, iteration * size, size)
-        crops = np.stack([crop(self.waveforms[index], self.crop_samples, rng) for index in indices])
-        return Batch(torch.from_numpy(crops).float() / 32767, self.targets[torch.from_numpy(indices)])
+    def draw(self, iteration: int, share: slice) -> Drawn:
+        """The examples `share` of iteration `iteration` (from 0) of `batch` examples."""
+        places = range(self.batch)[share]
+        slots = [place * self.clips_per_example + k for place in places for k in range(self.clips_per_example)]
+        clip_rngs = tuple(np.random.default_rng([self.seed, 5, iteration, slot]) for slot in slots)
+        rngs = tuple(np.random.default_rng([self.seed, 6, iteration, place]) for place in places)
+        crops = np.empty((len(slots), self.crop_samples), np.int16)
+        target = torch.zeros(len(slots), self.classes)
+        start = iteration * self.batch * self.clips_per_example
+        for row, (slot, rng) in enumerate(zip(slots, clip_rngs, strict=True)):
+            index, waveform = self.sounds.readable(self.sampler(start + slot))
+            crops[row] = crop(waveform, self.crop_samples, rng)
+            target[row, list(self.sounds.examples[index].targets)] = 1
+        return Drawn(Batch(torch.from_numpy(crops).float() / 32767, target), clip_rngs, rngs)
+
+    def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[Drawn]:
+        """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""
+        wanted = iter([(iteration, share) for iteration in range(start, stop) for share in shares])
+        ahead: deque[Future[Drawn]] = deque()
+        with ThreadPoolExecutor(workers, thread_name_prefix="loader") as pool:
+            try:
+                for _ in range(workers + 1):
+                    ahead.extend(pool.submit(self.draw, *job) for job in [next(wanted, None)] if job)
+                while ahead:
+                    drawn = ahead.popleft().result()
+                    ahead.extend(pool.submit(self.draw, *job) for job in [next(wanted, None)] if job)
+                    yield drawn
+            finally:
+                for future in ahead:
+                    future.cancel()

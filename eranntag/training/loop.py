@@ -1,199 +1,285 @@
-"""The one training loop: recipe + settings -> checkpoints in a folder, resumable at any moment.
+"""The one training loop: data + settings -> checkpoints in a folder, resumable at any moment.
 
 The folder holds `state.safetensors` (to go on from), `last.safetensors` and `best.safetensors` (checkpoints that
 `predict` takes, with the averaged weights) and `history.jsonl`.
 """
 
-import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
-from eranntag import atomic, models, registry
+from eranntag import atomic
 from eranntag.checkpoints import weights
-from eranntag.errors import DataError, TrainingError
+from eranntag.errors import TrainingError
 from eranntag.tagger import DTYPES, Tagger
-from eranntag.training import augment
+from eranntag.training import lock, start
 from eranntag.training import state as saved
+from eranntag.training.augment import Augment
 from eranntag.training.averaging import ExponentialMovingAverage
-from eranntag.training.data import Batches, decode
+from eranntag.training.data import KEEP_BYTES, Batches, Drawn, Sounds
+from eranntag.training.distributed import World, wrapped
+from eranntag.training.division import Division
 from eranntag.training.losses import loss
+from eranntag.training.sampling import SAMPLERS
 from eranntag.training.schedules import SCHEDULES
-from eranntag.training.state import Settings, State
-from eranntag.types import Checkpoint, Clip, Example, Recipe
+from eranntag.training.settings import Settings
+from eranntag.training.state import State
+from eranntag.training.validation import Validation
+from eranntag.types import Recipe
 
 SAVE_SECONDS = 60
-HISTORY_EVERY = 50  # iterations
+FILES = ("state.safetensors", "best.safetensors", "last.safetensors", "history.jsonl")
 
 Report = Callable[[dict[str, Any]], None]
 
 
+@dataclass(frozen=True)
+class Machine:
+    """Where a run is computed; it decides its speed, not its numbers (but for rounding)."""
+
+    device: torch.device
+    world: World = field(default_factory=World)
+    compiled: bool = False
+    workers: int = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to: `last` and `best` of the held-out clips, None without any."""
+
+    folder: Path
+    metric: str
+    last: float | None
+    best: float | None
+    best_iteration: int
+    iterations: int
+
+    def checkpoint(self, select: str) -> Path:
+        """`select` is "last" or "best"; without an evaluation there is no best."""
+        return self.folder / f"{select if self.best is not None else 'last'}.safetensors"
+
+
 def train(
     recipe: Recipe,
-    examples: Sequence[Example],
+    division: Division,
     settings: Settings,
     folder: Path,
-    device: torch.device,
-    compiled: bool = False,
+    machine: Machine,
+    base: Tagger | None = None,
     restart: bool = False,
     report: Report = lambda _: None,
-) -> Path:
-    """Train to `settings.iterations`, going on from `folder` when a run is there; returns the last checkpoint's path.
+) -> Outcome:
+    """Train to `settings.iterations`, going on from `folder` when a run is there. `base` is fine-tuned; None starts anew.
 
-    `report` receives a dict with `event` ("decode", "train", "evaluate") and numbers, to be shown. However a run is stopped,
-    it goes on from the last whole iteration that was saved, at most a minute ago, and ends with the very same numbers.
+    `report` receives a dict with `event` ("broken", "train", "evaluate", "stopped") and numbers, to be shown. However a run is
+    stopped, it goes on from the last whole iteration that was saved, at most a minute ago, and ends with the same numbers.
     """
-    held_out = [example for example in examples if settings.fold is not None and example.fold == settings.fold]
-    training = [example for example in examples if settings.fold is None or example.fold != settings.fold]
-    if not training:
-        raise DataError(f"{recipe.name}: no clips are left to train on without fold {settings.fold}")
-    run = _Run(recipe, settings, folder, device, compiled)
-    rate = run.tagger.frontend.config.sample_rate_hz
-    counted = {"event": "decode", "total": len(training) + len(held_out)}
-    waveforms = decode([*training, *held_out], rate, lambda done: report({**counted, "done": done}))
-    if restart:
-        for name in ("state", "best", "last"):
-            (folder / f"{name}.safetensors").unlink(missing_ok=True)
-    if (folder / "state.safetensors").exists():
-        saved.resume(run.state, settings, folder / "state.safetensors")
-    crop_samples = run.tagger.frontend.config.padded_samples(round(settings.crop_seconds * rate))
-    batches = Batches(waveforms[: len(training)], training, len(recipe.labels), crop_samples, settings.seed)
-    clips = [Clip(wave[None].astype(np.float32) / 32767, rate) for wave in waveforms[len(training) :]]
-    run.iterate(batches, clips, [example.targets[0] for example in held_out], report)
-    run.save()
-    return run.export("last")
+    augment = Augment(settings.augment, settings.mixup, settings.mixup_alpha, start.rate(base))
+    shares = machine.world.shares(settings.batch, settings.accumulate)
+    with lock.held(folder) if machine.world.first else nullcontext():
+        if restart and machine.world.first:
+            for name in FILES:
+                (folder / name).unlink(missing_ok=True)
+        machine.world.wait()
+        run = _Run(recipe, settings, folder, machine, augment, shares, start.tagger(recipe, settings, base), report)
+        if (folder / FILES[0]).exists():
+            saved.resume(run.state, settings, folder / FILES[0])
+        outcome = run.go(division)
+        machine.world.wait()
+    return outcome
 
 
 class _Run:
     """One run's objects, and the steps of its loop."""
 
-    def __init__(self, recipe: Recipe, settings: Settings, folder: Path, device: torch.device, compiled: bool) -> None:
-        self.recipe, self.settings, self.folder, self.device = recipe, settings, folder, device
-        torch.manual_seed(settings.seed)
-        self.tagger = Tagger(_checkpoint(recipe, settings)).to(device)
+    def __init__(
+        self,
+        recipe: Recipe,
+        settings: Settings,
+        folder: Path,
+        machine: Machine,
+        augment: Augment,
+        shares: list[slice],
+        tagger: Tagger,
+        report: Report,
+    ) -> None:
+        self.recipe, self.settings, self.folder, self.machine = recipe, settings, folder, machine
+        self.augment, self.shares, self.device = augment, shares, machine.device
+        self.report = report if machine.world.first else lambda _: None
+        self.tagger = tagger.to(self.device)
         model = self.tagger.model
-        folder.mkdir(parents=True, exist_ok=True)
-        self.layout = _memory_format(model, device)
+        self.layout = _memory_format(model, self.device)
         model.to(memory_format=self.layout).train()
-        self.network = torch.compile(model) if compiled else model
+        network = wrapped(model, machine.world, self.device)
+        self.network = torch.compile(network) if machine.compiled else network
         optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
         average = ExponentialMovingAverage(model, settings.ema_decay, settings.ema_warm_up)
         self.state = State(model, average, optimizer)
+        self.losses: list[torch.Tensor] = []  # of the iterations since they were last looked at
+        self.note_every = max(1, min(50, settings.iterations // 20))
         self.saved_at = time.monotonic()
 
-    def iterate(self, batches: Batches, clips: list[Clip], targets: list[int], report: Report) -> None:
+    def go(self, division: Division) -> Outcome:
+        rate, world = self.tagger.frontend.config.sample_rate_hz, self.machine.world
+        keep = KEEP_BYTES // (2 * world.size)
+        sounds = Sounds(division.training, rate, keep, self.broken)
+        self.validation = Validation(
+            Sounds(division.held_out, rate, keep, self.broken), self.recipe.metric, world, self.machine.workers
+        )
+        if not self.finished():
+            self.iterate(self.stream(sounds))
+            self.save()
+        if world.first:
+            self.export("last")
+        state = self.state
+        evaluated = [row[self.recipe.metric] for row in state.history if self.recipe.metric in row]
+        last, best = (evaluated[-1], state.best) if evaluated else (None, None)
+        return Outcome(self.folder, self.recipe.metric, last, best, state.best_iteration, state.iteration)
+
+    def finished(self) -> bool:
+        stopped = 0 < self.settings.patience <= self.state.waiting
+        return stopped or self.state.iteration >= self.settings.iterations
+
+    def stream(self, sounds: Sounds) -> Iterator[Drawn]:
+        """The drawn examples from here to the end of the run: the accumulated parts of each iteration."""
+        settings, config = self.settings, self.tagger.frontend.config
+        crop_samples = config.padded_samples(
+            round(settings.crop_seconds * config.sample_rate_hz), self.tagger.model.frame_multiple
+        )
+        sampler = SAMPLERS[settings.sampler]([example.targets for example in sounds.examples], settings.seed)
+        classes, together = len(self.recipe.labels), self.augment.clips_per_example
+        batches = Batches(sounds, classes, sampler, crop_samples, settings.seed, settings.batch, together)
+        return batches.stream(self.state.iteration, settings.iterations, self.shares, self.machine.workers)
+
+    def iterate(self, stream: Iterator[Drawn]) -> None:
         state, settings = self.state, self.settings
         started = time.monotonic() - state.seconds
-        while state.iteration < settings.iterations:
-            state.loss_sum += self.step(batches)
+        while not self.finished():
+            self.losses.append(self.step(stream))
             state.iteration += 1
             state.seconds = time.monotonic() - started
             last = state.iteration == settings.iterations
-            if state.iteration % HISTORY_EVERY == 0 or last:
-                self.note(report)
-            if clips and (state.iteration % settings.evaluate_every == 0 or last):
-                self.evaluate(clips, targets, report)
-            if time.monotonic() - self.saved_at > SAVE_SECONDS:
+            noted = state.iteration % self.note_every == 0 or last
+            if noted or self.device.type == "cpu":
+                self.look_at_losses()
+            if noted:
+                self.note()
+            if state.iteration % settings.evaluate_every == 0 or last:
+                self.evaluate()
+            # processes talk to each other about losses only where they all take a note
+            if time.monotonic() - self.saved_at > SAVE_SECONDS and (noted or self.machine.world.size == 1):
                 self.save()
 
-    def step(self, batches: Batches) -> float:
-        """One iteration of Section 3.2: crop, mixup, log-mel, SpecAugment, network, Adam, average."""
+    def step(self, stream: Iterator[Drawn]) -> torch.Tensor:
+        """One iteration of Section 3.2: crop, mixup, log-mel, SpecAugment, network, Adam, average. Returns the loss."""
         state, settings = self.state, self.settings
-        config = self.tagger.frontend.config
-        rng = np.random.default_rng([settings.seed, 3, state.iteration])
-        batch = batches.batch(state.iteration, settings.batch * (2 if settings.mixup else 1))
-        batch = dataclasses.replace(batch, waveform=batch.waveform.to(self.device), target=batch.target.to(self.device))
-        if settings.mixup:
-            ratio = torch.from_numpy(rng.beta(settings.mixup_alpha, settings.mixup_alpha, settings.batch)).float()
-            batch = augment.modified_mixup(batch, ratio.to(self.device), config.sample_rate_hz)
-        image = self.tagger.frontend(batch.waveform)
-        mask = augment.spec_augment(len(image), *image.shape[2:], rng) if settings.spec_augment else torch.ones(1)
-        with torch.autocast(self.device.type, DTYPES[settings.dtype], enabled=settings.dtype != "float32"):
-            output = self.network(image.contiguous(memory_format=self.layout), mask.to(self.device))
-        value = loss(output.clip_logits, batch.target, self.recipe.activation)
-        if not np.isfinite(number := value.item()):
-            raise TrainingError(f"the loss is {number} at iteration {state.iteration + 1}; lower --lr, or use --dtype float32")
+        state.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=self.device)
+        for part in range(settings.accumulate):
+            last = part == settings.accumulate - 1
+            with nullcontext() if last or self.machine.world.size == 1 else self.network.no_sync():
+                value = self.loss(next(stream)) / settings.accumulate
+                value.backward()
+            total += value.detach()
+        if settings.clip_gradients:
+            torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradients)
         for group in state.optimizer.param_groups:
             group["lr"], beta1 = self.schedule(state.iteration)
             group["betas"] = (beta1, 0.999)
-        state.optimizer.zero_grad(set_to_none=True)
-        value.backward()
         state.optimizer.step()
         state.average.update(state.model, state.iteration + 1)
-        return number
+        return total
+
+    def loss(self, drawn: Drawn) -> torch.Tensor:
+        batch = drawn.batch.to(self.device)
+        image, target = self.augment.images(batch, self.tagger.frontend, drawn.clip_rngs, drawn.rngs)
+        mask = self.augment.mask(image, drawn.rngs)
+        dtype = self.settings.dtype
+        with torch.autocast(self.device.type, DTYPES[dtype], enabled=dtype != "float32"):
+            output = self.network(image.contiguous(memory_format=self.layout), mask)
+        return loss(output.clip_logits, target, self.recipe.activation)
 
     def schedule(self, iteration: int) -> tuple[float, float]:
         return SCHEDULES[self.settings.schedule](iteration, self.settings.iterations, self.settings.learning_rate)
 
-    def note(self, report: Report) -> None:
+    def look_at_losses(self) -> None:
+        """TrainingError unless they are finite: nothing is saved after one that is not."""
+        if not self.losses:
+            return
+        values = self.machine.world.mean(torch.stack(self.losses).double()).tolist()
+        for place, value in enumerate(values, self.state.iteration - len(values) + 1):
+            if not np.isfinite(value):
+                raise TrainingError(f"the loss is {value} at iteration {place}; lower --lr, or use --dtype float32")
+            self.state.loss_sum += value
+        self.losses.clear()
+
+    def note(self) -> None:
         state = self.state
-        rows = (state.iteration - 1) % HISTORY_EVERY + 1
+        rows = (state.iteration - 1) % self.note_every + 1
         row = {"iteration": state.iteration, "loss": state.loss_sum / rows, "lr": self.schedule(state.iteration - 1)[0]}
         state.history.append({**row, "seconds": round(state.seconds, 1)})
         state.loss_sum = 0.0
-        report({"event": "train", "total": self.settings.iterations, **state.history[-1]})
+        clips = state.iteration * self.settings.batch * self.augment.clips_per_example
+        self.report({"event": "train", "total": self.settings.iterations, "clips": clips, **state.history[-1]})
 
-    def evaluate(self, clips: list[Clip], targets: list[int], report: Report) -> None:
-        """Accuracy of the averaged weights on whole held-out clips."""
-        tagger = self.averaged()
-        right = sum(
-            int(tagger.scores(tagger.prepare(clip)[None])[0].argmax()) == target
-            for clip, target in zip(clips, targets, strict=True)
-        )
-        row = {"iteration": self.state.iteration, self.recipe.metric: right / len(clips)}
-        self.state.history.append(row)
-        report({"event": "evaluate", **row})
-        if row[self.recipe.metric] > self.state.best:
-            self.state.best = row[self.recipe.metric]
+    def evaluate(self) -> None:
+        """The metric of the averaged weights on whole held-out clips."""
+        state, metric = self.state, self.recipe.metric
+        measured = self.validation.measure(self.averaged("last"))
+        if not measured:
+            return
+        row = {"iteration": state.iteration, **measured}
+        state.history.append(row)
+        self.report({"event": "evaluate", **row})
+        state.waiting += 1
+        if row[metric] > state.best:
+            state.best, state.best_iteration, state.waiting = row[metric], state.iteration, 0
             self.export("best")
+        self.export("last")
+        if self.finished() and state.iteration < self.settings.iterations:
+            self.report({"event": "stopped", "iteration": state.iteration, "best_iteration": state.best_iteration})
 
-    def averaged(self) -> Tagger:
+    def averaged(self, select: str) -> Tagger:
         """A Tagger with the averaged weights and the run's numbers."""
-        evaluated = [row for row in self.state.history if self.recipe.metric in row]
-        metrics = {}
-        if evaluated:
-            row, metric = evaluated[-1], self.recipe.metric
-            data = f"{self.recipe.name} fold {self.settings.fold}"
-            metrics = {"metric": metric, "value": row[metric], "data": data, "iteration": row["iteration"]}
-        training = {**dataclasses.asdict(self.settings), "iteration": self.state.iteration}
-        tagger = Tagger(dataclasses.replace(self.tagger.checkpoint, metrics=metrics, training=training))
+        checkpoint = start.measured(self.tagger.checkpoint, self.recipe, self.settings, self.state, select)
+        tagger = Tagger(checkpoint)
         tagger.model.load_state_dict(self.state.average.model.state_dict())
         return tagger.to(self.device).eval()
 
-    def export(self, name: str) -> Path:
-        path = self.folder / f"{name}.safetensors"
-        weights.save(self.averaged(), path)
-        return path
+    def export(self, select: str) -> None:
+        if self.machine.world.first:
+            with self.writing():
+                weights.save(self.averaged(select), self.folder / f"{select}.safetensors")
 
     def save(self) -> None:
         """The state first: the history is a view of it."""
-        saved.save(self.state, self.settings, self.folder / "state.safetensors")
-        lines = "".join(json.dumps(row) + "\n" for row in self.state.history)
-        atomic.write_text(self.folder / "history.jsonl", lines)
+        if self.machine.world.first:
+            lines = "".join(json.dumps(row) + "\n" for row in self.state.history)
+            with self.writing():
+                saved.save(self.state, self.settings, self.folder / FILES[0])
+                atomic.write_text(self.folder / "history.jsonl", lines)
         self.saved_at = time.monotonic()
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """A full disk ends the run, in one line, and leaves the files that were there."""
+        try:
+            yield
+        except (OSError, SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or error
+            advice = "what was saved before is kept; make room and give the same command again"
+            raise TrainingError(f"{self.folder}: cannot be written ({reason}); {advice}") from None
 
-def _checkpoint(recipe: Recipe, settings: Settings) -> Checkpoint:
-    family, config = models.resolve(settings.model)
-    frontend = registry.get("eranntag.features", "logmel").Config()
-    where = f"without fold {settings.fold}" if settings.fold is not None else "all folds"
-    return Checkpoint(
-        name=f"{settings.model}-{recipe.name}" + (f"-fold{settings.fold}" if settings.fold is not None else ""),
-        family=family,
-        model=dataclasses.asdict(config),
-        frontend_family="logmel",
-        frontend=dataclasses.asdict(frontend),
-        labels=recipe.labels,
-        activation=recipe.activation,
-        title=f"{settings.model} trained on {recipe.title} ({where})",
-        data=f"{recipe.title}, {where}",
-        licence=recipe.licence,
-    )
+    def broken(self, source: str, reason: str) -> None:
+        self.report({"event": "broken", "source": source, "reason": reason})
 
 
 def _memory_format(model: torch.nn.Module, device: torch.device) -> torch.memory_format:

@@ -3,7 +3,6 @@
 Random numbers are functions of (seed, iteration), so weights, averages, Adam's moments and the history are all there is.
 """
 
-import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,33 +15,13 @@ from safetensors.torch import save_file
 from eranntag import atomic
 from eranntag.errors import TrainingError
 from eranntag.training.averaging import ExponentialMovingAverage
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that decides the numbers of a run; a run is resumed only under the same settings."""
-
-    recipe: str
-    model: str
-    fold: int | None
-    seed: int
-    iterations: int
-    batch: int
-    learning_rate: float
-    schedule: str
-    crop_seconds: float
-    ema_decay: float
-    ema_warm_up: bool
-    mixup_alpha: float
-    mixup: bool
-    spec_augment: bool
-    dtype: str
-    evaluate_every: int
+from eranntag.training.settings import Settings
 
 
 @dataclass
 class State:
-    """A run in progress: `iteration` counts those done; `loss_sum` is over those since the last history row."""
+    """A run in progress: `iteration` counts those done; `loss_sum` is over those since the last history row, `best` of the
+    evaluations was at `best_iteration`, and `waiting` came after it."""
 
     model: torch.nn.Module
     average: ExponentialMovingAverage
@@ -51,10 +30,12 @@ class State:
     loss_sum: float = 0.0
     seconds: float = 0.0
     best: float = -1.0
+    best_iteration: int = 0
+    waiting: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-_COUNTERS = ("iteration", "loss_sum", "seconds", "best", "history")
+_COUNTERS = ("iteration", "loss_sum", "seconds", "best", "best_iteration", "waiting", "history")
 
 
 def save(state: State, settings: Settings, path: Path) -> None:
@@ -62,8 +43,8 @@ def save(state: State, settings: Settings, path: Path) -> None:
     tensors |= {f"average.{name}": tensor for name, tensor in state.average.model.state_dict().items()}
     for index, moments in state.optimizer.state_dict()["state"].items():
         tensors |= {f"adam.{index}.{name}": value for name, value in moments.items()}
-    progress = {"settings": dataclasses.asdict(settings), **{name: getattr(state, name) for name in _COUNTERS}}
-    with atomic.replace(path) as temporary:
+    progress = {"settings": settings.to_dict(), **{name: getattr(state, name) for name in _COUNTERS}}
+    with atomic.replace(path) as temporary:  # a full disk ends the run here and leaves the earlier state
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         save_file(contiguous, temporary, metadata={"run": json.dumps(progress)})
 
@@ -77,7 +58,7 @@ def resume(state: State, settings: Settings, path: Path) -> None:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         raise TrainingError(f"{path}: not a run that can be resumed ({error}); use another --out or --restart") from None
-    _check_same(theirs, dataclasses.asdict(settings), path)
+    _check_same(theirs, settings.to_dict(), path)
     for name, value in counters.items():
         setattr(state, name, value)
     state.model.load_state_dict(_part(tensors, "model."))

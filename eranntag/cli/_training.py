@@ -1,0 +1,109 @@
+"""What `train` and `finetune` share: options, and the way from them to runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eranntag.training.augmentations import MIXUPS, NAMES
+
+_NAMES = ", ".join(NAMES)
+
+_OPTIONS = [
+    click.option(
+        "--data", envvar="ERANNTAG_DATA", help="The data set: a folder, one that holds it, or a CSV.  [$ERANNTAG_DATA]"
+    ),
+    click.option("--fold", "--folds", "folds", metavar="N|all", help="Hold out this fold; 1,3 or all: one run for each."),
+    click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Runs with successive seeds."),
+    click.option("--iterations", type=int, help="Length of the run.  [the recipe's]"),
+    click.option("--batch", type=int, help="Examples an iteration, over all processes.  [the recipe's]"),
+    click.option("--lr", type=float, help="(Highest) learning rate.  [the recipe's]"),
+    click.option("--schedule", help="constant or one-cycle.  [the recipe's]"),
+    click.option("--ema-warm-up/--no-ema-warm-up", default=None, help="Averaged weights forget the start sooner (short runs)."),
+    click.option("--mixup", type=click.Choice(list(MIXUPS)), help="Table 3 of the paper.  [the recipe's]"),
+    click.option("--augment", metavar="LIST", help=f"none, or {_NAMES}, as in pitch-shift=2.  [the recipe's]"),
+    click.option("--evaluate-every", type=int, help="Iterations between evaluations.  [the recipe's]"),
+    click.option("--validation", type=float, help="Share of the training clips to select by; the fold is then only a test."),
+    click.option("--select", type=click.Choice(["last", "best"]), help="The checkpoint that is the run's result."),
+    click.option("--set", "assignments", metavar="NAME=VALUE", multiple=True, help="Any other setting, such as accumulate=2."),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
+    click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [runs/MODEL-RECIPE-...]"),
+    click.option("--restart", is_flag=True, help="Begin anew even if the folder holds a run."),
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
+    click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the network's autocast.  [float32]"),
+    click.option("--compile", "compiled", is_flag=True, help="torch.compile the network: slow start, maybe faster steps."),
+    click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode and crop."),
+    click.option("--tensorboard", is_flag=True, help="Also write OUT/tensorboard (needs the package tensorboard)."),
+]
+
+
+def options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def settings_from(recipe: Any, options: dict[str, Any], **fixed: Any) -> Any:
+    """The recipe's protocol with the user's changes."""
+    from eranntag.training import settings
+
+    names = {"iterations", "batch", "schedule", "ema_warm_up", "mixup", "evaluate_every", "validation", "seed", "dtype"}
+    changes = {name: options[name] for name in names if options[name] is not None}
+    if options["lr"] is not None:
+        changes["learning_rate"] = options["lr"]
+    if options["augment"] is not None:
+        changes["augment"] = tuple(name for name in options["augment"].split(",") if name not in ("", "none"))
+    return settings.from_recipe(recipe, **(fixed | changes | settings.parse(options["assignments"])))
+
+
+def folds_from(text: str | None, recipe: Any) -> list[int | None]:
+    """None (no fold), "3", "1,3" or "all"."""
+    from eranntag.errors import UsageError
+    from eranntag.recipes import check_fold
+
+    if text is None:
+        return [None]
+    if text == "all" and not recipe.folds:
+        raise UsageError(f"{recipe.name} has no folds; leave --fold out")
+    try:
+        folds = list(recipe.folds) if text == "all" else [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--fold {text}: a number, several as in 1,3, or all") from None
+    for fold in folds:
+        check_fold(recipe, fold)
+    return folds
+
+
+def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select: str, base: Any = None) -> None:
+    """All runs; the chosen checkpoints' paths on standard output, what they come to on standard error."""
+    from contextlib import ExitStack
+
+    from eranntag import render
+    from eranntag.tagger import pick_device
+    from eranntag.training import distributed, protocol, tensorboard
+    from eranntag.training.loop import Machine
+
+    folds = folds_from(options["folds"], dataset.recipe)
+    world, device = distributed.connect(pick_device(options["device"]))
+    machine = Machine(device, world, options["compiled"], options["workers"])
+    several = len(folds) * options["repeats"] > 1
+    one = f"-fold{folds[0]}" if folds[0] is not None else ""
+    folder = options["out"] or Path("runs") / (name if several else f"{name}{one}-seed{settings.seed}")
+    with ExitStack() as stack:
+        report = stack.enter_context(render.training_log(quiet=not world.first))
+        report({"event": "data", "recipe": dataset.recipe.name, "clips": len(dataset.examples), "missing": dataset.missing})
+        if options["tensorboard"] and world.first:
+            report = tensorboard.also(report)
+        done = []
+        for finished in protocol.runs(
+            dataset, settings, folds, options["repeats"], folder, select, machine, base, options["restart"], report
+        ):
+            done.append(finished)
+            if world.first:
+                paper = protocol.published(dataset.recipe, finished.settings)
+                render.run(dataset.recipe, finished, paper, base.checkpoint.name if base else "")
+                click.echo(finished.path)
+    if world.first and several:
+        result = protocol.summary(dataset.recipe, done)
+        render.cross_validation(result, protocol.write_summary(result, folder))

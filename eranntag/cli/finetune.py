@@ -1,0 +1,42 @@
+"""eranntag finetune: checkpoint + recipe -> a checkpoint for other classes."""
+
+from typing import Any
+
+import click
+
+from eranntag.cli import _training
+
+
+@click.command()
+@click.argument("checkpoint")
+@click.argument("recipe")
+@click.option("--head", help="The layers to make anew.  [fc2; or fc1+fc2]")
+@_training.options
+def command(checkpoint: str, recipe: str, head: str | None, **options: Any) -> None:
+    """Fine-tune CHECKPOINT (a name, a file, hf:OWNER/REPO) on RECIPE: `csv --data labels.csv` or `folder --data sounds/` for
+    sounds of your own, or a data set by its protocol.
+
+    A fifth of the training clips, whole recordings, decides when to stop and what to keep; --validation 0 trains on all. The
+    checkpoint that is printed at the end is ready for `eranntag predict -c`.
+    """
+    from eranntag import checkpoints, recipes, registry, render
+    from eranntag.cli._allocator import keep_memory
+    from eranntag.errors import UsageError
+    from eranntag.models import name_of
+
+    keep_memory()
+    dataset = recipes.load(recipe, options["data"])
+    with render.download_bar() as report:
+        found = checkpoints.find(checkpoint, report=report)
+        base = checkpoints.load(checkpoint, "cpu", report=report)
+    family = registry.get("eranntag.models", base.checkpoint.family)
+    head = head or family.HEADS[0]
+    if head not in family.HEADS:
+        raise UsageError(f"--head {head}: {' or '.join(family.HEADS)} can be made anew")
+    model = name_of(base.checkpoint.family, base.model.config)
+    identity = f"{base.checkpoint.name} {checkpoints.sha256(found.path)[:12]}"
+    validation = 0.2 if options["validation"] is None else options["validation"]
+    defaults = {"validation": validation, "patience": 10 if validation else 0, "ema_warm_up": True}
+    settings = _training.settings_from(dataset.recipe, options, model=model, base=identity, head=head, **defaults)
+    select = options["select"] or ("best" if settings.validation else "last")
+    _training.run(dataset, settings, options, f"{base.checkpoint.name}-{recipe}", select, base)

@@ -1,0 +1,50 @@
+"""eranntag plot: a training run's history -> curves."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The figure's file, .png.  [RUN/history.png]")
+def command(run: Path, output: Path | None) -> None:
+    """Draw the loss, the held-out measure and the learning rate of RUN: a run's folder, or one that holds several."""
+    from eranntag import plots
+
+    if not (paths := _histories(run)):
+        raise click.UsageError(f"{run}: no training run: neither it nor a folder in it holds a history.jsonl")
+    path = output or run / "history.png"
+    plots.check(path, "--output", (".png",))
+    plots.history({name: _read(history) for name, history in paths.items()}, path)
+    click.echo(path)
+
+
+def _histories(run: Path) -> dict[str, Path]:
+    """Name -> file."""
+    if (run / "history.jsonl").is_file():
+        return {run.resolve().name: run / "history.jsonl"}
+    return {path.parent.name: path for path in sorted(run.glob("*/history.jsonl"))}
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The rows, all of them or one clear error."""
+    from eranntag.errors import EranntagError
+
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EranntagError(f"{path}: cannot be read ({error})") from None
+    if not lines:
+        raise EranntagError(f"{path}: empty: the run has nothing to show yet")
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            rows.append({**row, "iteration": float(row["iteration"])})
+        except (ValueError, TypeError, KeyError, RecursionError):
+            damage = f"line {number} of {len(lines)} is no row of a history; it is cut short or damaged"
+            raise EranntagError(f"{path}: {damage}") from None
+    return rows

@@ -1,0 +1,108 @@
+"""Several processes as one: `torchrun --nproc-per-node=N -m eranntag train ...`, a process a GPU (gloo on CPUs).
+
+Each process computes its share of every batch; gradients are averaged by DistributedDataParallel and BatchNorm sees the whole
+batch, so that N processes give the numbers of one with the same batch, up to rounding.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+from torch.nn.parallel import DistributedDataParallel
+
+from eranntag.errors import UsageError
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among `size`."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def first(self) -> bool:
+        """The one that writes files and messages."""
+        return self.rank == 0
+
+    def shares(self, batch: int, accumulate: int) -> list[slice]:
+        """This process's examples of a batch, in `accumulate` equal parts. UsageError when that is impossible."""
+        if batch % (self.size * accumulate):
+            raise UsageError(f"a batch of {batch} cannot be divided among {self.size} processes x {accumulate} parts")
+        part = batch // (self.size * accumulate)
+        return [slice(start, start + part) for start in range(self.rank * part * accumulate, batch, part)][:accumulate]
+
+    def gather(self, items: list[Any]) -> list[Any]:
+        """Everyone's items, on every process."""
+        if self.size == 1:
+            return items
+        everyone: list[Any] = [None] * self.size
+        dist.all_gather_object(everyone, items)
+        return [item for theirs in everyone for item in theirs]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over the processes."""
+        if self.size > 1:
+            dist.all_reduce(values)
+            values /= self.size
+        return values
+
+    def wait(self) -> None:
+        if self.size > 1:
+            dist.barrier()
+
+
+def connect(device: torch.device) -> tuple[World, torch.device]:
+    """The World that torchrun's environment describes (one process without it) and this process's device."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return World(), device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return World(dist.get_rank(), dist.get_world_size()), device
+
+
+def wrapped(model: nn.Module, world: World, device: torch.device) -> nn.Module:
+    """What the loop calls: `model` itself, or DistributedDataParallel around it, its BatchNorms synchronised in place."""
+    if world.size == 1:
+        return model
+    if device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    else:
+        _synchronise(model)
+    return DistributedDataParallel(model, [device] if device.type == "cuda" else None, broadcast_buffers=False)
+
+
+class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm over the batches of all processes; torch's own works on GPUs only."""
+
+    def _check_input_dim(self, input: Tensor) -> None: ...
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        axes = [0, *range(2, x.ndim)]
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        wide = x.float()
+        count = x.numel() // x.shape[1] * dist.get_world_size()  # shares are equal
+        mean = all_reduce(wide.sum(axes)) / count  # (channels,)
+        centred = wide - mean.view(shape)
+        variance = all_reduce((centred**2).sum(axes)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+
+
+def _synchronise(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+            module.__class__ = _SyncBatchNorm

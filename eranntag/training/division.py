@@ -1,0 +1,61 @@
+"""Who trains, who decides when a run is at its best, who is only measured at the end."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from eranntag.errors import DataError
+from eranntag.recipes import check_fold, part
+from eranntag.types import Dataset, Example
+
+
+@dataclass(frozen=True)
+class Division:
+    """`held_out` clips are evaluated during the run (and `--select best` chooses by them); `test` clips only after it."""
+
+    training: list[Example]
+    held_out: list[Example]
+    test: list[Example]
+
+
+def divide(dataset: Dataset, fold: int | None = None, validation: float = 0.0, seed: int = 0) -> Division:
+    """The papers hold the fold (or the test part) out and select on it: `validation` 0. With a share above 0 that part stays
+    unseen until the end and `held_out` is carved from the training clips; a validation part of the data's own takes precedence.
+    """
+    check_fold(dataset.recipe, fold)
+    training = [example for example in part(dataset, "train") if fold is None or example.fold != fold]
+    reported = part(dataset, "test") if fold is None else [e for e in part(dataset, "train") if e.fold == fold]
+    held_out = part(dataset, "validation")
+    if not held_out and validation:
+        training, held_out = carve(training, validation, seed)
+    if not held_out:
+        held_out, reported = reported, []
+    if not training:
+        without = f" without fold {fold}" if fold is not None else ""
+        raise DataError(f"{dataset.recipe.name}: no clips are left to train on{without}")
+    return Division(training, held_out, reported)
+
+
+def carve(examples: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """(training, validation): whole groups, so that no recording stands on both sides, about `share` of each class's; no
+    class loses its last group to the validation."""
+    groups: dict[int, set[str]] = {}  # of each class
+    for example in examples:
+        for label in example.targets or (-1,):
+            groups.setdefault(label, set()).add(_group(example))
+    everyone = sorted(set().union(*groups.values()))
+    ranking = {everyone[index]: rank for rank, index in enumerate(np.random.default_rng([seed, 7]).permutation(len(everyone)))}
+    chosen: set[str] = set()
+    for label in sorted(groups):
+        missing = max(1, round(share * len(groups[label]))) - len(chosen & groups[label])
+        for group in sorted(groups[label] - chosen, key=ranking.__getitem__):
+            spared = all(theirs - chosen - {group} for theirs in groups.values() if group in theirs)
+            if missing > 0 and spared:
+                chosen.add(group)
+                missing -= 1
+    training = [example for example in examples if _group(example) not in chosen]
+    return training, [example for example in examples if _group(example) in chosen]
+
+
+def _group(example: Example) -> str:
+    return example.group or str(example.path)

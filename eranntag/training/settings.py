@@ -1,0 +1,108 @@
+"""Everything that decides the numbers of a run."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eranntag.errors import UsageError
+from eranntag.registry import did_you_mean
+from eranntag.training.sampling import SAMPLERS
+from eranntag.training.schedules import SCHEDULES
+from eranntag.types import Example, Recipe
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A run is resumed only under the same settings.
+
+    `iterations` of `batch` examples, in `accumulate` parts whose gradients are summed; `patience`: evaluations without a better
+    one after which the run ends (0: never); `validation`: the share of the training clips that is held out instead of the fold;
+    `clip_gradients`: largest norm (0: any). `base` is the checkpoint that was fine-tuned and `head` its new layers; `clips` a
+    digest of the clips and their labels.
+    """
+
+    recipe: str
+    model: str
+    fold: int | None
+    seed: int
+    iterations: int
+    learning_rate: float
+    evaluate_every: int
+    crop_seconds: float
+    batch: int = 32
+    accumulate: int = 1
+    schedule: str = "constant"
+    sampler: str = "shuffle"
+    mixup: str = "modified"
+    mixup_alpha: float = 1.0
+    augment: tuple[str, ...] = ("spec-augment",)
+    clip_gradients: float = 0.0
+    ema_decay: float = 0.999
+    ema_warm_up: bool = False
+    dtype: str = "float32"
+    patience: int = 0
+    validation: float = 0.0
+    base: str = ""
+    head: str = ""
+    clips: str = ""
+
+    def __post_init__(self) -> None:
+        for name, known in (("schedule", SCHEDULES), ("sampler", SAMPLERS)):
+            if (value := getattr(self, name)) not in known:
+                raise UsageError(f"{name} {value!r} is none of {', '.join(known)}{did_you_mean(value, known)}")
+        if self.batch % self.accumulate:
+            raise UsageError(f"a batch of {self.batch} cannot be divided into {self.accumulate} equal parts")
+        for name in ("iterations", "learning_rate", "evaluate_every", "crop_seconds", "batch", "accumulate", "mixup_alpha"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not (0 <= self.validation < 1 and 0 <= self.ema_decay < 1 and self.clip_gradients >= 0 and self.patience >= 0):
+            raise UsageError("validation and ema_decay must be in [0, 1), clip_gradients and patience not below 0")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON gives it back."""
+        values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return values
+
+
+def from_recipe(recipe: Recipe, base: str = "", **changes: Any) -> Settings:
+    """The recipe's protocol, from scratch or for fine-tuning (with `base`), with the changes that are not None."""
+    ours = {field.name for field in dataclasses.fields(Settings)}
+    protocol = {name: value for name, value in vars(recipe).items() if name in ours}
+    protocol |= {"recipe": recipe.name, "fold": None, "seed": 0, "base": base}
+    if base:
+        protocol |= {
+            "iterations": recipe.finetune_iterations,
+            "learning_rate": recipe.finetune_learning_rate,
+            "evaluate_every": recipe.finetune_evaluate_every,
+        }
+    return Settings(**(protocol | {name: value for name, value in changes.items() if value is not None}))
+
+
+def parse(assignments: Sequence[str]) -> dict[str, Any]:
+    """`NAME=VALUE` for any Settings field with a plain value, as its type. Raises UsageError."""
+    fixed = {"recipe", "model", "fold", "base", "head", "clips", "augment"}
+    kinds: Mapping[str, Any] = {f.name: f.type for f in dataclasses.fields(Settings) if f.name not in fixed}
+    values: dict[str, Any] = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if name not in kinds or not equals:
+            raise UsageError(f"--set {assignment}: not NAME=VALUE with one of {', '.join(kinds)}{did_you_mean(name, kinds)}")
+        try:
+            values[name] = {"true": True, "false": False}[text] if kinds[name] is bool else kinds[name](text)
+        except (KeyError, ValueError):
+            raise UsageError(f"--set {assignment}: {name} takes a value of type {kinds[name].__name__}") from None
+    return values
+
+
+def digest(*parts: Sequence[Example]) -> str:
+    """A fingerprint of clips and labels, whatever folder they lie in: `1600+400 clips 0f3a...`."""
+    sha = hashlib.sha256()
+    for examples in parts:
+        for example in examples:
+            name = str(example.path).replace("\\", "/").rpartition("/")[2]
+            sha.update(f"{name} {example.targets}\n".encode("utf-8", "surrogateescape"))
+        sha.update(b"-\n")
+    return f"{'+'.join(str(len(examples)) for examples in parts)} clips {sha.hexdigest()[:12]}"

@@ -1,0 +1,86 @@
+"""The Tagger that a run begins with, and what the checkpoints that it writes say of themselves."""
+
+import copy
+import dataclasses
+from typing import Any
+
+import torch
+
+from eranntag import models, registry
+from eranntag.tagger import Tagger
+from eranntag.training.settings import Settings
+from eranntag.training.state import State
+from eranntag.types import Checkpoint, Recipe
+
+FRONTEND = "logmel"
+
+
+def rate(base: Tagger | None) -> int:
+    """The sample rate in Hz that a run works at."""
+    config = base.frontend.config if base else registry.get("eranntag.features", FRONTEND).Config()
+    return int(config.sample_rate_hz)
+
+
+def tagger(recipe: Recipe, settings: Settings, base: Tagger | None) -> Tagger:
+    """Random weights, or those of `base` with new last layers (Section 2 of ERANN v2); either from `settings.seed`."""
+    torch.manual_seed(settings.seed)
+    if base is None:
+        return Tagger(_from_scratch(recipe, settings))
+    tuned = copy.deepcopy(base).cpu()
+    tuned.model.replace_head(len(recipe.labels), settings.head)
+    tuned.checkpoint = _fine_tuned(recipe, settings, base.checkpoint)
+    return tuned
+
+
+def measured(checkpoint: Checkpoint, recipe: Recipe, settings: Settings, state: State, select: str) -> Checkpoint:
+    """`checkpoint` with the run's settings and its measures: those of the weights at hand, and which of them these are."""
+    rows = [row for row in state.history if recipe.metric in row]
+    numbers: dict[str, Any] = {}
+    if rows:
+        row = next(r for r in rows if r["iteration"] == state.best_iteration) if select == "best" else rows[-1]
+        last, best = rows[-1][recipe.metric], max(row[recipe.metric] for row in rows)
+        numbers = {"metric": recipe.metric, "value": row[recipe.metric], "data": _held_out(recipe, settings)}
+        numbers |= {"iteration": row["iteration"], "selection": select, "last": last, "best": best}
+    training = {**settings.to_dict(), "iteration": state.iteration}
+    return dataclasses.replace(checkpoint, metrics=numbers, training=training)
+
+
+def _held_out(recipe: Recipe, settings: Settings) -> str:
+    if settings.validation:
+        return f"{recipe.name}, a validation part of its training clips"
+    return f"{recipe.name} fold {settings.fold}" if settings.fold is not None else f"{recipe.name}, held-out part"
+
+
+def _without(settings: Settings) -> str:
+    return f"without fold {settings.fold}" if settings.fold is not None else "all training clips"
+
+
+def _from_scratch(recipe: Recipe, settings: Settings) -> Checkpoint:
+    family, config = models.resolve(settings.model)
+    frontend = registry.get("eranntag.features", FRONTEND).Config(min_seconds=recipe.min_seconds)
+    return Checkpoint(
+        name=f"{settings.model}-{recipe.name}" + (f"-fold{settings.fold}" if settings.fold is not None else ""),
+        family=family,
+        model=dataclasses.asdict(config),
+        frontend_family=FRONTEND,
+        frontend=dataclasses.asdict(frontend),
+        labels=recipe.labels,
+        activation=recipe.activation,
+        title=f"{settings.model} trained on {recipe.title} ({_without(settings)})",
+        data=f"{recipe.title}, {_without(settings)}",
+        licence=recipe.licence,
+    )
+
+
+def _fine_tuned(recipe: Recipe, settings: Settings, base: Checkpoint) -> Checkpoint:
+    return dataclasses.replace(
+        base,
+        name=f"{base.name}-{recipe.name}" + (f"-fold{settings.fold}" if settings.fold is not None else ""),
+        frontend={**base.frontend, "min_seconds": recipe.min_seconds},
+        labels=recipe.labels,
+        activation=recipe.activation,
+        thresholds=(),
+        title=f"{base.name} fine-tuned on {recipe.title} ({_without(settings)})",
+        data="; ".join(filter(None, (base.data, f"{recipe.title}, {_without(settings)}"))),
+        licence="; ".join(dict.fromkeys(filter(None, (base.licence, recipe.licence)))),
+    )

@@ -1,0 +1,76 @@
+"""How good the weights are on whole held-out clips while a run goes on."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+
+from eranntag import metrics
+from eranntag.tagger import Tagger
+from eranntag.training.data import Sounds
+from eranntag.training.distributed import World
+from eranntag.types import Clip, Example
+
+CLIPS_AT_ONCE = 16  # on a GPU; a CPU takes them one by one
+
+
+class Validation:
+    """Scores of `sounds` by a Tagger, every process computing its share; broken clips are left out."""
+
+    def __init__(self, sounds: Sounds, metric: str, world: World, workers: int) -> None:
+        self.sounds, self.metric, self.world, self.workers = sounds, metric, world, workers
+
+    def measure(self, tagger: Tagger) -> dict[str, float]:
+        """The recipe's metric, on every process the same; nothing when no clip could be read."""
+        scores, examples = self.scores(tagger)
+        return measure(self.metric, scores, examples) if examples else {}
+
+    def scores(self, tagger: Tagger) -> tuple[np.ndarray, list[Example]]:
+        """(clips, classes), and the clips in that order."""
+        mine = range(self.world.rank, len(self.sounds), self.world.size)
+        scored = sorted(self.world.gather(list(self._scored(tagger, mine))), key=lambda pair: pair[0])
+        matrix = np.stack([row for _, row in scored]) if scored else np.zeros((0, len(tagger.labels)), np.float32)
+        return matrix, [self.sounds.examples[index] for index, _ in scored]
+
+    def _scored(self, tagger: Tagger, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
+        remaining = iter(indices)
+        at_once = 1 if tagger.device.type == "cpu" else CLIPS_AT_ONCE
+        with ThreadPoolExecutor(self.workers) as pool:
+            prepared = list(islice(remaining, 4 * at_once))
+            while prepared:
+                ready = list(zip(prepared, pool.map(lambda index: self._prepared(tagger, index), prepared), strict=True))
+                yield from _in_batches(tagger, [(i, waveform) for i, waveform in ready if waveform is not None], at_once)
+                prepared = list(islice(remaining, 4 * at_once))
+
+    def _prepared(self, tagger: Tagger, index: int) -> np.ndarray | None:
+        samples = self.sounds.get(index)
+        if samples is None:
+            return None
+        return tagger.prepare(Clip(samples[None].astype(np.float32) / 32767, self.sounds.rate))
+
+
+def _in_batches(tagger: Tagger, ready: list[tuple[int, np.ndarray]], at_once: int) -> Iterator[tuple[int, np.ndarray]]:
+    """Clips of one length together: nothing is padded because of its neighbours."""
+    by_length: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for index, waveform in ready:
+        by_length.setdefault(len(waveform), []).append((index, waveform))
+    for group in by_length.values():
+        for start in range(0, len(group), at_once):
+            part = group[start : start + at_once]
+            scores = tagger.scores(np.stack([waveform for _, waveform in part]))
+            yield from zip((index for index, _ in part), scores, strict=True)
+
+
+def truth(examples: Sequence[Example], classes: int) -> np.ndarray:
+    """(clips, classes) bool"""
+    matrix = np.zeros((len(examples), classes), bool)
+    for row, example in zip(matrix, examples, strict=True):
+        row[list(example.targets)] = True
+    return matrix
+
+
+def measure(metric: str, scores: np.ndarray, examples: Sequence[Example]) -> dict[str, float]:
+    if metric == "accuracy":
+        return {metric: metrics.accuracy(scores, np.array([example.targets[0] for example in examples]))}
+    return {metric: metrics.mean(metrics.average_precision(scores, truth(examples, scores.shape[1])))}
