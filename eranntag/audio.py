@@ -46,12 +46,11 @@ def read(source: str | os.PathLike[str] | Packed | BinaryIO, name: str = "") -> 
 
 def _packed(source: Packed) -> bytes:
     _check_regular(source.archive, str(source))
+    if os.path.getsize(source.archive) < source.offset + source.size:
+        raise AudioError(f"{source}: the shard is cut short")
     with open(source.archive, "rb") as file:
         file.seek(source.offset)
-        content = file.read(source.size)
-    if len(content) < source.size:
-        raise AudioError(f"{source}: the shard is cut short")
-    return content
+        return file.read(source.size)
 
 
 def mono(clip: Clip, sample_rate_hz: int) -> np.ndarray:

@@ -27,7 +27,7 @@ class Clip:
         return self.waveform.shape[1] / self.sample_rate
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Packed:
     """A clip in a shard: `size` bytes from `offset` of the file `archive`; `name` is the clip's own file name."""
 
@@ -40,7 +40,7 @@ class Packed:
         return f"{self.archive}/{self.name}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be millions
 class Example:
     """One labelled clip of a data set: `targets` are class indices (none at all is fine where classes are independent).
 

@@ -12,7 +12,8 @@ from eranntag.checkpoints import local_path, sha256, table, weights
 from eranntag.cli.train import command as train
 from eranntag.errors import CheckpointError, UsageError
 from eranntag.features.logmel import Config
-from eranntag.recipes import esc50
+from eranntag.recipes import audioset, esc50
+from eranntag.types import Recipe
 
 TABLE = table.read()
 ROWS = [pytest.param(row, id=name) for name, row in TABLE.rows.items()]
@@ -53,9 +54,12 @@ def test_the_papers_audioset_models_are_rows_with_the_papers_map() -> None:
     assert {(paper["metric"], paper["table"]) for paper in rows.values()} == {("mAP", "Table 4")}
 
 
-def test_the_papers_esc50_models_are_rows_with_the_recipes_numbers() -> None:
-    rows = {row.architecture: row.paper for row in TABLE.rows.values() if row.classes == 50 and row.paper}
-    assert {name: paper["value"] for name, paper in rows.items()} == esc50.RECIPE.paper
+@pytest.mark.parametrize("recipe", [esc50.RECIPE, audioset.RECIPE], ids=lambda recipe: recipe.name)
+def test_the_papers_models_are_rows_with_the_recipes_numbers(recipe: Recipe) -> None:
+    rows = [row for row in TABLE.rows.values() if row.classes == len(recipe.labels) and row.paper]
+    published = {row.model: row.value for row in recipe.paper if row.how == "scratch"}
+    assert {row.architecture: row.paper["value"] for row in rows} == published
+    assert all(row.command.startswith(f"eranntag train {recipe.name} --model {row.architecture}") for row in rows)
 
 
 def test_embedded_files_have_the_size_and_the_hash_of_their_row() -> None:

@@ -14,10 +14,11 @@ import runs
 import torch
 from click.testing import Result
 
+from eranntag import lock
 from eranntag.checkpoints import weights
-from eranntag.errors import TrainingError
+from eranntag.errors import EranntagError
 from eranntag.recipes import esc50
-from eranntag.training import lock, loop, protocol
+from eranntag.training import loop, protocol
 from eranntag.training.division import Division
 from eranntag.training.loop import Outcome
 from eranntag.training.settings import Settings, from_recipe
@@ -26,7 +27,6 @@ from eranntag.training.validation import Validation
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ESC-50 with three of its five folds would be another data set: all five."""
     return runs.esc50(tmp_path_factory.mktemp("data") / "ESC-50-master")
 
 
@@ -258,7 +258,7 @@ def test_a_summary_of_one_run_has_no_deviation_and_of_unmeasured_ones_no_mean(tm
 
 
 def test_the_difference_to_the_paper_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from eranntag import render
+    from eranntag.render import training as render
 
     summary = protocol.summary(esc50.RECIPE, [run(tmp_path, 1, 0.8, 0.9), run(tmp_path, 2, 0.9, 0.9)])
     render.cross_validation(summary, tmp_path / "summary.json")
@@ -334,7 +334,7 @@ def test_any_setting_can_be_given_and_is_in_the_header(data: Path, tmp_path: Pat
 HOLDER = """
 import sys
 from pathlib import Path
-from eranntag.training import lock
+from eranntag import lock
 
 with lock.held(Path(sys.argv[1])):
     print("held", flush=True)
@@ -354,31 +354,31 @@ def held(tmp_path: Path) -> Iterator[Path]:
         process.communicate()
 
 
-pytest_fcntl = pytest.mark.skipif(lock.fcntl is None, reason="there are no locks here")
+with_locks = pytest.mark.skipif(lock.fcntl is None, reason="there are no locks here")
 
 
-@pytest_fcntl
+@with_locks
 def test_a_second_command_in_the_same_folder_is_refused(held: Path, data: Path) -> None:
     (held / "state.safetensors").write_bytes(b"theirs")
     line = runs.error(train(data, held, "--restart"))
-    assert line == f"{held}: another process is training there; wait for it, or use another --out"
+    assert line == f"{held}: another process is writing there; wait for it, or choose another folder"
     assert [path.name for path in held.iterdir()] == ["state.safetensors"]
     assert (held / "state.safetensors").read_bytes() == b"theirs"
 
 
-@pytest_fcntl
+@with_locks
 def test_two_processes_are_refused_a_folder_that_is_taken_without_waiting_for_each_other(held: Path, data: Path) -> None:
     """The first alone asks for the folder; the second is not left behind."""
     options = ("--model", "erann-2-1", "--iterations", 1, "--batch", 2, *runs.TINY)
     done = runs.processes(2, "train", "esc50", "--data", data, "--out", held, *options)
-    assert done.returncode and f"eranntag: error: {held}: another process is training there" in done.stderr
+    assert done.returncode and f"eranntag: error: {held}: another process is writing there" in done.stderr
     assert list(held.iterdir()) == []
 
 
-@pytest_fcntl
+@with_locks
 def test_a_folder_is_free_again_after_its_run_and_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), lock.held(tmp_path / "deep" / "run"):
-        with pytest.raises(TrainingError, match="another process is training there"), lock.held(tmp_path / "deep" / "run"):
+        with pytest.raises(EranntagError, match="another process is writing there"), lock.held(tmp_path / "deep" / "run"):
             pass
         raise ZeroDivisionError
     with lock.held(tmp_path / "deep" / "run"):

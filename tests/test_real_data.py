@@ -31,7 +31,7 @@ def tagger() -> Tagger:
 @pytest.fixture(scope="module")
 def clips(data_root: Path) -> list[Example]:
     """Every eighth clip of fold 5, which the default checkpoint has not been trained on."""
-    return [example for example in esc50.examples(str(data_root)) if example.fold == 5][::8]
+    return [example for example in esc50.read(str(data_root)).examples if example.fold == 5][::8]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def predictions(tagger: Tagger, clips: list[Example]) -> list[Prediction]:
 
 
 def test_the_recipe_finds_all_of_esc50(data_root: Path) -> None:
-    examples = esc50.examples(str(data_root))
+    examples = esc50.read(str(data_root)).examples
     assert len({example.path for example in examples}) == 2000
     assert Counter(example.fold for example in examples) == dict.fromkeys(esc50.RECIPE.folds, 400)
     assert Counter(example.targets for example in examples) == {(index,): 40 for index in range(50)}
@@ -50,7 +50,7 @@ def test_the_recipe_finds_all_of_esc50(data_root: Path) -> None:
 def test_the_labels_of_esc50_are_the_categories_of_its_csv(data_root: Path) -> None:
     with open(data_root / "esc50" / "meta" / "esc50.csv", newline="") as file:
         names = {Path(row["filename"]).stem: row["category"] for row in csv.DictReader(file)}
-    for example in esc50.examples(str(data_root)):
+    for example in esc50.read(str(data_root)).examples:
         assert esc50.LABELS[example.targets[0]] == names[Path(example.path).stem]
 
 

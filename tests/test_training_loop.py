@@ -99,7 +99,7 @@ def run(undisturbed: Path, tmp_path: Path) -> Path:
 
 def test_a_run_writes_its_state_its_checkpoints_and_its_history(undisturbed: Path) -> None:
     files = {path.name for path in undisturbed.iterdir()}
-    assert files == {"state.safetensors", "last.safetensors", "best.safetensors", "history.jsonl"}
+    assert files == {".lock", "state.safetensors", "last.safetensors", "best.safetensors", "history.jsonl"}
     rows = history(undisturbed)
     evaluated = [row for row in rows if row.keys() == {"iteration", "accuracy"}]
     trained = [row for row in rows if row.keys() == {"iteration", "loss", "lr"}]
@@ -312,7 +312,7 @@ def test_a_full_disk_is_one_line_and_loses_no_earlier_state(
         patch.setattr(state, "save_file", full)
         line = one_line(train_fold_1(data, out))
     assert "No space left on device" in line and str(out) in line and "Traceback" not in line
-    assert iterations_done(out) == 2 and not list(out.glob(".*"))
+    assert iterations_done(out) == 2 and not list(out.glob(".*.part"))
     assert train_fold_1(data, out).exit_code == 0
     same_weights(out, undisturbed)
 

@@ -72,26 +72,25 @@ def folds_from(text: str | None, recipe: Any) -> list[int | None]:
         raise UsageError(f"--fold {text}: a number, several as in 1,3, or all") from None
     for fold in folds:
         check_fold(recipe, fold)
-    return folds
+    return list(dict.fromkeys(folds))
 
 
 def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select: str, base: Any = None) -> None:
     """All runs; the chosen checkpoints' paths on standard output, what they come to on standard error."""
     from contextlib import ExitStack
 
-    from eranntag import render
+    from eranntag.render import training as render
     from eranntag.tagger import pick_device
     from eranntag.training import distributed, protocol, tensorboard
-    from eranntag.training.loop import Machine
 
     folds = folds_from(options["folds"], dataset.recipe)
     world, device = distributed.connect(pick_device(options["device"]))
-    machine = Machine(device, world, options["compiled"], options["workers"])
+    machine = distributed.Machine(device, world, options["compiled"], options["workers"])
     several = len(folds) * options["repeats"] > 1
     one = f"-fold{folds[0]}" if folds[0] is not None else ""
     folder = options["out"] or Path("runs") / (name if several else f"{name}{one}-seed{settings.seed}")
     with ExitStack() as stack:
-        report = stack.enter_context(render.training_log(quiet=not world.first))
+        report = stack.enter_context(render.log(quiet=not world.first))
         report({"event": "data", "recipe": dataset.recipe.name, "clips": len(dataset.examples), "missing": dataset.missing})
         if options["tensorboard"] and world.first:
             report = tensorboard.also(report)

@@ -18,11 +18,11 @@ def command(ctx: click.Context) -> None:
 @click.option("--markdown", is_flag=True, help="As the table of README.md.")
 def list_(registry: str | None = None, markdown: bool = False) -> None:
     """All names, with size and accuracy."""
-    from eranntag import render
     from eranntag.checkpoints import table
+    from eranntag.render import tables
 
     rows = table.read(registry)
-    draw = render.checkpoints_markdown if markdown else render.checkpoints
+    draw = tables.checkpoints_markdown if markdown else tables.checkpoints
     draw(rows.rows.values(), rows.default)
 
 

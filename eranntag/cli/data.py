@@ -29,19 +29,20 @@ def pack(recipe: str, out: Path, data: str | None, codec: str, shard_size: float
 
     Interrupt it at any moment: the same command goes on where it stopped. Exit code 3: some clips could not be decoded.
     """
-    from eranntag import packing, recipes, render
+    from eranntag import lock, packing, recipes, render
     from eranntag.types import Failure
 
     dataset = recipes.load(recipe, data)
     total, packed, failed, size_bytes = len(dataset.examples), 0, 0, 0
     started, fresh = time.monotonic(), 0
-    for shard, there in packing.pack(dataset, out, codec, int(shard_size * 1e6), workers or os.cpu_count() or 1):
-        for source, reason in shard.failed:
-            render.failure(Failure(source, reason))
-        packed, failed, size_bytes = packed + len(shard.rows), failed + len(shard.failed), size_bytes + shard.bytes
-        fresh += 0 if there else shard.clips
-        if not there:
-            render.packing(shard.name, packed + failed, total, fresh / (time.monotonic() - started))
+    with lock.held(out):
+        for shard, there in packing.pack(dataset, out, codec, int(shard_size * 1e6), workers or os.cpu_count() or 1):
+            for source, reason in shard.failed:
+                render.failure(Failure(source, reason))
+            packed, failed, size_bytes = packed + len(shard.rows), failed + len(shard.failed), size_bytes + shard.bytes
+            fresh += 0 if there else shard.clips
+            if not there:
+                render.packing(shard.name, packed + failed, total, fresh / (time.monotonic() - started))
     left_out = {"could not be decoded": failed, "are missing": len(dataset.missing)}
     notes = "".join(f", {count} {what}" for what, count in left_out.items() if count)
     click.echo(f"{out}: {packed} clips, {size_bytes / 1e6:.1f} MB{notes}")

@@ -5,13 +5,12 @@ batch, so that N processes give the numbers of one with the same batch, up to ro
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
 from torch.nn.parallel import DistributedDataParallel
 
 from eranntag.errors import UsageError
@@ -30,11 +29,14 @@ class World:
         return self.rank == 0
 
     def shares(self, batch: int, accumulate: int) -> list[slice]:
-        """This process's examples of a batch, in `accumulate` equal parts. UsageError when that is impossible."""
+        """This process's examples of a batch, in `accumulate` equal parts. UsageError when that is impossible.
+
+        A part of all processes together is the part of one: BatchNorm sees the same examples.
+        """
         if batch % (self.size * accumulate):
             raise UsageError(f"a batch of {batch} cannot be divided among {self.size} processes x {accumulate} parts")
         part = batch // (self.size * accumulate)
-        return [slice(start, start + part) for start in range(self.rank * part * accumulate, batch, part)][:accumulate]
+        return [slice(start, start + part) for start in range(self.rank * part, batch, self.size * part)]
 
     def gather(self, items: list[Any]) -> list[Any]:
         """Everyone's items, on every process."""
@@ -56,12 +58,25 @@ class World:
             dist.barrier()
 
 
+@dataclass(frozen=True)
+class Machine:
+    """Where a run is computed; it decides its speed, not its numbers (but for rounding)."""
+
+    device: torch.device
+    world: World = field(default_factory=World)
+    compiled: bool = False
+    workers: int = 2
+
+
 def connect(device: torch.device) -> tuple[World, torch.device]:
     """The World that torchrun's environment describes (one process without it) and this process's device."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return World(), device
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        local = int(os.environ["LOCAL_RANK"])
+        if local >= (there := torch.cuda.device_count()):
+            raise UsageError(f"process {local} of this machine has no GPU of its own; --nproc-per-node can be {there} at most")
+        device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -76,7 +91,19 @@ def wrapped(model: nn.Module, world: World, device: torch.device) -> nn.Module:
         nn.SyncBatchNorm.convert_sync_batchnorm(model)
     else:
         _synchronise(model)
-    return DistributedDataParallel(model, [device] if device.type == "cuda" else None, broadcast_buffers=False)
+    return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over all processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    backward = forward
 
 
 class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
@@ -91,9 +118,9 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         shape = [1, -1] + [1] * (x.ndim - 2)
         wide = x.float()
         count = x.numel() // x.shape[1] * dist.get_world_size()  # shares are equal
-        mean = all_reduce(wide.sum(axes)) / count  # (channels,)
+        mean = _Sum.apply(wide.sum(axes)) / count  # (channels,)
         centred = wide - mean.view(shape)
-        variance = all_reduce((centred**2).sum(axes)) / count
+        variance = _Sum.apply((centred**2).sum(axes)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)

@@ -25,10 +25,12 @@ def divide(dataset: Dataset, fold: int | None = None, validation: float = 0.0, s
     check_fold(dataset.recipe, fold)
     training = [example for example in part(dataset, "train") if fold is None or example.fold != fold]
     reported = part(dataset, "test") if fold is None else [e for e in part(dataset, "train") if e.fold == fold]
+    if fold is not None and not reported:
+        raise DataError(f"{dataset.recipe.name}: none of the clips there belongs to fold {fold}")
     held_out = part(dataset, "validation")
     if not held_out and validation:
         training, held_out = carve(training, validation, seed)
-    if not held_out:
+    elif not held_out:
         held_out, reported = reported, []
     if not training:
         without = f" without fold {fold}" if fold is not None else ""

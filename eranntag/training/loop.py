@@ -7,8 +7,8 @@ The folder holds `state.safetensors` (to go on from), `last.safetensors` and `be
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from eranntag import atomic
+from eranntag import atomic, lock
 from eranntag.checkpoints import weights
-from eranntag.errors import TrainingError
+from eranntag.errors import EranntagError, TrainingError
 from eranntag.tagger import DTYPES, Tagger
-from eranntag.training import lock, start
+from eranntag.training import start
 from eranntag.training import state as saved
 from eranntag.training.augment import Augment
 from eranntag.training.averaging import ExponentialMovingAverage
 from eranntag.training.data import KEEP_BYTES, Batches, Drawn, Sounds
-from eranntag.training.distributed import World, wrapped
+from eranntag.training.distributed import Machine, World, wrapped
 from eranntag.training.division import Division
 from eranntag.training.losses import loss
 from eranntag.training.sampling import SAMPLERS
@@ -39,16 +39,6 @@ SAVE_SECONDS = 60
 FILES = ("state.safetensors", "best.safetensors", "last.safetensors", "history.jsonl")
 
 Report = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where a run is computed; it decides its speed, not its numbers (but for rounding)."""
-
-    device: torch.device
-    world: World = field(default_factory=World)
-    compiled: bool = False
-    workers: int = 2
 
 
 @dataclass(frozen=True)
@@ -84,17 +74,28 @@ def train(
     """
     augment = Augment(settings.augment, settings.mixup, settings.mixup_alpha, start.rate(base))
     shares = machine.world.shares(settings.batch, settings.accumulate)
-    with lock.held(folder) if machine.world.first else nullcontext():
-        if restart and machine.world.first:
-            for name in FILES:
-                (folder / name).unlink(missing_ok=True)
-        machine.world.wait()
+    with ExitStack() as stack:
+        _begin(folder, machine.world, restart, stack)
         run = _Run(recipe, settings, folder, machine, augment, shares, start.tagger(recipe, settings, base), report)
         if (folder / FILES[0]).exists():
             saved.resume(run.state, settings, folder / FILES[0])
         outcome = run.go(division)
         machine.world.wait()
     return outcome
+
+
+def _begin(folder: Path, world: World, restart: bool, stack: ExitStack) -> None:
+    """The first process holds the folder until `stack` ends; what it cannot do, all refuse to go on without."""
+    refusal = ""
+    if world.first:
+        try:
+            stack.enter_context(lock.held(folder))
+            for name in FILES if restart else ():
+                (folder / name).unlink(missing_ok=True)
+        except (EranntagError, OSError) as error:
+            refusal = str(error)
+    if refusal := "".join(world.gather([refusal])):
+        raise TrainingError(refusal)
 
 
 class _Run:
@@ -113,10 +114,10 @@ class _Run:
     ) -> None:
         self.recipe, self.settings, self.folder, self.machine = recipe, settings, folder, machine
         self.augment, self.shares, self.device = augment, shares, machine.device
-        self.report = report if machine.world.first else lambda _: None
+        self.report = report
         self.tagger = tagger.to(self.device)
         model = self.tagger.model
-        self.layout = _memory_format(model, self.device)
+        self.layout = start.memory_format(model, self.device)
         model.to(memory_format=self.layout).train()
         network = wrapped(model, machine.world, self.device)
         self.network = torch.compile(network) if machine.compiled else network
@@ -168,14 +169,16 @@ class _Run:
             state.seconds = time.monotonic() - started
             last = state.iteration == settings.iterations
             noted = state.iteration % self.note_every == 0 or last
-            if noted or self.device.type == "cpu":
+            evaluated = state.iteration % settings.evaluate_every == 0 or last
+            # processes talk to each other about losses only where they all do
+            due = time.monotonic() - self.saved_at > SAVE_SECONDS and (noted or self.machine.world.size == 1)
+            if noted or evaluated or due or self.device.type == "cpu":
                 self.look_at_losses()
             if noted:
                 self.note()
-            if state.iteration % settings.evaluate_every == 0 or last:
+            if evaluated:
                 self.evaluate()
-            # processes talk to each other about losses only where they all take a note
-            if time.monotonic() - self.saved_at > SAVE_SECONDS and (noted or self.machine.world.size == 1):
+            if due:
                 self.save()
 
     def step(self, stream: Iterator[Drawn]) -> torch.Tensor:
@@ -214,7 +217,7 @@ class _Run:
         """TrainingError unless they are finite: nothing is saved after one that is not."""
         if not self.losses:
             return
-        values = self.machine.world.mean(torch.stack(self.losses).double()).tolist()
+        values = self.machine.world.mean(torch.stack(self.losses)).tolist()
         for place, value in enumerate(values, self.state.iteration - len(values) + 1):
             if not np.isfinite(value):
                 raise TrainingError(f"the loss is {value} at iteration {place}; lower --lr, or use --dtype float32")
@@ -280,9 +283,3 @@ class _Run:
 
     def broken(self, source: str, reason: str) -> None:
         self.report({"event": "broken", "source": source, "reason": reason})
-
-
-def _memory_format(model: torch.nn.Module, device: torch.device) -> torch.memory_format:
-    """channels_last is 1.5 times as fast, but torch 2.14 corrupts the heap with 8 channels on AVX-512 CPUs."""
-    narrowest = min(layer.out_channels for layer in model.modules() if isinstance(layer, torch.nn.Conv2d))
-    return torch.channels_last if device.type == "cuda" or narrowest >= 16 else torch.contiguous_format

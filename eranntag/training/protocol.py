@@ -11,10 +11,12 @@ import numpy as np
 
 from eranntag import atomic, metrics
 from eranntag.checkpoints import weights
+from eranntag.recipes import part
 from eranntag.tagger import Tagger
 from eranntag.training.data import Sounds
+from eranntag.training.distributed import Machine
 from eranntag.training.division import Division, divide
-from eranntag.training.loop import Machine, Outcome, Report, train
+from eranntag.training.loop import Outcome, Report, train
 from eranntag.training.settings import Settings, digest
 from eranntag.training.validation import Validation, measure, truth
 from eranntag.types import Dataset, Example, Published, Recipe
@@ -59,24 +61,27 @@ def runs(
             place = folder / (f"fold{fold}-seed{seed}" if fold is not None else f"seed{seed}") if several else folder
             division = divide(dataset, fold, settings.validation, seed)
             clips = digest(division.training, division.held_out)
-            ours = dataclasses.replace(settings, fold=fold, seed=seed, clips=clips)
+            share = 0.0 if part(dataset, "validation") else settings.validation
+            ours = dataclasses.replace(settings, fold=fold, seed=seed, clips=clips, validation=share)
             report({"event": "begin", "folder": str(place), "training": len(division.training), "fold": fold, "seed": seed})
             outcome = train(dataset.recipe, division, ours, place, machine, base, restart, report)
-            test = _finish(dataset.recipe, division, outcome.checkpoint(select), machine, calibrated=base is not None)
+            calibrated = base is not None and (share > 0 or bool(part(dataset, "validation")))  # never on what is reported
+            test = _finish(dataset.recipe, division, outcome.checkpoint(select), machine, calibrated)
             yield Run(ours, division, outcome, select, test)
 
 
 def _finish(recipe: Recipe, division: Division, path: Path, machine: Machine, calibrated: bool) -> float | None:
-    """Measure the chosen checkpoint on the test clips, calibrate its thresholds on the held-out ones; write both into it."""
+    """Measure the chosen checkpoint on the test clips, calibrate its thresholds on the held-out ones; both go into it."""
     tagger = weights.load(path).to(machine.device)
     spec = tagger.checkpoint
     if calibrated and division.held_out:
         scores, examples = _scores(tagger, division.held_out, machine)
         thresholds = metrics.best_thresholds(scores, truth(examples, len(recipe.labels)))
-        spec = dataclasses.replace(spec, thresholds=tuple(float(f"{value:.6g}") for value in thresholds))
+        spec = dataclasses.replace(spec, thresholds=tuple(map(float, thresholds)))
     test = None
     if division.test:
-        test = measure(recipe.metric, *_scores(tagger, division.test, machine))[recipe.metric]
+        test = measure(recipe.metric, *_scores(tagger, division.test, machine)).get(recipe.metric)
+    if test is not None:
         spec = dataclasses.replace(spec, metrics={**spec.metrics, "test": test, "test_clips": len(division.test)})
     machine.world.wait()  # all have read it
     if machine.world.first and spec != tagger.checkpoint:

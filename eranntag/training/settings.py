@@ -50,14 +50,16 @@ class Settings:
     clips: str = ""
 
     def __post_init__(self) -> None:
-        for name, known in (("schedule", SCHEDULES), ("sampler", SAMPLERS)):
+        for name, known in (("schedule", SCHEDULES), ("sampler", SAMPLERS), ("dtype", ("float32", "bfloat16"))):
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} {value!r} is none of {', '.join(known)}{did_you_mean(value, known)}")
+        for name in ("iterations", "learning_rate", "evaluate_every", "crop_seconds", "batch", "accumulate", "mixup_alpha"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"{name} must be above 0 and finite, not {getattr(self, name)}")
         if self.batch % self.accumulate:
             raise UsageError(f"a batch of {self.batch} cannot be divided into {self.accumulate} equal parts")
-        for name in ("iterations", "learning_rate", "evaluate_every", "crop_seconds", "batch", "accumulate", "mixup_alpha"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.seed < 0:
+            raise UsageError(f"seed must not be below 0, as {self.seed} is")
         if not (0 <= self.validation < 1 and 0 <= self.ema_decay < 1 and self.clip_gradients >= 0 and self.patience >= 0):
             raise UsageError("validation and ema_decay must be in [0, 1), clip_gradients and patience not below 0")
 

@@ -45,6 +45,12 @@ def measured(checkpoint: Checkpoint, recipe: Recipe, settings: Settings, state: 
     return dataclasses.replace(checkpoint, metrics=numbers, training=training)
 
 
+def memory_format(model: torch.nn.Module, device: torch.device) -> torch.memory_format:
+    """channels_last is 1.5 times as fast, but torch 2.14 corrupts the heap with 8 channels on AVX-512 CPUs."""
+    narrowest = min(layer.out_channels for layer in model.modules() if isinstance(layer, torch.nn.Conv2d))
+    return torch.channels_last if device.type == "cuda" or narrowest >= 16 else torch.contiguous_format
+
+
 def _held_out(recipe: Recipe, settings: Settings) -> str:
     if settings.validation:
         return f"{recipe.name}, a validation part of its training clips"
@@ -52,7 +58,9 @@ def _held_out(recipe: Recipe, settings: Settings) -> str:
 
 
 def _without(settings: Settings) -> str:
-    return f"without fold {settings.fold}" if settings.fold is not None else "all training clips"
+    left_out = [f"fold {settings.fold}"] if settings.fold is not None else []
+    left_out += ["a validation share"] if settings.validation else []
+    return f"without {' and '.join(left_out)}" if left_out else "all training clips"
 
 
 def _from_scratch(recipe: Recipe, settings: Settings) -> Checkpoint:

@@ -22,9 +22,8 @@ class Validation:
         self.sounds, self.metric, self.world, self.workers = sounds, metric, world, workers
 
     def measure(self, tagger: Tagger) -> dict[str, float]:
-        """The recipe's metric, on every process the same; nothing when no clip could be read."""
-        scores, examples = self.scores(tagger)
-        return measure(self.metric, scores, examples) if examples else {}
+        """The recipe's metric, on every process the same."""
+        return measure(self.metric, *self.scores(tagger))
 
     def scores(self, tagger: Tagger) -> tuple[np.ndarray, list[Example]]:
         """(clips, classes), and the clips in that order."""
@@ -71,6 +70,10 @@ def truth(examples: Sequence[Example], classes: int) -> np.ndarray:
 
 
 def measure(metric: str, scores: np.ndarray, examples: Sequence[Example]) -> dict[str, float]:
+    """Nothing when no clip could be read, or none has a class that mAP could be about."""
+    if not examples:
+        return {}
     if metric == "accuracy":
         return {metric: metrics.accuracy(scores, np.array([example.targets[0] for example in examples]))}
-    return {metric: metrics.mean(metrics.average_precision(scores, truth(examples, scores.shape[1])))}
+    value = metrics.mean(metrics.average_precision(scores, truth(examples, scores.shape[1])))
+    return {} if np.isnan(value) else {metric: value}

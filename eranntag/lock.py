@@ -1,11 +1,11 @@
-"""One run folder has one writer."""
+"""One folder has one writer."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eranntag.errors import TrainingError
+from eranntag.errors import EranntagError
 
 try:
     import fcntl
@@ -15,17 +15,17 @@ except ImportError:  # Windows: no lock
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Make `folder` and hold it until the block ends, or the process does. TrainingError when another process has it."""
+    """Make `folder` and hold it until the block ends, or the process does. EranntagError when another process has it."""
     folder.mkdir(parents=True, exist_ok=True)
     if fcntl is None:
         yield
         return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)  # NFS locks only what is open for writing
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TrainingError(f"{folder}: another process is training there; wait for it, or use another --out") from None
+            raise EranntagError(f"{folder}: another process is writing there; wait for it, or choose another folder") from None
         except OSError:
             pass  # some network file systems have no locks
         yield

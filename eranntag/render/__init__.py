@@ -1,0 +1,169 @@
+"""What people see: results, bars, colours. The only place that imports rich; results go to stdout, the rest to stderr.
+
+Here: what all commands share. `training` shows runs, `tables` checkpoints.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+from eranntag import atomic
+from eranntag.records import FORMATS, printable
+from eranntag.types import Failure, Prediction
+
+if TYPE_CHECKING:
+    from eranntag.evaluation import Result
+
+
+@contextmanager
+def results(
+    form: str, output: Path | None, top: int | None, threshold: float
+) -> Iterator[Callable[[Prediction | Failure], bool]]:
+    """Yield `show(result) -> failed`, which writes predictions to `output` or stdout and failures to stderr.
+
+    However the block ends, the document is finished and so valid; only a file is left as it was after an error.
+    """
+    style = FORMATS[form](top, threshold) if form in FORMATS else _Blocks(top, threshold, color=output is None)
+    interruption: BaseException | None = None
+    with ExitStack() as stack:
+        sys.stdout.flush()
+        file = stack.enter_context(open(stack.enter_context(atomic.replace(output)), "wb")) if output else sys.stdout.buffer
+
+        def write(text: str) -> None:
+            file.write(text.encode("utf-8", "surrogateescape"))
+            file.flush()
+
+        def show(result: Prediction | Failure) -> bool:
+            if isinstance(result, Failure):
+                failure(result)
+                return True
+            write(style.record(result))
+            return False
+
+        write(style.start())
+        try:
+            yield show
+        except BrokenPipeError:
+            raise
+        except BaseException as stop:
+            if output and not isinstance(stop, KeyboardInterrupt | SystemExit):
+                raise  # an error: the file stays as it was
+            interruption = stop
+        write(style.finish(complete=interruption is None))
+    if interruption:
+        raise interruption
+
+
+class _Blocks:
+    """For people: the file's name, then a line for each tag."""
+
+    def __init__(self, top: int | None, threshold: float, color: bool) -> None:
+        self.top, self.threshold = top, threshold
+        self.console = Console(soft_wrap=True, highlight=False) if color else Console(file=sys.stderr, color_system=None)
+
+    def start(self) -> str:
+        return ""
+
+    def record(self, prediction: Prediction) -> str:
+        text = Text.assemble((printable(prediction.source or "clip"), "bold"), (f"  {prediction.seconds:.1f} s\n", "dim"))
+        tags = prediction.top(self.top, self.threshold)
+        for tag in tags:
+            text.append(f"  {tag.score:.3f}  ", "cyan")
+            text.append(f"{printable(tag.label)}\n")
+        if not tags:
+            text.append("  no tag reaches the threshold\n", "dim")
+        with self.console.capture() as captured:
+            self.console.print(text, end="", soft_wrap=True)
+        return captured.get()
+
+    def finish(self, complete: bool) -> str:
+        return ""
+
+
+def say(line: str) -> None:
+    """A line on stderr; if nobody listens there any more, the work and its results still count."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+
+def failure(result: Failure) -> None:
+    """One line on stderr."""
+    say(f"eranntag: {printable(result.source)}: {printable(result.reason)}")
+
+
+@contextmanager
+def progress(counts: Mapping[str, int]) -> Iterator[Callable[[], None]]:
+    """Yield `step()`, which shows `counts` on stderr: only on a terminal, and not beside results on the same one."""
+    if not sys.stderr.isatty() or sys.stdout.isatty():
+        yield lambda: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda: bar.update(task, description=", ".join(f"{count} {name}" for name, count in counts.items()))
+
+
+@contextmanager
+def download_bar() -> Iterator[Callable[[int, int], None] | None]:
+    """Yield `report(done, total)` in bytes, drawn on stderr; None without a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: list[Any] = []
+
+        def report(done: int, total: int) -> None:
+            if not tasks:
+                tasks.append(bar.add_task("downloading", total=total))
+            bar.update(tasks[0], completed=done, total=total)
+
+        yield report
+
+
+def packing(shard: str, done: int, total: int, clips_per_second: float) -> None:
+    """A line on stderr for a finished shard."""
+    left = (total - done) / clips_per_second / 60
+    say(f"{shard}: {done} of {total} clips  {clips_per_second:.0f} clips/s  {left:.0f} min left")
+
+
+def fields(values: Mapping[str, Any]) -> None:
+    """Names and values, a line each, on stdout."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{key} {item}" for key, item in value.items())
+        elif isinstance(value, tuple | list):
+            value = ", ".join(map(str, value))
+        print(f"{name + ':':18} {printable(str(value))}")
+
+
+def beside(ours: float, paper: float, where: str) -> str:
+    return f"ours {ours:.4f}  paper {paper:.3f} ({where})  difference {ours - paper:+.4f}"
+
+
+def evaluation(result: Result, paper: bool = False) -> None:
+    """The measures, the paper's if asked for, the table of classes and the commonest confusions on stdout."""
+    print("\n".join(map(printable, result.summary())) + "\n")
+    if paper:
+        rows = [beside(row["ours"], row["paper"], f"{row['table']}, {row['how']}") for row in result.paper()]
+        print("\n".join(rows or [result.unpublished()]) + "\n")
+    width = max(24, min(40, max(map(len, result.recipe.labels))))
+    print(f"{'class':{width}} " + " ".join(f"{name:>9}" for name in result.per_class[0] if name != "label"))
+    for row in result.per_class:
+        values = (f"{value:9d}" if isinstance(value, int) else f"{value:9.3f}" for value in list(row.values())[1:])
+        print(f"{printable(row['label']):{width}} {' '.join(values)}")
+    if mistakes := result.confusions():
+        print("\nmost frequent confusions (true -> said)")
+    for true, said, clips in mistakes:
+        print(f"{clips:4d}  {printable(true)} -> {printable(said)}")

@@ -1,0 +1,120 @@
+"""Training as people watch it: a moving line or plain ones, then what a run and a cross-validation came to. All on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
+
+from eranntag.records import printable
+from eranntag.render import beside, say
+from eranntag.types import Published, Recipe
+
+if TYPE_CHECKING:
+    from eranntag.training.protocol import Run
+
+
+@contextmanager
+def log(quiet: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a `report` for `training.protocol.runs`: on a terminal one moving line beside the evaluations, else plain lines.
+
+    `quiet` is for all processes but the first: they tell only of the broken clips that they met.
+    """
+    if quiet:
+        yield lambda event: _say_all(_lines(event) if event["event"] == "broken" else ())
+        return
+    if not sys.stderr.isatty():
+        yield lambda event: _say_all(_lines(event))
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(20), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def report(event: dict[str, Any]) -> None:
+            if event["event"] == "train":
+                line = escape(" ".join(_lines(event)))
+                bar.update(task, description=line, completed=event["iteration"], total=event["total"])
+            else:
+                for line in _lines(event):
+                    bar.console.print(Text(line), soft_wrap=True)
+
+        yield report
+
+
+def _say_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        say(line)
+
+
+def _lines(event: dict[str, Any]) -> Iterator[str]:
+    kind = event["event"]
+    if kind == "data":
+        missing = event["missing"]
+        named = ", ".join(map(printable, missing[:5])) + (" ..." if len(missing) > 5 else "")
+        yield f"{event['recipe']}: {event['clips']} clips" + (f", {len(missing)} missing: {named}" if missing else "")
+    elif kind == "begin":
+        fold = f"fold {event['fold']} held out, " if event["fold"] is not None else ""
+        yield f"{event['folder']}: {fold}{event['training']} clips to train on, seed {event['seed']}"
+    elif kind == "broken":
+        yield f"eranntag: {printable(event['source'])}: {printable(event['reason'])} (left out)"
+    elif kind == "train":
+        pace = event["seconds"] / event["iteration"]
+        counted = f"iteration {event['iteration']}/{event['total']}  loss {event['loss']:.4f}  rate {event['lr']:.2e}"
+        left = _duration((event["total"] - event["iteration"]) * pace)
+        yield f"{counted}  {event['clips'] / max(event['seconds'], 1e-9):.1f} clips/s  {left} left"
+    elif kind == "evaluate":
+        yield f"iteration {event['iteration']}  held-out {_numbers(event)}"
+    elif kind == "stopped":
+        yield f"stopped at iteration {event['iteration']}: nothing better since iteration {event['best_iteration']}"
+
+
+def _numbers(event: Mapping[str, Any]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in event.items() if isinstance(value, float))
+
+
+def _duration(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def run(recipe: Recipe, done: Run, paper: Published | None, base: str = "") -> None:
+    """What a run did and came to, in words."""
+    _say_all(_told(recipe, done, base))
+    if paper and done.value is not None:
+        say(beside(done.value, paper.value, f"{paper.table}, {paper.how}"))
+
+
+def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
+    settings, division, outcome, metric = done.settings, done.division, done.outcome, recipe.metric
+    clips = f"{len(division.training)} clips of {len(recipe.labels)} classes ({printable(recipe.title)})"
+    how = f"fine-tuned from {base}, with a new {settings.head}," if base else "trained from scratch"
+    yield f"{settings.model} {how} on {clips}: {outcome.iterations} of {settings.iterations} iterations"
+    if outcome.best is not None:
+        best = f"{outcome.best:.4f} at its best (iteration {outcome.best_iteration})"
+        yield f"on {len(division.held_out)} held-out clips: {metric} {outcome.last:.4f} at the end, {best}"
+        optimistic = "" if done.test is not None else ": a little too good, as in the papers"
+        yield f"selected: {f'the best by those clips{optimistic}' if done.select == 'best' else 'the last'}"
+        if base:
+            yield "thresholds: the score from which a class counts as present, best F1 on those clips, is in the checkpoint"
+    if done.test is not None:
+        yield f"on {len(division.test)} test clips, which decided nothing: {metric} {done.test:.4f}"
+
+
+def cross_validation(result: Mapping[str, Any], path: Path) -> None:
+    """Mean and standard deviation over the runs, beside the paper's number, on stderr."""
+    count = len(result["runs"])
+    for name in ("last", "best", "test"):
+        if name in result:
+            spread = f" +- {result[name]['sd']:.4f}" if result[name]["sd"] is not None else ""
+            chosen = "  (selected)" if name == result["selection"] and "test" not in result else ""
+            say(f"{count} runs, {name}: {result['metric']} {result[name]['mean']:.4f}{spread}{chosen}")
+    if paper := result.get("paper"):
+        ours = result["test" if "test" in result else result["selection"]]["mean"]
+        say(beside(ours, paper["value"], f"{paper['table']}, {paper['how']}"))
+    say(str(path))
