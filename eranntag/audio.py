@@ -24,6 +24,7 @@ EXTENSIONS = frozenset(
 )
 AV_EXTENSIONS = frozenset("3gp aac ac3 amr avi flv m4a m4b mka mkv mov mp4 mpeg mpg mts webm wma wmv".split())
 SOUNDS = EXTENSIONS | AV_EXTENSIONS
+FULL_SCALE = 32768  # 1.0 in a 16-bit file
 RATES_HZ = (100, 3_072_000)  # a header outside claims nonsense, and resampling it would take unbounded memory
 
 
@@ -42,6 +43,11 @@ def read(source: str | os.PathLike[str] | Packed | BinaryIO, name: str = "") -> 
             return _decode(file, name)
     name = name or "-"
     return _decode(io.BytesIO(source.read()), name)  # libsndfile needs to seek
+
+
+def to_int16(waveform: np.ndarray) -> np.ndarray:
+    """What a 16-bit file holds of float samples: those that were read from one come back exactly."""
+    return np.round(waveform * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 def _packed(source: Packed) -> bytes:

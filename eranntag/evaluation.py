@@ -200,9 +200,7 @@ def evaluate(
     if not scores:
         first = f"the first: {failures[0].source}: {failures[0].reason}" if failures else "there is none"
         raise DataError(f"{recipe.name}: no clip could be read; {first}")
-    targets = np.zeros((len(heard), len(order)), bool)
-    for row, example in zip(targets, heard, strict=True):
-        row[list(example.targets)] = True
+    targets = metrics.multi_hot([example.targets for example in heard], len(order))
     missing, trained_on = len(dataset.missing), sum(_was_trained_on(example, checkpoint, recipe) for example in chosen)
     return Result(checkpoint, recipe, fold, np.stack(scores), targets, tuple(failures), missing, trained_on)
 

@@ -13,17 +13,21 @@ except ImportError:  # Windows: no lock
     fcntl = None  # type: ignore[assignment]
 
 
+NAME = ".lock"  # it stays: another process may be waiting to open it
+
+
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Make `folder` and hold it until the block ends, or the process does. EranntagError when another process has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)  # NFS locks only what is open for writing
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT)  # NFS locks only what is open for writing
+    except OSError as error:
+        raise EranntagError(f"{folder}: cannot be written ({error.strerror})") from None
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if fcntl is not None:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise EranntagError(f"{folder}: another process is writing there; wait for it, or choose another folder") from None
         except OSError:

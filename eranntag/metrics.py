@@ -5,7 +5,7 @@ scikit-learn's, which the papers' code uses: no interpolation, equal scores shar
 cannot have is NaN, and `mean` leaves it out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import copysign, inf, isnan, nan, sqrt
 from statistics import NormalDist
 
@@ -13,6 +13,14 @@ import numpy as np
 
 Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
 Measure = Callable[[np.ndarray, np.ndarray], float]  # of one class: (clips,), (clips,)
+
+
+def multi_hot(targets: Sequence[tuple[int, ...]], classes: int) -> np.ndarray:
+    """Class indices of every clip -> (clips, classes) bool."""
+    matrix = np.zeros((len(targets), classes), bool)
+    for row, indices in zip(matrix, targets, strict=True):
+        row[list(indices)] = True
+    return matrix
 
 
 def accuracy(scores: np.ndarray, targets: np.ndarray) -> float:

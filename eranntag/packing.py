@@ -206,8 +206,7 @@ def _entry(example: Example, source: str, place: int, codec: str) -> Entry:
 
 def samples(example: Example) -> np.ndarray:
     """A clip as training hears it: (samples,) int16 at 44.1 kHz. 16-bit mono sound at that rate stays as it is."""
-    waveform = audio.mono(audio.read(example.path), RATE_HZ)
-    return np.round(waveform * 32768).clip(-32768, 32767).astype(np.int16)
+    return audio.to_int16(audio.mono(audio.read(example.path), RATE_HZ))
 
 
 def _encode(waveform: np.ndarray, codec: str) -> bytes:

@@ -214,7 +214,7 @@ def test_packing_goes_on_after_an_interruption(
     with monkeypatch.context() as patch:
         patch.setattr(packing, "_encode", stopping)
         assert pack(data, out, "--workers", "1").exit_code == 130
-    assert list(out.glob(".*")) == [] and not (out / "pack.json").exists()
+    assert list(out.glob(".*.part")) == [] and not (out / "pack.json").exists()
     kept = {path: path.stat().st_mtime_ns for path in tars(out)}
     assert bool(kept) == (stop_after > 3)
     assert pack(data, out).exit_code == 0
@@ -275,7 +275,7 @@ def test_a_full_disk_is_one_line_and_packing_goes_on(
         patch.setattr(shards._Tar, "_write", full)
         line = failure(pack(data, out))
     assert "No space left on device" in line and "same command goes on" in line
-    assert tars(out) and list(out.glob(".*")) == []
+    assert tars(out) and list(out.glob(".*.part")) == []
     assert pack(data, out).exit_code == 0
     assert content(out) == whole
 

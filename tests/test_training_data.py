@@ -122,7 +122,7 @@ def test_a_batch_keeps_clips_and_targets_together() -> None:
         batch = batches().draw(iteration, WHOLE).batch
         assert batch.waveform.shape == (4, 30) and batch.waveform.dtype == torch.float32
         for waveform, target in zip(batch.waveform, batch.target, strict=True):
-            clip = round(waveform[0].item() * 32767) - 1
+            clip = round(waveform[0].item() * 32768) - 1
             assert waveform.unique().numel() == 1
             assert target.nonzero()[:, 0].tolist() == ([0, 3] if clip == 9 else [clip % 4])
             assert target.max() == 1
@@ -175,7 +175,7 @@ def test_clips_are_decoded_to_16_bits(examples: list[Example]) -> None:
     waveforms = [sounds.get(index) for index in range(5)]
     assert all(waveform is not None and waveform.dtype == np.int16 and len(waveform) == 100 for waveform in waveforms)
     assert [set(waveform.tolist()) for waveform in waveforms if waveform is not None] == [
-        {0}, {8192}, {-16384}, {32767}, {-32767},
+        {0}, {8192}, {-16384}, {32767}, {-32768},
     ]  # fmt: skip
 
 

@@ -49,7 +49,7 @@ class Sounds:
         except AudioError as error:
             self._note(index, str(source), str(error).removeprefix(f"{source}: "))
             return None
-        samples = np.round(waveform.clip(-1, 1) * 32767).astype(np.int16)
+        samples = audio.to_int16(waveform)
         with self.lock:
             if index not in self.kept and samples.nbytes <= self.free_bytes:
                 self.kept[index] = samples
@@ -110,7 +110,7 @@ class Batches:
             index, waveform = self.sounds.readable(self.sampler(start + slot))
             crops[row] = crop(waveform, self.crop_samples, rng)
             target[row, list(self.sounds.examples[index].targets)] = 1
-        return Drawn(Batch(torch.from_numpy(crops).float() / 32767, target), clip_rngs, rngs)
+        return Drawn(Batch(torch.from_numpy(crops).float() / audio.FULL_SCALE, target), clip_rngs, rngs)
 
     def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[Drawn]:
         """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""

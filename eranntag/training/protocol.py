@@ -18,7 +18,7 @@ from eranntag.training.distributed import Machine
 from eranntag.training.division import Division, divide
 from eranntag.training.loop import Outcome, Report, train
 from eranntag.training.settings import Settings, digest
-from eranntag.training.validation import Validation, measure, truth
+from eranntag.training.validation import Validation, measure
 from eranntag.types import Dataset, Example, Published, Recipe
 
 
@@ -76,7 +76,9 @@ def _finish(recipe: Recipe, division: Division, path: Path, machine: Machine, ca
     spec = tagger.checkpoint
     if calibrated and division.held_out:
         scores, examples = _scores(tagger, division.held_out, machine)
-        thresholds = metrics.best_thresholds(scores, truth(examples, len(recipe.labels)))
+        thresholds = metrics.best_thresholds(
+            scores, metrics.multi_hot([example.targets for example in examples], len(recipe.labels))
+        )
         spec = dataclasses.replace(spec, thresholds=tuple(map(float, thresholds)))
     test = None
     if division.test:

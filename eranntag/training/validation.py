@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from eranntag import metrics
+from eranntag import audio, metrics
 from eranntag.tagger import Tagger
 from eranntag.training.data import Sounds
 from eranntag.training.distributed import World
@@ -46,7 +46,7 @@ class Validation:
         samples = self.sounds.get(index)
         if samples is None:
             return None
-        return tagger.prepare(Clip(samples[None].astype(np.float32) / 32767, self.sounds.rate))
+        return tagger.prepare(Clip(samples[None].astype(np.float32) / audio.FULL_SCALE, self.sounds.rate))
 
 
 def _in_batches(tagger: Tagger, ready: list[tuple[int, np.ndarray]], at_once: int) -> Iterator[tuple[int, np.ndarray]]:
@@ -61,19 +61,13 @@ def _in_batches(tagger: Tagger, ready: list[tuple[int, np.ndarray]], at_once: in
             yield from zip((index for index, _ in part), scores, strict=True)
 
 
-def truth(examples: Sequence[Example], classes: int) -> np.ndarray:
-    """(clips, classes) bool"""
-    matrix = np.zeros((len(examples), classes), bool)
-    for row, example in zip(matrix, examples, strict=True):
-        row[list(example.targets)] = True
-    return matrix
-
-
 def measure(metric: str, scores: np.ndarray, examples: Sequence[Example]) -> dict[str, float]:
     """Nothing when no clip could be read, or none has a class that mAP could be about."""
     if not examples:
         return {}
     if metric == "accuracy":
         return {metric: metrics.accuracy(scores, np.array([example.targets[0] for example in examples]))}
-    value = metrics.mean(metrics.average_precision(scores, truth(examples, scores.shape[1])))
+    value = metrics.mean(
+        metrics.average_precision(scores, metrics.multi_hot([example.targets for example in examples], scores.shape[1]))
+    )
     return {} if np.isnan(value) else {metric: value}
