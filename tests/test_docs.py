@@ -1,9 +1,11 @@
 """The documents say what is true: tables are regenerated, trees and versions compared."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import soundfile
@@ -11,6 +13,7 @@ from click.testing import CliRunner
 
 import eranntag
 from eranntag.cli import cli
+from eranntag.training.augmentations import NAMES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -63,3 +66,32 @@ def test_readme_shows_what_the_first_command_prints(monkeypatch: pytest.MonkeyPa
     ours, theirs = ([line.split() for line in text.splitlines()] for text in (printed, shown[1]))
     assert ours[:2] == theirs[:2]  # the name, and the best tag with its score
     assert {words[-1] for words in ours} == {words[-1] for words in theirs}
+
+
+def test_the_table_of_augmentations_is_the_codes() -> None:
+    shown = re.search(
+        r"<!-- augmentations -->\n(.*)<!-- end -->", (ROOT / "docs" / "training.md").read_text("utf-8"), re.DOTALL
+    )
+    rows = [f"| `{name}` | {known.default} | {known.meaning} |" for name, known in NAMES.items()]
+    assert shown and shown[1].splitlines()[2:] == rows
+
+
+def commands() -> list[str]:
+    """Every `eranntag ...` in the documents' code blocks and tables, without what a shell would do with it."""
+    texts = [
+        path.read_text(encoding="utf-8").replace("\\\n", " ") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
+    ]
+    found = [line for text in texts for line in re.findall(r"^(?:.*-m )?eranntag (\w.*)$", text, re.MULTILINE)]
+    found += [line for text in texts for line in re.findall(r"\| `eranntag (\w[^`]*)` \|", text)]
+    return sorted({re.split(r"\s[|>#]", line)[0].replace("...", "").strip() for line in found})
+
+
+@pytest.mark.parametrize("line", commands())
+def test_the_documents_commands_exist_with_their_options(line: str) -> None:
+    name, *words = shlex.split(line)
+    command = cli.get_command(click.Context(cli), name)
+    if isinstance(command, click.Group):
+        command, words = command.commands[words[0]], words[1:]
+    assert command is not None
+    with click.Context(command) as context:
+        command.parse_args(context, words)

@@ -383,3 +383,19 @@ def test_a_folder_is_free_again_after_its_run_and_after_an_error(tmp_path: Path)
         raise ZeroDivisionError
     with lock.held(tmp_path / "deep" / "run"):
         assert (tmp_path / "deep" / "run").is_dir()
+
+
+def test_tensorboard_is_written_where_it_is_installed(data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    assert train(data, tmp_path / "run", "--tensorboard").exit_code == 0
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    content = events.read_bytes()
+    assert all(name in content for name in (b"loss", b"lr", b"accuracy"))
+
+
+def test_tensorboard_is_asked_for_in_one_line_where_it_is_not(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    line = runs.error(train(data, tmp_path / "run", "--tensorboard"), 2)
+    assert line == "--tensorboard needs a package: pip install tensorboard" and not (tmp_path / "run").exists()

@@ -40,7 +40,10 @@ def log(quiet: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
             if event["event"] == "train":
                 line = escape(" ".join(_lines(event)))
                 bar.update(task, description=line, completed=event["iteration"], total=event["total"])
+            elif event["event"] == "end":
+                bar.stop()  # what comes next is for standard output too
             else:
+                bar.start()
                 for line in _lines(event):
                     bar.console.print(Text(line), soft_wrap=True)
 

@@ -67,6 +67,7 @@ def runs(
             outcome = train(dataset.recipe, division, ours, place, machine, base, restart, report)
             calibrated = base is not None and (share > 0 or bool(part(dataset, "validation")))  # never on what is reported
             test = _finish(dataset.recipe, division, outcome.checkpoint(select), machine, calibrated)
+            report({"event": "end", "folder": str(place)})
             yield Run(ours, division, outcome, select, test)
 
 

@@ -17,9 +17,9 @@ def also(report: Report) -> Report:
     def both(event: dict[str, Any]) -> None:
         report(event)
         if event["event"] == "begin":
-            for writer in writers:
-                writer.close()
             writers[:] = [SummaryWriter(f"{event['folder']}/tensorboard")]
+        elif event["event"] == "end":
+            writers.pop().close()
         elif event["event"] in ("train", "evaluate"):
             for name, value in event.items():
                 if isinstance(value, float) and name != "seconds":
