@@ -387,7 +387,7 @@ def test_a_folder_is_free_again_after_its_run_and_after_an_error(tmp_path: Path)
 
 def test_tensorboard_is_written_where_it_is_installed(data: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    assert train(data, tmp_path / "run", "--tensorboard").exit_code == 0
+    assert train(data, tmp_path / "run", "--tensorboard", "--fold", 1).exit_code == 0
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()
     content = events.read_bytes()
     assert all(name in content for name in (b"loss", b"lr", b"accuracy"))
