@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from eranntag.errors import AudioError
+from eranntag.errors import AudioError, DataError
 from eranntag.types import Clip, Packed
 
 EXTENSIONS = frozenset(
@@ -48,6 +48,13 @@ def read(source: str | os.PathLike[str] | Packed | BinaryIO, name: str = "") -> 
 def to_int16(waveform: np.ndarray) -> np.ndarray:
     """What a 16-bit file holds of float samples: those that were read from one come back exactly."""
     return np.round(waveform * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+
+def check_folder(source: str | Packed) -> None:
+    """DataError if the clip's whole folder has gone: then a disk has, and the clip is not to blame."""
+    folder = os.path.dirname(source.archive if isinstance(source, Packed) else source) or os.curdir
+    if not os.path.isdir(folder):
+        raise DataError(f"{folder}: has gone; with it back, the same command goes on")
 
 
 def _packed(source: Packed) -> bytes:

@@ -209,7 +209,8 @@ def _was_trained_on(example: Example, checkpoint: Checkpoint, recipe: Recipe) ->
     """By the checkpoint's header: training leaves out one fold, or whatever is not in the training part."""
     own = checkpoint.training
     held_out = own.get("fold") is not None and example.fold == own["fold"]
-    return own.get("recipe") == recipe.name and example.split == "train" and not held_out
+    same = own.get("recipe") == recipe.name and recipe.title in checkpoint.data  # a title names the file of one's own data
+    return same and example.split == "train" and not held_out
 
 
 def _finite(value: Any) -> Any:

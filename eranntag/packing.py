@@ -199,7 +199,7 @@ def _entry(example: Example, source: str, place: int, codec: str) -> Entry:
     try:
         return Entry(key, source, example, _encode(samples(example), codec))
     except Exception as error:  # whatever a hostile file does to a decoder, the others go on
-        _check_there(example.path)
+        audio.check_folder(example.path)
         reason = str(error).removeprefix(f"{example.path}: ").partition("\n")[0]
         return Entry(key, source, example, b"", reason or type(error).__name__)
 
@@ -213,13 +213,6 @@ def _encode(waveform: np.ndarray, codec: str) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, waveform, RATE_HZ, "PCM_16", format=codec.upper())
     return file.getvalue()
-
-
-def _check_there(path: str | Packed) -> None:
-    """A broken clip is left out; but if the whole folder has gone, a disk has, and no clip is to blame."""
-    folder = os.path.dirname(path.archive if isinstance(path, Packed) else path) or "."
-    if not os.path.isdir(folder):
-        raise DataError(f"{folder}: has gone; finished shards are kept, and the same command goes on after them")
 
 
 # Speed

@@ -18,7 +18,7 @@ from eranntag.errors import UsageError
 from eranntag.tagger import Tagger
 from eranntag.training import loop
 from eranntag.training.data import Sounds
-from eranntag.training.distributed import World, connect, wrapped
+from eranntag.training.distributed import World, connected, wrapped
 from eranntag.training.validation import Validation
 from eranntag.types import Checkpoint, Example
 
@@ -156,7 +156,8 @@ def test_impossible_shares_are_a_usage_error(batch: int, size: int, accumulate: 
 
 def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert connect(torch.device("cpu")) == (World(0, 1), torch.device("cpu"))
+    with connected(torch.device("cpu")) as found:
+        assert found == (World(0, 1), torch.device("cpu"))
     world, values = World(), torch.ones(2)
     world.wait()
     assert world.first and world.gather([1, 2]) == [1, 2] and world.mean(values) is values

@@ -152,13 +152,13 @@ def test_json_has_no_nan(tiny_tagger: Tagger) -> None:
 
 
 def test_clips_of_the_training_folds_are_counted(tiny_tagger: Tagger) -> None:
-    trained = dataclasses.replace(tiny_tagger.checkpoint, training={"recipe": RECIPE.name, "fold": 1})
+    trained = dataclasses.replace(tiny_tagger.checkpoint, training={"recipe": RECIPE.name, "fold": 1}, data=RECIPE.title)
     tiny_tagger.checkpoint = trained
     everything, held_out = evaluate(tiny_tagger, DATASET), evaluate(tiny_tagger, DATASET, fold=1)
     assert held_out.trained_on == 0
     assert everything.trained_on == sum(example.fold != 1 for example in EXAMPLES) > 0
     assert everything.summary()[-1].endswith("choose --fold")
-    tiny_tagger.checkpoint = dataclasses.replace(trained, training={"recipe": RECIPE.name, "fold": None})
+    tiny_tagger.checkpoint = dataclasses.replace(trained, training={"recipe": RECIPE.name, "fold": None}, data=RECIPE.title)
     assert evaluate(tiny_tagger, DATASET).trained_on == len(EXAMPLES)
 
 
@@ -208,7 +208,9 @@ def test_several_classes_a_clip_have_no_confusions_in_json_and_no_nan(tagging: T
 
 
 def test_the_parts_of_a_data_set_without_folds(tagging: Tagger) -> None:
-    tagging.checkpoint = dataclasses.replace(tagging.checkpoint, training={"recipe": "tiny-set", "fold": None})
+    tagging.checkpoint = dataclasses.replace(
+        tagging.checkpoint, training={"recipe": "tiny-set", "fold": None}, data=RECIPE.title
+    )
     assert evaluate(tagging, TAGGING).trained_on == 0  # the test part alone
     everything = dataclasses.replace(
         TAGGING, examples=tuple(dataclasses.replace(e, split="train") for e in TAGGING.examples[:3])

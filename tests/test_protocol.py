@@ -17,12 +17,13 @@ from click.testing import Result
 from eranntag import lock
 from eranntag.checkpoints import weights
 from eranntag.errors import EranntagError
-from eranntag.recipes import esc50
-from eranntag.training import loop, protocol
+from eranntag.recipes import audioset, esc50, ravdess
+from eranntag.training import comparison, loop, protocol
 from eranntag.training.division import Division
 from eranntag.training.loop import Outcome
 from eranntag.training.settings import Settings, from_recipe
 from eranntag.training.validation import Validation
+from eranntag.types import Recipe
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,9 @@ def test_with_a_validation_share_the_fold_is_measured_once_at_the_end(data: Path
     assert spec.metrics["data"] == "esc50, a validation part of its training clips"
     assert [row["iteration"] for row in runs.history(tmp_path) if "accuracy" in row] == [1, 2]
     assert f"on 2 test clips, which decided nothing: accuracy {spec.metrics['test']:.4f}" in result.stderr.splitlines()
-    assert "fold 1 held out, 6 clips to train on, seed 0" in result.stderr  # of 8, one recording a class less
+    assert (
+        "without fold 1: 6 clips to train on, 2 held out, 2 to test, seed 0" in result.stderr
+    )  # of 8, one recording a class less
 
 
 def scripted(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> None:
@@ -229,38 +232,59 @@ def run(
 ) -> protocol.Run:
     settings = from_recipe(esc50.RECIPE, **({"model": "erann-1-3", "fold": fold} | changes))
     outcome = Outcome(folder / str(fold), "accuracy", last, best, 100, 200)
-    return protocol.Run(settings, Division([], [], []), outcome, "last", test)
+    return protocol.Run(settings, Division([], [], []), outcome, "last", False, test)
 
 
 def test_a_summary_has_both_selections_and_the_paper_s_row(tmp_path: Path) -> None:
     done = [run(tmp_path, 1, 0.8, 0.9), run(tmp_path, 2, 0.9, 0.9), run(tmp_path, 3, 0.7, 0.9)]
-    summary = protocol.summary(esc50.RECIPE, done)
+    summary = comparison.summary(esc50.RECIPE, done)
     assert summary["last"] == pytest.approx({"mean": 0.8, "sd": 0.1}) and summary["best"] == pytest.approx(
         {"mean": 0.9, "sd": 0.0}
     )
-    assert summary["paper"] == {"value": 0.892, "table": "ERANN v2, Table 6", "how": "scratch"}
+    assert summary["paper"] == {"value": 0.892, "table": "ERANN v2, Table 6", "how": "scratch", "other_settings": ""}
     assert [row["checkpoint"] for row in summary["runs"]] == [str(tmp_path / str(n) / "last.safetensors") for n in (1, 2, 3)]
-    path = protocol.write_summary(summary, tmp_path)
+    path = comparison.write_summary(summary, tmp_path)
     assert path == tmp_path / "summary.json" and json.loads(path.read_text()) == summary
 
 
 def test_a_summary_of_fine_tuned_runs_stands_beside_the_paper_s_fine_tuned_row(tmp_path: Path) -> None:
     done = [run(tmp_path, 1, 0.9, 0.9, 0.95, model="erann-1-6", base="somebody"), run(tmp_path, 2, 0.9, 0.9, 0.85)]
-    summary = protocol.summary(esc50.RECIPE, done)
+    summary = comparison.summary(esc50.RECIPE, done)
     assert summary["paper"]["value"] == 0.954 and summary["paper"]["how"] == "fine-tuned"
+    assert summary["paper"]["other_settings"] == "another base than AudioSet"
     assert summary["test"] == pytest.approx({"mean": 0.9, "sd": 0.1 / 2**0.5})
 
 
+@pytest.mark.parametrize(
+    ("recipe", "changes", "value", "odd"),
+    [
+        (audioset.RECIPE, {"model": "erann-2-5"}, 0.446, ""),
+        (audioset.RECIPE, {"model": "erann-2-5", "mixup": "none"}, 0.430, ""),
+        (audioset.RECIPE, {"model": "erann-2-5", "mixup": "log-mel", "iterations": 10}, 0.439, "iterations 10, not 500000"),
+        (audioset.RECIPE, {"model": "erann-2-5", "augment": ()}, 0.441, ""),
+        (ravdess.RECIPE, {"model": "erann-1-3", "augment": ("spec-augment",)}, 0.669, ""),
+        (ravdess.RECIPE, {"model": "erann-1-3", "augment": (*ravdess.RECIPE.augment, "noise")}, 0.731, "more augmentation"),
+        (ravdess.RECIPE, {"model": "erann-2-4", "base": "erann-2-4-audioset 0"}, 0.730, ""),
+    ],
+)
+def test_the_papers_row_is_that_of_the_same_training_or_says_what_differs(
+    recipe: Recipe, changes: dict[str, Any], value: float, odd: str
+) -> None:
+    found = comparison.published(recipe, from_recipe(recipe, **changes))
+    assert found is not None and (found[0].value, found[1]) == (value, odd)
+    assert comparison.published(recipe, from_recipe(recipe, **(changes | {"model": "erann-3-9"}))) is None
+
+
 def test_a_summary_of_one_run_has_no_deviation_and_of_unmeasured_ones_no_mean(tmp_path: Path) -> None:
-    assert protocol.summary(esc50.RECIPE, [run(tmp_path, 1, 0.5, 0.75)])["best"] == {"mean": 0.75, "sd": None}
-    summary = protocol.summary(esc50.RECIPE, [run(tmp_path, 1, 0.5, 0.5), run(tmp_path, 2, None, None)])
+    assert comparison.summary(esc50.RECIPE, [run(tmp_path, 1, 0.5, 0.75)])["best"] == {"mean": 0.75, "sd": None}
+    summary = comparison.summary(esc50.RECIPE, [run(tmp_path, 1, 0.5, 0.5), run(tmp_path, 2, None, None)])
     assert not {"last", "best", "test"} & summary.keys()
 
 
 def test_the_difference_to_the_paper_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from eranntag.render import training as render
 
-    summary = protocol.summary(esc50.RECIPE, [run(tmp_path, 1, 0.8, 0.9), run(tmp_path, 2, 0.9, 0.9)])
+    summary = comparison.summary(esc50.RECIPE, [run(tmp_path, 1, 0.8, 0.9), run(tmp_path, 2, 0.9, 0.9)])
     render.cross_validation(summary, tmp_path / "summary.json")
     out, err = capsys.readouterr()
     assert out == "" and err.splitlines() == [

@@ -120,9 +120,9 @@ def test_a_batch_keeps_clips_and_targets_together() -> None:
     seen = []
     for iteration in range(5):
         batch = batches().draw(iteration, WHOLE).batch
-        assert batch.waveform.shape == (4, 30) and batch.waveform.dtype == torch.float32
+        assert batch.waveform.shape == (4, 30) and batch.waveform.dtype == torch.int16
         for waveform, target in zip(batch.waveform, batch.target, strict=True):
-            clip = round(waveform[0].item() * 32768) - 1
+            clip = waveform[0].item() - 1
             assert waveform.unique().numel() == 1
             assert target.nonzero()[:, 0].tolist() == ([0, 3] if clip == 9 else [clip % 4])
             assert target.max() == 1

@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -74,8 +75,8 @@ def history(out: Path) -> list[dict[str, Any]]:
 
 def one_line(result: Result, code: int = 1) -> str:
     """The only line on stderr after those of the progress."""
-    progress = ("esc50: ", "iteration ")
-    lines = [line for line in result.stderr.splitlines() if not line.startswith(progress) and "clips to train on" not in line]
+    progress = re.compile(r"esc50: |iteration |.*clips to train on|.*recordings have clips on both sides")
+    lines = [line for line in result.stderr.splitlines() if not progress.match(line)]
     assert len(lines) == 1, result.stderr
     assert (result.exit_code, result.stdout) == (code, "")
     return lines[0]

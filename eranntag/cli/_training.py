@@ -1,5 +1,6 @@
 """What `train` and `finetune` share: options, and the way from them to runs."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ _OPTIONS = [
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
     click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the network's autocast.  [float32]"),
     click.option("--compile", "compiled", is_flag=True, help="torch.compile the network: slow start, maybe faster steps."),
-    click.option("--workers", type=click.IntRange(1), default=2, show_default=True, help="Threads that decode and crop."),
+    click.option("--workers", type=click.IntRange(1), help="Threads that decode and crop.  [one a processor, 8 at most]"),
     click.option("--tensorboard", is_flag=True, help="Also write OUT/tensorboard (needs the package tensorboard)."),
 ]
 
@@ -75,21 +76,21 @@ def folds_from(text: str | None, recipe: Any) -> list[int | None]:
     return list(dict.fromkeys(folds))
 
 
-def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select: str, base: Any = None) -> None:
+def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select: str | None, base: Any = None) -> None:
     """All runs; the chosen checkpoints' paths on standard output, what they come to on standard error."""
     from contextlib import ExitStack
 
     from eranntag.render import training as render
     from eranntag.tagger import pick_device
-    from eranntag.training import distributed, protocol, tensorboard
+    from eranntag.training import comparison, distributed, protocol, tensorboard
 
     folds = folds_from(options["folds"], dataset.recipe)
-    world, device = distributed.connect(pick_device(options["device"]))
-    machine = distributed.Machine(device, world, options["compiled"], options["workers"])
     several = len(folds) * options["repeats"] > 1
     one = f"-fold{folds[0]}" if folds[0] is not None else ""
     folder = options["out"] or Path("runs") / (name if several else f"{name}{one}-seed{settings.seed}")
     with ExitStack() as stack:
+        world, device = stack.enter_context(distributed.connected(pick_device(options["device"])))
+        machine = distributed.Machine(device, world, options["compiled"], options["workers"] or min(os.cpu_count() or 1, 8))
         report = stack.enter_context(render.log(quiet=not world.first))
         report({"event": "data", "recipe": dataset.recipe.name, "clips": len(dataset.examples), "missing": dataset.missing})
         if options["tensorboard"] and world.first:
@@ -100,9 +101,9 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
         ):
             done.append(finished)
             if world.first:
-                paper = protocol.published(dataset.recipe, finished.settings)
+                paper = comparison.published(dataset.recipe, finished.settings)
                 render.run(dataset.recipe, finished, paper, base.checkpoint.name if base else "")
                 click.echo(finished.path)
     if world.first and several:
-        result = protocol.summary(dataset.recipe, done)
-        render.cross_validation(result, protocol.write_summary(result, folder))
+        result = comparison.summary(dataset.recipe, done)
+        render.cross_validation(result, comparison.write_summary(result, folder))

@@ -36,7 +36,6 @@ def command(checkpoint: str, recipe: str, head: str | None, **options: Any) -> N
     model = name_of(base.checkpoint.family, base.model.config)
     identity = f"{base.checkpoint.name} {checkpoints.sha256(found.path)[:12]}"
     validation = 0.2 if options["validation"] is None else options["validation"]
-    defaults = {"validation": validation, "patience": 10 if validation else 0, "ema_warm_up": True}
+    defaults = {"validation": validation, "patience": 10 if validation else 0, "ema_warm_up": bool(validation)}
     settings = _training.settings_from(dataset.recipe, options, model=model, base=identity, head=head, **defaults)
-    select = options["select"] or ("best" if settings.validation else "last")
-    _training.run(dataset, settings, options, f"{base.checkpoint.name}-{recipe}", select, base)
+    _training.run(dataset, settings, options, f"{base.checkpoint.name}-{recipe}", options["select"], base)

@@ -11,9 +11,8 @@ Another ending than the CSV's .wav is fine (.flac, .ogg ...). The protocol is ER
 import csv
 from pathlib import Path
 
-from eranntag import audio
 from eranntag.errors import DataError
-from eranntag.recipes import find_root
+from eranntag.recipes import _layout, find_root
 from eranntag.types import Dataset, Example, Published, Recipe
 
 LABELS = (
@@ -52,7 +51,7 @@ RECIPE = Recipe(
 def read(data: str | None = None) -> Dataset:
     """All clips of the CSV, in its order. DataError when none of them is there."""
     root = find_root("esc50", data, ("esc50", "ESC-50-master", "ESC-50"), "meta/esc50.csv")
-    files = {path.stem: path for path in sorted((root / "audio").glob("*")) if path.suffix[1:].lower() in audio.EXTENSIONS}
+    files = _layout.by_stem(root / "audio")
     examples, missing = [], []
     with open(root / "meta" / "esc50.csv", newline="", encoding="utf-8") as file:
         rows = csv.DictReader(file)
@@ -60,7 +59,7 @@ def read(data: str | None = None) -> Dataset:
             for row in rows:
                 targets, fold = (range(50)[int(row["target"])],), int(row["fold"])
                 if path := files.get(Path(row["filename"]).stem):
-                    examples.append(Example(str(path), targets, fold, group=path.stem.split("-")[1]))
+                    examples.append(Example(path, targets, fold, group=Path(path).stem.split("-")[1]))
                 else:
                     missing.append(row["filename"])
         except (KeyError, IndexError, TypeError, ValueError) as error:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from eranntag.records import printable
 from eranntag.render import beside, say
+from eranntag.training.division import straddling
 from eranntag.types import Published, Recipe
 
 if TYPE_CHECKING:
@@ -62,8 +63,12 @@ def _lines(event: dict[str, Any]) -> Iterator[str]:
         named = ", ".join(map(printable, missing[:5])) + (" ..." if len(missing) > 5 else "")
         yield f"{event['recipe']}: {event['clips']} clips" + (f", {len(missing)} missing: {named}" if missing else "")
     elif kind == "begin":
-        fold = f"fold {event['fold']} held out, " if event["fold"] is not None else ""
-        yield f"{event['folder']}: {fold}{event['training']} clips to train on, seed {event['seed']}"
+        division = event["division"]
+        fold = f"without fold {event['fold']}: " if event["fold"] is not None else ""
+        counts = f"{len(division.training)} clips to train on, {len(division.held_out)} held out, {len(division.test)} to test"
+        yield f"{event['folder']}: {fold}{counts}, seed {event['seed']}"
+        if both := straddling(division):
+            yield f"{both} recordings have clips on both sides of the split"
     elif kind == "broken":
         yield f"eranntag: {printable(event['source'])}: {printable(event['reason'])} (left out)"
     elif kind == "train":
@@ -86,11 +91,18 @@ def _duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
 
 
-def run(recipe: Recipe, done: Run, paper: Published | None, base: str = "") -> None:
-    """What a run did and came to, in words."""
+def run(recipe: Recipe, done: Run, paper: tuple[Published, str] | None, base: str = "") -> None:
+    """What a run did and came to, in words; `paper` is a row and what was done otherwise."""
     _say_all(_told(recipe, done, base))
     if paper and done.value is not None:
-        say(beside(done.value, paper.value, f"{paper.table}, {paper.how}"))
+        row, odd = paper
+        _compare(done.value, row.value, row.table, row.how, odd)
+
+
+def _compare(ours: float, paper: float, table: str, how: str, odd: str) -> None:
+    say(beside(ours, paper, f"{table}, {how}"))
+    if odd:
+        say(f"but with other settings than the paper's: {odd}")
 
 
 def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
@@ -98,12 +110,14 @@ def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
     clips = f"{len(division.training)} clips of {len(recipe.labels)} classes ({printable(recipe.title)})"
     how = f"fine-tuned from {base}, with a new {settings.head}," if base else "trained from scratch"
     yield f"{settings.model} {how} on {clips}: {outcome.iterations} of {settings.iterations} iterations"
-    if outcome.best is not None:
+    if outcome.best is None:
+        yield "no clips were held out: nothing was measured during the run, and the last checkpoint is its result"
+    else:
         best = f"{outcome.best:.4f} at its best (iteration {outcome.best_iteration})"
         yield f"on {len(division.held_out)} held-out clips: {metric} {outcome.last:.4f} at the end, {best}"
         optimistic = "" if done.test is not None else ": a little too good, as in the papers"
         yield f"selected: {f'the best by those clips{optimistic}' if done.select == 'best' else 'the last'}"
-        if base:
+        if done.calibrated:
             yield "thresholds: the score from which a class counts as present, best F1 on those clips, is in the checkpoint"
     if done.test is not None:
         yield f"on {len(division.test)} test clips, which decided nothing: {metric} {done.test:.4f}"
@@ -119,5 +133,5 @@ def cross_validation(result: Mapping[str, Any], path: Path) -> None:
             say(f"{count} runs, {name}: {result['metric']} {result[name]['mean']:.4f}{spread}{chosen}")
     if paper := result.get("paper"):
         ours = result["test" if "test" in result else result["selection"]]["mean"]
-        say(beside(ours, paper["value"], f"{paper['table']}, {paper['how']}"))
+        _compare(ours, paper["value"], paper["table"], paper["how"], paper["other_settings"])
     say(str(path))

@@ -24,5 +24,6 @@ class ExponentialMovingAverage:
         averages, values = self.model.state_dict(), model.state_dict()
         floats = [name for name, value in values.items() if value.is_floating_point()]
         torch._foreach_lerp_([averages[n] for n in floats], [values[n] for n in floats], 1 - decay)
-        for name in values.keys() - set(floats):
-            averages[name].copy_(values[name])
+        counters = [name for name, value in values.items() if not value.is_floating_point()]
+        if counters:
+            torch._foreach_copy_([averages[n] for n in counters], [values[n] for n in counters])

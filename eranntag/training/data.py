@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from eranntag import audio
-from eranntag.errors import AudioError, DataError
+from eranntag.errors import DataError
 from eranntag.training.sampling import Sampler
 from eranntag.types import Batch, Example
 
-KEEP_BYTES = 4 << 30  # ESC-50 takes 0.9 GB, UrbanSound8K 3 GB; AudioSet is decoded anew each time
+KEEP_BYTES = 4 << 30  # ESC-50 takes 0.9 GB, UrbanSound8K 3 GB; of AudioSet most is decoded anew each time
 
 
 class Sounds:
@@ -46,8 +46,9 @@ class Sounds:
         source = self.examples[index].path
         try:
             waveform = audio.mono(audio.read(source), self.rate)
-        except AudioError as error:
-            self._note(index, str(source), str(error).removeprefix(f"{source}: "))
+        except Exception as error:  # whatever a hostile file does to a decoder, the others go on
+            audio.check_folder(source)
+            self._note(index, str(source), str(error).removeprefix(f"{source}: ").partition("\n")[0] or type(error).__name__)
             return None
         samples = audio.to_int16(waveform)
         with self.lock:
@@ -80,7 +81,7 @@ def crop(waveform: np.ndarray, samples: int, rng: np.random.Generator) -> np.nda
 
 @dataclass(frozen=True)
 class Drawn:
-    """Some examples of one iteration: their clips, and the generators that are left for what is random about them:
+    """Some examples of one iteration: their clips, int16, and the generators that are left for what is random about them:
     `clip_rngs` one a clip, `rngs` one an example."""
 
     batch: Batch
@@ -110,7 +111,7 @@ class Batches:
             index, waveform = self.sounds.readable(self.sampler(start + slot))
             crops[row] = crop(waveform, self.crop_samples, rng)
             target[row, list(self.sounds.examples[index].targets)] = 1
-        return Drawn(Batch(torch.from_numpy(crops).float() / audio.FULL_SCALE, target), clip_rngs, rngs)
+        return Drawn(Batch(torch.from_numpy(crops), target), clip_rngs, rngs)
 
     def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[Drawn]:
         """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""

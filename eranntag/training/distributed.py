@@ -5,6 +5,8 @@ batch, so that N processes give the numbers of one with the same batch, up to ro
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,6 +60,16 @@ class World:
             dist.barrier()
 
 
+def neighbours() -> int:
+    """The processes of this machine, which share its memory."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def restarted() -> bool:
+    """Whether torchrun began again after a failure: what is there then is this very run's."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
 @dataclass(frozen=True)
 class Machine:
     """Where a run is computed; it decides its speed, not its numbers (but for rounding)."""
@@ -68,19 +80,22 @@ class Machine:
     workers: int = 2
 
 
-def connect(device: torch.device) -> tuple[World, torch.device]:
-    """The World that torchrun's environment describes (one process without it) and this process's device."""
+@contextmanager
+def connected(device: torch.device) -> Iterator[tuple[World, torch.device]]:
+    """Yield the World that torchrun's environment describes (one process without it) and this process's device."""
+    torch.backends.cudnn.benchmark = device.type == "cuda"  # images have one size all along
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return World(), device
+        yield World(), device
+        return
     if device.type == "cuda":
         local = int(os.environ["LOCAL_RANK"])
         if local >= (there := torch.cuda.device_count()):
             raise UsageError(f"process {local} of this machine has no GPU of its own; --nproc-per-node can be {there} at most")
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return World(dist.get_rank(), dist.get_world_size()), device
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    yield World(dist.get_rank(), dist.get_world_size()), device
+    dist.destroy_process_group()  # not after an error: the others may be waiting, and torchrun ends them
 
 
 def wrapped(model: nn.Module, world: World, device: torch.device) -> nn.Module:

@@ -41,22 +41,32 @@ def divide(dataset: Dataset, fold: int | None = None, validation: float = 0.0, s
 def carve(examples: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
     """(training, validation): whole groups, so that no recording stands on both sides, about `share` of each class's; no
     class loses its last group to the validation."""
+    labels: dict[str, set[int]] = {}  # of each group
     groups: dict[int, set[str]] = {}  # of each class
     for example in examples:
         for label in example.targets or (-1,):
+            labels.setdefault(_group(example), set()).add(label)
             groups.setdefault(label, set()).add(_group(example))
-    everyone = sorted(set().union(*groups.values()))
+    everyone = sorted(labels)
     ranking = {everyone[index]: rank for rank, index in enumerate(np.random.default_rng([seed, 7]).permutation(len(everyone)))}
+    left = {label: len(theirs) for label, theirs in groups.items()}  # groups that still train
     chosen: set[str] = set()
     for label in sorted(groups):
-        missing = max(1, round(share * len(groups[label]))) - len(chosen & groups[label])
+        wanted = len(groups[label]) - max(1, round(share * len(groups[label])))
         for group in sorted(groups[label] - chosen, key=ranking.__getitem__):
-            spared = all(theirs - chosen - {group} for theirs in groups.values() if group in theirs)
-            if missing > 0 and spared:
+            if left[label] <= wanted:
+                break
+            if all(left[other] > 1 for other in labels[group]):
                 chosen.add(group)
-                missing -= 1
+                for other in labels[group]:
+                    left[other] -= 1
     training = [example for example in examples if _group(example) not in chosen]
     return training, [example for example in examples if _group(example) in chosen]
+
+
+def straddling(division: Division) -> int:
+    """How many recordings have clips on both sides, training and measuring: a data set's own folds may do that."""
+    return len({e.group for e in division.training if e.group} & {e.group for e in division.held_out + division.test})
 
 
 def _group(example: Example) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from eranntag import atomic, lock
+from eranntag import atomic, audio, lock
 from eranntag.checkpoints import weights
 from eranntag.errors import EranntagError, TrainingError
 from eranntag.tagger import DTYPES, Tagger
@@ -25,7 +25,7 @@ from eranntag.training import state as saved
 from eranntag.training.augment import Augment
 from eranntag.training.averaging import ExponentialMovingAverage
 from eranntag.training.data import KEEP_BYTES, Batches, Drawn, Sounds
-from eranntag.training.distributed import Machine, World, wrapped
+from eranntag.training.distributed import Machine, World, neighbours, restarted, wrapped
 from eranntag.training.division import Division
 from eranntag.training.losses import loss
 from eranntag.training.sampling import SAMPLERS
@@ -33,7 +33,7 @@ from eranntag.training.schedules import SCHEDULES
 from eranntag.training.settings import Settings
 from eranntag.training.state import State
 from eranntag.training.validation import Validation
-from eranntag.types import Recipe
+from eranntag.types import Batch, Recipe
 
 SAVE_SECONDS = 60
 FILES = ("state.safetensors", "best.safetensors", "last.safetensors", "history.jsonl")
@@ -70,15 +70,18 @@ def train(
     """Train to `settings.iterations`, going on from `folder` when a run is there. `base` is fine-tuned; None starts anew.
 
     `report` receives a dict with `event` ("broken", "train", "evaluate", "stopped") and numbers, to be shown. However a run is
-    stopped, it goes on from the last whole iteration that was saved, at most a minute ago, and ends with the same numbers.
+    stopped, it goes on from the last whole iteration that was saved, at most a minute ago (several processes: at the first note
+    after that minute), and ends with the same numbers.
     """
     augment = Augment(settings.augment, settings.mixup, settings.mixup_alpha, start.rate(base))
     shares = machine.world.shares(settings.batch, settings.accumulate)
     with ExitStack() as stack:
         _begin(folder, machine.world, restart, stack)
         run = _Run(recipe, settings, folder, machine, augment, shares, start.tagger(recipe, settings, base), report)
-        if (folder / FILES[0]).exists():
+        if machine.world.gather([(folder / FILES[0]).exists()])[0]:
             saved.resume(run.state, settings, folder / FILES[0])
+        if len(set(machine.world.gather([run.state.iteration]))) > 1:
+            raise TrainingError(f"{folder}: the processes see different states there; it must be one folder for all of them")
         outcome = run.go(division)
         machine.world.wait()
     return outcome
@@ -90,8 +93,9 @@ def _begin(folder: Path, world: World, restart: bool, stack: ExitStack) -> None:
     if world.first:
         try:
             stack.enter_context(lock.held(folder))
-            for name in FILES if restart else ():
-                (folder / name).unlink(missing_ok=True)
+            rest = [*folder.glob(".*.part")]  # of a process that was killed
+            for path in rest + ([folder / name for name in FILES] if restart and not restarted() else []):
+                path.unlink(missing_ok=True)
         except (EranntagError, OSError) as error:
             refusal = str(error)
     if refusal := "".join(world.gather([refusal])):
@@ -124,22 +128,21 @@ class _Run:
         optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
         average = ExponentialMovingAverage(model, settings.ema_decay, settings.ema_warm_up)
         self.state = State(model, average, optimizer)
+        self.evaluated = start.sharing(self.tagger, average.model)
         self.losses: list[torch.Tensor] = []  # of the iterations since they were last looked at
         self.note_every = max(1, min(50, settings.iterations // 20))
         self.saved_at = time.monotonic()
 
     def go(self, division: Division) -> Outcome:
         rate, world = self.tagger.frontend.config.sample_rate_hz, self.machine.world
-        keep = KEEP_BYTES // (2 * world.size)
+        keep = KEEP_BYTES // neighbours()
         sounds = Sounds(division.training, rate, keep, self.broken)
-        self.validation = Validation(
-            Sounds(division.held_out, rate, keep, self.broken), self.recipe.metric, world, self.machine.workers
-        )
+        held_out = Sounds(division.held_out, rate, keep // 4, self.broken)
+        self.validation = Validation(held_out, self.recipe.metric, world, self.machine.workers)
         if not self.finished():
             self.iterate(self.stream(sounds))
-            self.save()
-        if world.first:
             self.export("last")
+            self.save()  # after the checkpoint: a state that is finished has one
         state = self.state
         evaluated = [row[self.recipe.metric] for row in state.history if self.recipe.metric in row]
         last, best = (evaluated[-1], state.best) if evaluated else (None, None)
@@ -170,15 +173,15 @@ class _Run:
             last = state.iteration == settings.iterations
             noted = state.iteration % self.note_every == 0 or last
             evaluated = state.iteration % settings.evaluate_every == 0 or last
-            # processes talk to each other about losses only where they all do
-            due = time.monotonic() - self.saved_at > SAVE_SECONDS and (noted or self.machine.world.size == 1)
-            if noted or evaluated or due or self.device.type == "cpu":
+            if noted or evaluated or self.device.type == "cpu":
                 self.look_at_losses()
             if noted:
                 self.note()
             if evaluated:
                 self.evaluate()
-            if due:
+            # where not all processes have just looked at the losses, one alone cannot
+            if time.monotonic() - self.saved_at > SAVE_SECONDS and (noted or self.machine.world.size == 1):
+                self.look_at_losses()
                 self.save()
 
     def step(self, stream: Iterator[Drawn]) -> torch.Tensor:
@@ -202,7 +205,8 @@ class _Run:
         return total
 
     def loss(self, drawn: Drawn) -> torch.Tensor:
-        batch = drawn.batch.to(self.device)
+        batch = drawn.batch.to(self.device)  # 16-bit samples on the way
+        batch = Batch(batch.waveform.float() / audio.FULL_SCALE, batch.target)
         image, target = self.augment.images(batch, self.tagger.frontend, drawn.clip_rngs, drawn.rngs)
         mask = self.augment.mask(image, drawn.rngs)
         dtype = self.settings.dtype
@@ -252,10 +256,8 @@ class _Run:
 
     def averaged(self, select: str) -> Tagger:
         """A Tagger with the averaged weights and the run's numbers."""
-        checkpoint = start.measured(self.tagger.checkpoint, self.recipe, self.settings, self.state, select)
-        tagger = Tagger(checkpoint)
-        tagger.model.load_state_dict(self.state.average.model.state_dict())
-        return tagger.to(self.device).eval()
+        self.evaluated.checkpoint = start.measured(self.tagger.checkpoint, self.recipe, self.settings, self.state, select)
+        return self.evaluated
 
     def export(self, select: str) -> None:
         if self.machine.world.first:

@@ -18,10 +18,10 @@ from eranntag.types import Example, Recipe
 class Settings:
     """A run is resumed only under the same settings.
 
-    `iterations` of `batch` examples, in `accumulate` parts whose gradients are summed; `patience`: evaluations without a better
-    one after which the run ends (0: never); `validation`: the share of the training clips that is held out instead of the fold;
-    `clip_gradients`: largest norm (0: any). `base` is the checkpoint that was fine-tuned and `head` its new layers; `clips` a
-    digest of the clips and their labels.
+    `iterations` of `batch` examples, in `accumulate` parts whose gradients are averaged; `patience`: evaluations that bring
+    nothing better after which the run ends (0: never); `validation`: the share of the training clips that is held out instead
+    of the fold; `clip_gradients`: largest norm (0: any). `base` is the checkpoint that was fine-tuned and `head` its new
+    layers; `clips` a digest of the clips and their labels.
     """
 
     recipe: str
@@ -56,6 +56,8 @@ class Settings:
         for name in ("iterations", "learning_rate", "evaluate_every", "crop_seconds", "batch", "accumulate", "mixup_alpha"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise UsageError(f"{name} must be above 0 and finite, not {getattr(self, name)}")
+        if self.crop_seconds != int(self.crop_seconds):
+            raise UsageError(f"crop_seconds must be whole seconds, not {self.crop_seconds}")
         if self.batch % self.accumulate:
             raise UsageError(f"a batch of {self.batch} cannot be divided into {self.accumulate} equal parts")
         if self.seed < 0:

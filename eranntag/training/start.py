@@ -26,10 +26,22 @@ def tagger(recipe: Recipe, settings: Settings, base: Tagger | None) -> Tagger:
     torch.manual_seed(settings.seed)
     if base is None:
         return Tagger(_from_scratch(recipe, settings))
-    tuned = copy.deepcopy(base).cpu()
-    tuned.model.replace_head(len(recipe.labels), settings.head)
-    tuned.checkpoint = _fine_tuned(recipe, settings, base.checkpoint)
-    return tuned
+    model = copy.deepcopy(base.model).cpu()
+    model.replace_head(len(recipe.labels), settings.head)
+    return _around(_fine_tuned(recipe, settings, base.checkpoint), model)
+
+
+def sharing(tagger: Tagger, model: torch.nn.Module) -> Tagger:
+    """`tagger` with another model of its kind, for evaluation."""
+    return _around(tagger.checkpoint, model).to(tagger.device)
+
+
+def _around(checkpoint: Checkpoint, model: torch.nn.Module) -> Tagger:
+    """A Tagger of `model` itself; the one that it would begin with costs nothing."""
+    with torch.device("meta"):
+        tagger = Tagger(checkpoint)
+    tagger.model = model
+    return tagger
 
 
 def measured(checkpoint: Checkpoint, recipe: Recipe, settings: Settings, state: State, select: str) -> Checkpoint:

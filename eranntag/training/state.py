@@ -68,6 +68,9 @@ def resume(state: State, settings: Settings, path: Path) -> None:
         index, _, key = name.partition(".")
         moments.setdefault(int(index), {})[key] = tensor
     state.optimizer.load_state_dict({**state.optimizer.state_dict(), "state": moments})
+    for parameter, ours in state.optimizer.state.items():  # in the parameters' memory format, for the fast path
+        for key in ("exp_avg", "exp_avg_sq"):
+            ours[key] = torch.empty_like(parameter).copy_(ours[key])
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 
 import numpy as np
 
@@ -33,14 +32,19 @@ class Validation:
         return matrix, [self.sounds.examples[index] for index, _ in scored]
 
     def _scored(self, tagger: Tagger, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
-        remaining = iter(indices)
+        """A few clips are decoded while those before them are scored."""
         at_once = 1 if tagger.device.type == "cpu" else CLIPS_AT_ONCE
+        starts = range(0, len(indices), 2 * at_once)
         with ThreadPoolExecutor(self.workers) as pool:
-            prepared = list(islice(remaining, 4 * at_once))
-            while prepared:
-                ready = list(zip(prepared, pool.map(lambda index: self._prepared(tagger, index), prepared), strict=True))
+
+            def prepare(start: int) -> Iterator[tuple[int, np.ndarray | None]]:
+                some = indices[start : start + 2 * at_once]
+                return zip(some, pool.map(lambda index: self._prepared(tagger, index), some), strict=True)
+
+            coming = prepare(0) if indices else iter(())
+            for start in starts:
+                ready, coming = coming, prepare(start + 2 * at_once)
                 yield from _in_batches(tagger, [(i, waveform) for i, waveform in ready if waveform is not None], at_once)
-                prepared = list(islice(remaining, 4 * at_once))
 
     def _prepared(self, tagger: Tagger, index: int) -> np.ndarray | None:
         samples = self.sounds.get(index)

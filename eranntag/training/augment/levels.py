@@ -4,6 +4,7 @@ Tokozume et al., "Learning from Between-class Examples for Deep Sound Recognitio
 """
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -20,6 +21,14 @@ def a_weighting(hz: Tensor) -> Tensor:
     return (2.0 + 20 * gain).clamp(min=-80.0)
 
 
+@lru_cache(maxsize=8)
+def _constants(n_fft: int, sample_rate_hz: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """A window (n_fft,) and the weights of power (n_fft // 2 + 1,), which a GPU need not get anew each time."""
+    hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * (sample_rate_hz / n_fft)
+    weights = 10 ** (a_weighting(hz) / 10)
+    return torch.hann_window(n_fft, dtype=dtype, device=device), weights.to(device, dtype)
+
+
 def sound_level(waveform: Tensor, sample_rate_hz: int) -> Tensor:
     """The loudest frame's A-weighted level: (batch, samples) -> (batch,) in dB, -80 for silence.
 
@@ -28,9 +37,7 @@ def sound_level(waveform: Tensor, sample_rate_hz: int) -> Tensor:
     n_fft = 4096 if sample_rate_hz >= 32000 else 2048
     if waveform.shape[-1] < n_fft:
         waveform = torch.nn.functional.pad(waveform, (0, n_fft - waveform.shape[-1]))
-    window = torch.hann_window(n_fft, dtype=waveform.dtype, device=waveform.device)
-    hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * (sample_rate_hz / n_fft)
-    weights = (10 ** (a_weighting(hz) / 10)).to(waveform)
+    window, weights = _constants(n_fft, sample_rate_hz, waveform.dtype, waveform.device)
     frames = waveform.unfold(-1, n_fft, n_fft // 2) * window  # (batch, frames, n_fft)
     spectrum = torch.fft.rfft(frames)
     power = (spectrum.real**2 + spectrum.imag**2) @ weights  # (batch, frames)

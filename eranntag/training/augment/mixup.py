@@ -23,7 +23,7 @@ def mix_coefficient(level1: Tensor, level2: Tensor, ratio: Tensor) -> Tensor:
     """
     gain = 10 ** ((level1 - level2) / 20)
     p = ratio / (ratio + gain * (1 - ratio))
-    silent = (level1 <= SILENCE_DB) | (level2 <= SILENCE_DB)
+    silent = torch.minimum(level1, level2) <= SILENCE_DB + 0.01  # a logarithm on a GPU is a little off
     return torch.where(silent, ratio, p)
 
 

@@ -1,0 +1,59 @@
+"""What runs come to together, beside the paper's number, and in which settings they differ from the paper's."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eranntag import atomic
+from eranntag.training.protocol import Run
+from eranntag.training.settings import Settings, from_recipe
+from eranntag.types import Published, Recipe
+
+COMPARED = "iterations learning_rate schedule batch crop_seconds sampler ema_decay ema_warm_up validation".split()
+
+
+def published(recipe: Recipe, settings: Settings) -> tuple[Published, str] | None:
+    """The paper's row for this model, trained from scratch or fine-tuned, with these augmentations, if it has one; and in
+    which settings the run differs from it, "" if in none."""
+    how = ["fine-tuned" if settings.base else "scratch"]
+    if settings.mixup != recipe.mixup:
+        how.append(f"{'no' if settings.mixup == 'none' else settings.mixup} mixup")
+    left_out = {"spec-augment": "no SpecAugment", "pitch-shift": "no pitch shift"}
+    how += [text for name, text in left_out.items() if name in recipe.augment and name not in settings.augment]
+    row = next((row for row in recipe.paper if (row.model, row.how) == (settings.model, ", ".join(how))), None)
+    if row is None:
+        return None
+    theirs = vars(from_recipe(recipe, settings.base, model=settings.model))
+    ours = {name: getattr(settings, name) for name in COMPARED}
+    odd = [f"{name} {value}, not {theirs[name]}" for name, value in ours.items() if value != theirs[name]]
+    odd += ["more augmentation"] if set(settings.augment) - set(recipe.augment) else []
+    odd += ["another base than AudioSet"] if settings.base and "audioset" not in settings.base else []
+    return row, "; ".join(odd)
+
+
+def summary(recipe: Recipe, done: Sequence[Run]) -> dict[str, Any]:
+    """Mean and standard deviation over the runs of what was selected, and of both ways of selecting; the paper's row."""
+    settings, select = done[0].settings, done[0].select
+    result: dict[str, Any] = {"recipe": recipe.name, "model": settings.model, "metric": recipe.metric, "selection": select}
+    result["runs"] = [
+        {"fold": run.settings.fold, "seed": run.settings.seed, "iterations": run.outcome.iterations}
+        | {"last": run.outcome.last, "best": run.outcome.best, "test": run.test, "checkpoint": str(run.path)}
+        for run in done
+    ]
+    for name in ("last", "best", "test"):
+        values = [row[name] for row in result["runs"]]
+        if None not in values:
+            result[name] = {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+    if found := published(recipe, settings):
+        row, odd = found
+        result["paper"] = {"value": row.value, "table": row.table, "how": row.how, "other_settings": odd}
+    return result
+
+
+def write_summary(result: dict[str, Any], folder: Path) -> Path:
+    path = folder / "summary.json"
+    atomic.write_text(path, json.dumps(result, indent=1) + "\n")
+    return path
