@@ -186,6 +186,27 @@ def test_a_run_that_was_stopped_and_continued_is_the_same_to_the_bit(
     same_weights(out, undisturbed)
 
 
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_network_in_the_other_memory_format_goes_on_the_same_too(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ERANN-2-2 is computed channels last; so must Adam's moments be, as they come from the file."""
+    options = ("--model", "erann-2-2", "--iterations", "3", "--evaluate-every", "3")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "SAVE_SECONDS", -1)  # after every iteration
+        patch.setattr(loop._Run, "step", ctrl_c_at(3, loop._Run.step))
+        assert train_fold_1(data, tmp_path / "stopped", *options).exit_code == 130
+    resumed: list[loop._Run] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "save", lambda run, save=loop._Run.save: (resumed.append(run), save(run)))
+        assert train_fold_1(data, tmp_path / "stopped", *options).exit_code == 0
+    for parameter, moments in resumed[0].state.optimizer.state.items():
+        assert moments["exp_avg"].stride() == moments["exp_avg_sq"].stride() == parameter.stride()
+    assert train_fold_1(data, tmp_path / "undisturbed", *options).exit_code == 0
+    assert history(tmp_path / "stopped") == history(tmp_path / "undisturbed")
+    same_weights(tmp_path / "stopped", tmp_path / "undisturbed")
+
+
 def test_a_finished_run_is_not_trained_further(data: Path, run: Path) -> None:
     state = (run / "state.safetensors").read_bytes()
     result = train_fold_1(data, run)

@@ -11,15 +11,18 @@ from eranntag.cli import _training
 @click.argument("checkpoint")
 @click.argument("recipe")
 @click.option("--head", help="The layers to make anew.  [fc2; or fc1+fc2]")
+@click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
+@click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
 @_training.options
-def command(checkpoint: str, recipe: str, head: str | None, **options: Any) -> None:
+def command(checkpoint: str, recipe: str, head: str | None, registry: str | None, offline: bool, **options: Any) -> None:
     """Fine-tune CHECKPOINT (a name, a file, hf:OWNER/REPO) on RECIPE: `csv --data labels.csv` or `folder --data sounds/` for
     sounds of your own, or a data set by its protocol.
 
     A fifth of the training clips, whole recordings, decides when to stop and what to keep; --validation 0 trains on all. The
     checkpoint that is printed at the end is ready for `eranntag predict -c`.
     """
-    from eranntag import checkpoints, recipes, registry, render
+    from eranntag import checkpoints, recipes, render
+    from eranntag import registry as folders
     from eranntag.cli._allocator import keep_memory
     from eranntag.errors import UsageError
     from eranntag.models import name_of
@@ -27,9 +30,9 @@ def command(checkpoint: str, recipe: str, head: str | None, **options: Any) -> N
     keep_memory()
     dataset = recipes.load(recipe, options["data"])
     with render.download_bar() as report:
-        found = checkpoints.find(checkpoint, report=report)
-        base = checkpoints.load(checkpoint, "cpu", report=report)
-    family = registry.get("eranntag.models", base.checkpoint.family)
+        found = checkpoints.find(checkpoint, registry, offline, report)
+        base = checkpoints.load(checkpoint, "cpu", "float32", registry, offline, report)
+    family = folders.get("eranntag.models", base.checkpoint.family)
     head = head or family.HEADS[0]
     if head not in family.HEADS:
         raise UsageError(f"--head {head}: {' or '.join(family.HEADS)} can be made anew")
