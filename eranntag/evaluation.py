@@ -10,9 +10,9 @@ import numpy as np
 from eranntag import metrics, models, registry
 from eranntag.errors import DataError, UsageError
 from eranntag.predict import predict
-from eranntag.recipes import to_evaluate
+from eranntag.recipes import to_evaluate, was_trained_on
 from eranntag.tagger import Tagger
-from eranntag.types import Checkpoint, Dataset, Example, Failure, Prediction, Recipe
+from eranntag.types import Checkpoint, Dataset, Failure, Prediction, Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +143,9 @@ class Result:
             lines.append(f"not evaluated: {len(self.failures)} unreadable and {self.missing} missing clips")
         if self.trained_on:
             remedy = "; choose --fold" if self.recipe.folds and self.fold is None else ""
-            lines.append(f"{self.trained_on} of the clips were trained on: this says little about other sounds{remedy}")
+            lines.append(
+                f"{self.trained_on} of the clips were in its training set: this says little about other sounds{remedy}"
+            )
         return lines
 
     def to_dict(self, paper: bool = False) -> dict[str, Any]:
@@ -201,16 +203,8 @@ def evaluate(
         first = f"the first: {failures[0].source}: {failures[0].reason}" if failures else "there is none"
         raise DataError(f"{recipe.name}: no clip could be read; {first}")
     targets = metrics.multi_hot([example.targets for example in heard], len(order))
-    missing, trained_on = len(dataset.missing), sum(_was_trained_on(example, checkpoint, recipe) for example in chosen)
+    missing, trained_on = len(dataset.missing), sum(was_trained_on(example, checkpoint, recipe) for example in chosen)
     return Result(checkpoint, recipe, fold, np.stack(scores), targets, tuple(failures), missing, trained_on)
-
-
-def _was_trained_on(example: Example, checkpoint: Checkpoint, recipe: Recipe) -> bool:
-    """By the checkpoint's header: training leaves out one fold, or whatever is not in the training part."""
-    own = checkpoint.training
-    held_out = own.get("fold") is not None and example.fold == own["fold"]
-    same = own.get("recipe") == recipe.name and recipe.title in checkpoint.data  # a title names the file of one's own data
-    return same and example.split == "train" and not held_out
 
 
 def _finite(value: Any) -> Any:

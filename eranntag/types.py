@@ -169,11 +169,13 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a recipe found on disk: `missing` names the clips that its tables list and the disk lacks."""
+    """What a recipe found on disk: `missing` names the clips that its tables list and the disk lacks, `notes` are what a user
+    should know, a line each."""
 
     recipe: Recipe
     examples: tuple[Example, ...]
     missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

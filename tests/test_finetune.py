@@ -393,3 +393,17 @@ def test_clips_that_are_all_broken_are_a_line(base: Path, tmp_path: Path) -> Non
             (tmp_path / "own" / kind / name).write_text("no sound")
     line = runs.error(finetune(base, tmp_path / "own", tmp_path / "run", recipe="folder"))
     assert line.startswith("none of the 2 clips can be decoded; the first is ")
+
+
+def test_a_base_that_knows_the_clips_to_be_measured_is_told_of(tmp_path: Path) -> None:
+    """It was trained without fold 1; so fold 2 was in its training set, and stays known to what is fine-tuned from it."""
+    data, options = runs.esc50(tmp_path / "esc50"), ("--iterations", 1, "--batch", 2, *runs.TINY)
+    first = ("--model", "erann-2-1", "--fold", 1, "--out", tmp_path / "base")
+    assert runs.command("train", "esc50", "--data", data, *first, *options).exit_code == 0
+    base, known = tmp_path / "base" / "last.safetensors", "2 of the clips to be measured were in the training set"
+    for fold, told in ((1, 0), (2, 1)):
+        out = ("--fold", fold, "--validation", 0, "--out", tmp_path / str(fold))
+        result = runs.command("finetune", base, "esc50", "--data", data, *out, *options)
+        assert result.exit_code == 0 and result.stderr.count(known) == told
+        checkpoint = ("-c", tmp_path / str(fold) / "last.safetensors", "--data", data, "--fold", fold, "--device", "cpu")
+        assert json.loads(runs.command("evaluate", "esc50", *checkpoint, "--json").stdout)["trained_on"] == 2 * told

@@ -1,5 +1,6 @@
 """Folds and seeds as one protocol, the settings of its runs, and what keeps two commands out of one folder."""
 
+import csv
 import dataclasses
 import json
 import os
@@ -183,7 +184,12 @@ def test_with_a_validation_share_the_fold_is_measured_once_at_the_end(data: Path
 def scripted(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> None:
     """Evaluations come out as these, whatever the network says."""
     values: Iterator[float] = iter(accuracies)
-    monkeypatch.setattr(Validation, "measure", lambda *_: {"accuracy": next(values)})
+
+    def measure(validation: Validation, _: Any) -> dict[str, float]:
+        validation.heard = 2
+        return {"accuracy": next(values)}
+
+    monkeypatch.setattr(Validation, "measure", measure)
 
 
 def test_select_best_gives_the_best_checkpoint_and_both_numbers(
@@ -209,7 +215,7 @@ def test_patience_ends_a_run_that_gets_no_better(data: Path, tmp_path: Path, mon
     result = train(data, tmp_path, *options)
     assert result.exit_code == 0, result.stderr
     assert "stopped at iteration 4: nothing better since iteration 2" in result.stderr.splitlines()
-    assert runs.history(tmp_path)[-1] == {"iteration": 4, "accuracy": 0.75}
+    assert runs.history(tmp_path)[-1] == {"iteration": 4, "accuracy": 0.75, "clips": 2}
     assert "4 of 9 iterations" in result.stderr
     assert train(data, tmp_path, *options).exit_code == 0  # resumed, it stays where it is: another evaluation would fail
 
@@ -312,14 +318,14 @@ def test_a_run_is_valued_by_its_test_clips_where_there_are_any(tmp_path: Path) -
     ("assignment", "words"),
     [
         ("acumulate=2", ("not NAME=VALUE with one of", "accumulate")),
-        ("accumulate", ("not NAME=VALUE",)),
+        ("accumulate", ("which value? Write accumulate=VALUE",)),
         ("=2", ("not NAME=VALUE",)),
         ("model=erann-1-3", ("not NAME=VALUE",)),
         ("accumulate=two", ("accumulate takes a value of type int",)),
         ("patience=1.5", ("patience takes a value of type int",)),
         ("ema_decay=", ("ema_decay takes a value of type float",)),
         ("ema_warm_up=yes", ("ema_warm_up takes a value of type bool",)),
-        ("ema_decay=1", ("ema_decay must be in [0, 1)",)),
+        ("ema_decay=1", ("ema_decay must be at least 0 and below 1, not 1.0",)),
         ("learning_rate=nan", ("learning_rate must be above 0",)),
         ("accumulate=0", ("accumulate must be above 0",)),
         ("accumulate=-1", ("accumulate must be above 0",)),
@@ -423,3 +429,11 @@ def test_tensorboard_is_asked_for_in_one_line_where_it_is_not(
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     line = runs.error(train(data, tmp_path / "run", "--tensorboard"), 2)
     assert line == "--tensorboard needs a package: pip install tensorboard" and not (tmp_path / "run").exists()
+
+
+def test_the_carved_clips_are_listed_for_whoever_wants_to_measure_on_them(data: Path, tmp_path: Path) -> None:
+    assert train(data, tmp_path / "run", "--validation", 0.2).exit_code == 0
+    with open(tmp_path / "run" / "split.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["split"] for row in rows] == ["train"] * 8 + ["validation"] * 2
+    assert {Path(row["filename"]) for row in rows} == set((data / "audio").iterdir())

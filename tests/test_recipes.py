@@ -414,3 +414,15 @@ def test_folder_refuses_what_holds_no_classes(tmp_path: Path, files: tuple[str, 
     touch(tmp_path, *files)
     with pytest.raises(DataError, match=f"^folder: .*{message}"):
         folder.read(str(tmp_path))
+
+
+def test_a_clip_in_two_rows_with_different_labels_is_told_of(tmp_path: Path) -> None:
+    """With 200 clips it may be one slip, and it changes what kind of model is trained."""
+    for name in ("a.wav", "b.wav"):
+        miniature.tones(tmp_path / name)
+    table = tmp_path / "labels.csv"
+    table.write_text("filename,label\na.wav,dog\nb.wav,rain\na.wav,rain\n")
+    dataset = recipes.load("csv", str(table))
+    assert dataset.recipe.activation == "sigmoid" and "a.wav" in dataset.notes[0] and "different labels" in dataset.notes[0]
+    table.write_text("filename,label\na.wav,dog\nb.wav,rain\na.wav,dog\n")
+    assert recipes.load("csv", str(table)).notes == ()

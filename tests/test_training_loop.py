@@ -75,7 +75,9 @@ def history(out: Path) -> list[dict[str, Any]]:
 
 def one_line(result: Result, code: int = 1) -> str:
     """The only line on stderr after those of the progress."""
-    progress = re.compile(r"esc50: |iteration |.*clips to train on|.*recordings have clips on both sides")
+    progress = re.compile(
+        r"esc50: |iteration |.*clips to train on|.*recordings have clips on both sides|\d+ classes without|going on|saved after"
+    )
     lines = [line for line in result.stderr.splitlines() if not progress.match(line)]
     assert len(lines) == 1, result.stderr
     assert (result.exit_code, result.stdout) == (code, "")
@@ -102,7 +104,7 @@ def test_a_run_writes_its_state_its_checkpoints_and_its_history(undisturbed: Pat
     files = {path.name for path in undisturbed.iterdir()}
     assert files == {".lock", "state.safetensors", "last.safetensors", "best.safetensors", "history.jsonl"}
     rows = history(undisturbed)
-    evaluated = [row for row in rows if row.keys() == {"iteration", "accuracy"}]
+    evaluated = [row for row in rows if row.keys() == {"iteration", "accuracy", "clips"}]
     trained = [row for row in rows if row.keys() == {"iteration", "loss", "lr"}]
     assert len(evaluated) + len(trained) == len(rows)
     assert [row["iteration"] for row in trained] == [1, 2, 3, 4, 5, ITERATIONS]
@@ -187,6 +189,34 @@ def test_a_run_that_was_stopped_and_continued_is_the_same_to_the_bit(
 
 
 @pytest.mark.usefixtures("ctrl_c")
+def test_a_stopped_run_says_what_is_saved_and_where_it_goes_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the first minute too. The step that Ctrl-C comes in is finished; what came before is as it was for signals."""
+    with monkeypatch.context() as patch:
+        patch.setattr(loop._Run, "step", ctrl_c_at(2, loop._Run.step))
+        stopped = train_fold_1(data, tmp_path / "run")
+    assert stopped.stderr.splitlines()[-2:] == [
+        "saved after iteration 2: the same command goes on from there",
+        "eranntag: interrupted",
+    ]
+    assert iterations_done(tmp_path / "run") == 2 and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert "going on after iteration 2" in train_fold_1(data, tmp_path / "run").stderr.splitlines()
+
+
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_second_ctrl_c_ends_a_run_at_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def step(*_: Any) -> torch.Tensor:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("the second one was postponed too")
+
+    monkeypatch.setattr(loop._Run, "step", step)
+    assert one_line(train_fold_1(data, tmp_path / "run"), 130) == "eranntag: interrupted"
+    assert not (tmp_path / "run" / "state.safetensors").exists()
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_network_in_the_other_memory_format_goes_on_the_same_too(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +224,7 @@ def test_a_network_in_the_other_memory_format_goes_on_the_same_too(
     options = ("--model", "erann-2-2", "--iterations", "3", "--evaluate-every", "3")
     with monkeypatch.context() as patch:
         patch.setattr(loop, "SAVE_SECONDS", -1)  # after every iteration
-        patch.setattr(loop._Run, "step", ctrl_c_at(3, loop._Run.step))
+        patch.setattr(loop._Run, "step", ctrl_c_at(2, loop._Run.step))
         assert train_fold_1(data, tmp_path / "stopped", *options).exit_code == 130
     resumed: list[loop._Run] = []
     with monkeypatch.context() as patch:

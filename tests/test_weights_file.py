@@ -213,7 +213,7 @@ def test_weights_that_are_not_finite_are_refused(name: str, value: float, saved:
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "missing.safetensors") == "no such checkpoint file"
-    assert refusal(tmp_path) == "no such checkpoint file"
+    assert refusal(tmp_path) == f"a folder; name a file in it, such as {tmp_path / 'best.safetensors'}"
 
 
 def test_a_save_that_fails_leaves_the_old_file(saved: Path, tiny_tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:

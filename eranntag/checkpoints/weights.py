@@ -62,6 +62,8 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Tagger:
 
 
 def _open(path: str | os.PathLike[str]) -> safe_open:
+    if Path(path).is_dir():
+        raise CheckpointError(f"{os.fspath(path)}: a folder; name a file in it, such as {Path(path) / 'best.safetensors'}")
     if not Path(path).is_file():
         raise CheckpointError(f"{os.fspath(path)}: no such checkpoint file")
     try:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eranntag.training.augmentations import MIXUPS, NAMES
+from eranntag.training.augmentations import MIXUPS, NAMES, parse
 
 _NAMES = ", ".join(NAMES)
 
@@ -45,6 +45,21 @@ def options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def augmentations(text: str) -> tuple[str, ...]:
+    """ "none", or names separated by commas, checked."""
+    names = () if text in ("", "none") else tuple(text.split(","))
+    parse(names)
+    return names
+
+
+def check(options: dict[str, Any]) -> None:
+    """What can be refused before a data set is read, which may take long."""
+    from eranntag.training import settings
+
+    augmentations(options["augment"] or "")
+    settings.parse(options["assignments"])
+
+
 def settings_from(recipe: Any, options: dict[str, Any], **fixed: Any) -> Any:
     """The recipe's protocol with the user's changes."""
     from eranntag.training import settings
@@ -54,7 +69,7 @@ def settings_from(recipe: Any, options: dict[str, Any], **fixed: Any) -> Any:
     if options["lr"] is not None:
         changes["learning_rate"] = options["lr"]
     if options["augment"] is not None:
-        changes["augment"] = tuple(name for name in options["augment"].split(",") if name not in ("", "none"))
+        changes["augment"] = augmentations(options["augment"])
     return settings.from_recipe(recipe, **(fixed | changes | settings.parse(options["assignments"])))
 
 
@@ -92,7 +107,7 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
         world, device = stack.enter_context(distributed.connected(pick_device(options["device"])))
         machine = distributed.Machine(device, world, options["compiled"], options["workers"] or min(os.cpu_count() or 1, 8))
         report = stack.enter_context(render.log(quiet=not world.first))
-        report({"event": "data", "recipe": dataset.recipe.name, "clips": len(dataset.examples), "missing": dataset.missing})
+        report({"event": "data", "dataset": dataset})
         if options["tensorboard"] and world.first:
             report = tensorboard.also(report)
         done = []

@@ -28,6 +28,7 @@ def command(checkpoint: str, recipe: str, head: str | None, registry: str | None
     from eranntag.models import name_of
 
     keep_memory()
+    _training.check(options)
     dataset = recipes.load(recipe, options["data"])
     with render.download_bar() as report:
         found = checkpoints.find(checkpoint, registry, offline, report)

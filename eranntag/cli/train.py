@@ -24,6 +24,7 @@ def command(recipe: str, model: str, **options: Any) -> None:
 
     keep_memory()
     resolve(model)
+    _training.check(options)
     dataset = recipes.load(recipe, options["data"])
     settings = _training.settings_from(dataset.recipe, options, model=model)
     _training.run(dataset, settings, options, f"{model}-{recipe}", options["select"] or "last")

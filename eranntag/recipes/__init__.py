@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eranntag import registry, shards
 from eranntag.errors import DataError, UsageError
-from eranntag.types import Dataset, Example, Recipe
+from eranntag.types import Checkpoint, Dataset, Example, Recipe
 
 
 def load(name: str, data: str | None = None) -> Dataset:
@@ -43,6 +43,17 @@ def check_fold(recipe: Recipe, fold: int | None) -> None:
 
 def part(dataset: Dataset, split: str) -> list[Example]:
     return [example for example in dataset.examples if example.split == split]
+
+
+def was_trained_on(example: Example, checkpoint: Checkpoint, recipe: Recipe) -> bool:
+    """Whether `example` was in the checkpoint's training set, or in that of one that it was fine-tuned from, as their headers
+    say: a run leaves out one fold, or whatever is not in the training part. What a run selected by counts too."""
+    for run in (checkpoint.training, *checkpoint.training.get("bases", ())):
+        same = run.get("recipe") == recipe.name and recipe.title in checkpoint.data  # a title names the file of own data
+        left_out = run.get("fold") is not None and example.fold == run["fold"]
+        if same and example.split == "train" and not left_out:
+            return True
+    return False
 
 
 def to_evaluate(dataset: Dataset, fold: int | None = None) -> Sequence[Example]:

@@ -49,6 +49,7 @@ class _Clip(NamedTuple):
     fold: int | None
     split: str
     group: str
+    rows: int = 1
 
 
 def read(data: str | None = None) -> Dataset:
@@ -67,7 +68,15 @@ def read(data: str | None = None) -> Dataset:
             missing.append(clip.file)
     if not examples:
         raise DataError(f"csv: none of the files that {table} names is there, such as {missing[0]}; see --data, ERANNTAG_DATA")
-    return Dataset(recipe, tuple(examples), tuple(missing))
+    return Dataset(recipe, tuple(examples), tuple(missing), _notes(clips))
+
+
+def _notes(clips: list[_Clip]) -> tuple[str, ...]:
+    """One clip in two rows with different labels may well be a slip of the pen."""
+    several = [clip.file for clip in clips if len(clip.labels) > 1 and clip.rows > 1]
+    if not several:
+        return ()
+    return (f"{len(several)} clips have several rows with different labels, so classes are independent: {several[0]} ...",)
 
 
 def _find(data: str | None) -> Path:
@@ -118,9 +127,10 @@ def _clips(table: Path) -> tuple[list[_Clip], bool]:
             )
         clip = _clip(where, row, columns, separators)
         earlier = clips.setdefault(clip.file, clip)
-        if earlier._replace(labels=clip.labels) != clip:
+        if earlier._replace(labels=clip.labels, rows=1) != clip:
             raise DataError(f"{where}: {clip.file} was in another fold, split or group before")
-        clips[clip.file] = clip._replace(labels=tuple(dict.fromkeys(earlier.labels + clip.labels)))
+        labels = tuple(dict.fromkeys(earlier.labels + clip.labels))
+        clips[clip.file] = clip._replace(labels=labels, rows=earlier.rows + (earlier is not clip))
     single = "label" in columns and all(len(clip.labels) == 1 for clip in clips.values())
     return list(clips.values()), single
 
@@ -134,7 +144,7 @@ def _rows(table: Path) -> list[tuple[int, list[str]]]:
         reader = csv.reader(lines, delimiter=max(",;\t", key=first.count))
         rows = [(reader.line_num, _trimmed(row)) for row in reader]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"csv: {table} is not a CSV file in UTF-8 ({error})") from None
+        raise DataError(f"csv: {table} is not a CSV file in UTF-8 ({error}); save it as 'CSV UTF-8'") from None
     return [(line, row) for line, row in rows if row]
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,13 +33,13 @@ def log(quiet: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
         yield lambda event: _say_all(_lines(event) if event["event"] == "broken" else ())
         return
     if not sys.stderr.isatty():
-        yield lambda event: _say_all(_lines(event))
+        yield _Plain()
         return
     with Progress(TextColumn("{task.description}"), BarColumn(20), console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
         def report(event: dict[str, Any]) -> None:
-            if event["event"] == "train":
+            if event["event"] in ("train", "pace"):
                 line = escape(" ".join(_lines(event)))
                 bar.update(task, description=line, completed=event["iteration"], total=event["total"])
             elif event["event"] == "end":
@@ -51,6 +52,19 @@ def log(quiet: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
         yield report
 
 
+class _Plain:
+    """Lines for a log file. Between those of the history there is one every half minute, the first after ten seconds."""
+
+    def __init__(self) -> None:
+        self.quiet_until = time.monotonic() + 10
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        if event["event"] == "pace" and time.monotonic() < self.quiet_until:
+            return
+        _say_all(_lines(event))
+        self.quiet_until = time.monotonic() + (10 if event["event"] == "begin" else 30)
+
+
 def _say_all(lines: Iterable[str]) -> None:
     for line in lines:
         say(line)
@@ -59,27 +73,47 @@ def _say_all(lines: Iterable[str]) -> None:
 def _lines(event: dict[str, Any]) -> Iterator[str]:
     kind = event["event"]
     if kind == "data":
-        missing = event["missing"]
-        named = ", ".join(map(printable, missing[:5])) + (" ..." if len(missing) > 5 else "")
-        yield f"{event['recipe']}: {event['clips']} clips" + (f", {len(missing)} missing: {named}" if missing else "")
+        dataset = event["dataset"]
+        missing = dataset.missing
+        there = f"{dataset.recipe.name}: {len(dataset.examples)} clips"
+        yield there + (f", {len(missing)} missing: {_some(missing)}" if missing else "")
+        yield from map(printable, dataset.notes)
     elif kind == "begin":
         division = event["division"]
         fold = f"without fold {event['fold']}: " if event["fold"] is not None else ""
         counts = f"{len(division.training)} clips to train on, {len(division.held_out)} held out, {len(division.test)} to test"
         yield f"{event['folder']}: {fold}{counts}, seed {event['seed']}"
-        if both := straddling(division):
-            yield f"{both} recordings have clips on both sides of the split"
+        yield from _doubts(event)
     elif kind == "broken":
         yield f"eranntag: {printable(event['source'])}: {printable(event['reason'])} (left out)"
-    elif kind == "train":
-        pace = event["seconds"] / event["iteration"]
-        counted = f"iteration {event['iteration']}/{event['total']}  loss {event['loss']:.4f}  rate {event['lr']:.2e}"
-        left = _duration((event["total"] - event["iteration"]) * pace)
-        yield f"{counted}  {event['clips'] / max(event['seconds'], 1e-9):.1f} clips/s  {left} left"
+    elif kind in ("train", "pace"):
+        numbers = f"  loss {event['loss']:.4f}  rate {event['lr']:.2e}" if kind == "train" else ""
+        left = _duration((event["total"] - event["iteration"]) * event["seconds"] / event["iteration"])
+        speed = f"{event['clips'] / max(event['seconds'], 1e-9):.1f} clips/s"
+        yield f"iteration {event['iteration']}/{event['total']}{numbers}  {speed}  {left} left"
+    elif kind == "resume":
+        yield f"going on after iteration {event['iteration']}"
+    elif kind == "saved":
+        yield f"saved after iteration {event['iteration']}: the same command goes on from there"
     elif kind == "evaluate":
         yield f"iteration {event['iteration']}  held-out {_numbers(event)}"
     elif kind == "stopped":
         yield f"stopped at iteration {event['iteration']}: nothing better since iteration {event['best_iteration']}"
+
+
+def _doubts(event: dict[str, Any]) -> Iterator[str]:
+    """What makes a run's measures say less than they seem to."""
+    if both := straddling(event["division"]):
+        yield f"{both} recordings have clips on both sides of the split"
+    if silent := event["silent"]:
+        yield f"{len(silent)} classes without any clip to train on: {_some(silent)}"
+    if known := event["known"]:
+        yield f"{known} of the clips to be measured were in the training set of the checkpoint that is fine-tuned: its measures"
+        yield "will be too good; leave out the fold that it left out itself"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(printable, names[:5])) + (" ..." if len(names) > 5 else "")
 
 
 def _numbers(event: Mapping[str, Any]) -> str:
@@ -107,14 +141,14 @@ def _compare(ours: float, paper: float, table: str, how: str, odd: str) -> None:
 
 def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
     settings, division, outcome, metric = done.settings, done.division, done.outcome, recipe.metric
-    clips = f"{len(division.training)} clips of {len(recipe.labels)} classes ({printable(recipe.title)})"
+    clips = f"{len(division.training) - outcome.left_out} clips of {len(recipe.labels)} classes ({printable(recipe.title)})"
     how = f"fine-tuned from {base}, with a new {settings.head}," if base else "trained from scratch"
     yield f"{settings.model} {how} on {clips}: {outcome.iterations} of {settings.iterations} iterations"
     if outcome.best is None:
         yield "no clips were held out: nothing was measured during the run, and the last checkpoint is its result"
     else:
         best = f"{outcome.best:.4f} at its best (iteration {outcome.best_iteration})"
-        yield f"on {len(division.held_out)} held-out clips: {metric} {outcome.last:.4f} at the end, {best}"
+        yield f"on {outcome.held_out} held-out clips: {metric} {outcome.last:.4f} at the end, {best}"
         optimistic = "" if done.test is not None else ": a little too good, as in the papers"
         yield f"selected: {f'the best by those clips{optimistic}' if done.select == 'best' else 'the last'}"
         if done.calibrated:

@@ -64,10 +64,11 @@ def check_mixup(mixup: str, alpha: float) -> None:
 
 
 def _numbers(entry: str, augmentation: Augmentation, value: str) -> tuple[float, ...]:
+    name = entry.partition("=")[0]
     number = r"(\d+)" if augmentation.between == "x" else r"(\d+(?:\.\d+)?)"  # stripes are whole frames and rows
     matched = re.fullmatch(augmentation.between.join([number] * (2 if augmentation.between else 1)), value)
     if not matched:
-        raise UsageError(f"{entry}: its value has the form {augmentation.default}")
+        raise UsageError(f"{entry}: its value has a form like {name}={augmentation.default}: {augmentation.meaning}")
     numbers = tuple(map(float, matched.groups()))
     lowest, highest = augmentation.lowest, augmentation.highest
     if not all(lowest <= number <= highest for number in numbers):

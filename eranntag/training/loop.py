@@ -20,7 +20,7 @@ from eranntag import atomic, audio, lock
 from eranntag.checkpoints import weights
 from eranntag.errors import EranntagError, TrainingError
 from eranntag.tagger import DTYPES, Tagger
-from eranntag.training import start
+from eranntag.training import interruption, start
 from eranntag.training import state as saved
 from eranntag.training.augment import Augment
 from eranntag.training.averaging import ExponentialMovingAverage
@@ -43,7 +43,8 @@ Report = Callable[[dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: `last` and `best` of the held-out clips, None without any."""
+    """What a run came to: `last` and `best` of the `held_out` clips that could be read, None without any. `left_out` clips of
+    the training part could not."""
 
     folder: Path
     metric: str
@@ -51,6 +52,8 @@ class Outcome:
     best: float | None
     best_iteration: int
     iterations: int
+    held_out: int = 0
+    left_out: int = 0
 
     def checkpoint(self, select: str) -> Path:
         """`select` is "last" or "best"; without an evaluation there is no best."""
@@ -69,9 +72,9 @@ def train(
 ) -> Outcome:
     """Train to `settings.iterations`, going on from `folder` when a run is there. `base` is fine-tuned; None starts anew.
 
-    `report` receives a dict with `event` ("broken", "train", "evaluate", "stopped") and numbers, to be shown. However a run is
-    stopped, it goes on from the last whole iteration that was saved, at most a minute ago (several processes: at the first note
-    after that minute), and ends with the same numbers.
+    `report` receives a dict with `event` ("resume", "pace", "broken", "train", "evaluate", "stopped", "saved") and numbers.
+    However a run is stopped, it goes on from the last whole iteration that was saved, at most a minute ago (several processes:
+    at the first note after that minute), and ends with the same numbers.
     """
     augment = Augment(settings.augment, settings.mixup, settings.mixup_alpha, start.rate(base))
     shares = machine.world.shares(settings.batch, settings.accumulate)
@@ -139,14 +142,18 @@ class _Run:
         sounds = Sounds(division.training, rate, keep, self.broken)
         held_out = Sounds(division.held_out, rate, keep // 4, self.broken)
         self.validation = Validation(held_out, self.recipe.metric, world, self.machine.workers)
+        if self.state.iteration:
+            self.report({"event": "resume", "iteration": self.state.iteration})
         if not self.finished():
-            self.iterate(self.stream(sounds))
+            with interruption.postponed() if world.size == 1 else nullcontext(lambda: None) as asked:
+                self.iterate(self.stream(sounds), asked)
             self.export("last")
             self.save()  # after the checkpoint: a state that is finished has one
-        state = self.state
-        evaluated = [row[self.recipe.metric] for row in state.history if self.recipe.metric in row]
-        last, best = (evaluated[-1], state.best) if evaluated else (None, None)
-        return Outcome(self.folder, self.recipe.metric, last, best, state.best_iteration, state.iteration)
+        state, metric = self.state, self.recipe.metric
+        evaluated = [row for row in state.history if metric in row]
+        last, best, clips = (evaluated[-1][metric], state.best, evaluated[-1]["clips"]) if evaluated else (None, None, 0)
+        left_out = len(sounds.broken)
+        return Outcome(self.folder, metric, last, best, state.best_iteration, state.iteration, clips, left_out)
 
     def finished(self) -> bool:
         stopped = 0 < self.settings.patience <= self.state.waiting
@@ -163,7 +170,8 @@ class _Run:
         batches = Batches(sounds, classes, sampler, crop_samples, settings.seed, settings.batch, together)
         return batches.stream(self.state.iteration, settings.iterations, self.shares, self.machine.workers)
 
-    def iterate(self, stream: Iterator[Drawn]) -> None:
+    def iterate(self, stream: Iterator[Drawn], asked: Callable[[], Callable[[], None] | None]) -> None:
+        """To the end, or until `asked` says that somebody wants it to stop, which then is done."""
         state, settings = self.state, self.settings
         started = time.monotonic() - state.seconds
         while not self.finished():
@@ -177,12 +185,18 @@ class _Run:
                 self.look_at_losses()
             if noted:
                 self.note()
+            else:
+                self.report({"event": "pace", **self.pace()})
             if evaluated:
                 self.evaluate()
             # where not all processes have just looked at the losses, one alone cannot
             if time.monotonic() - self.saved_at > SAVE_SECONDS and (noted or self.machine.world.size == 1):
                 self.look_at_losses()
                 self.save()
+            if stop := asked():
+                self.save()
+                self.report({"event": "saved", "iteration": state.iteration})
+                stop()
 
     def step(self, stream: Iterator[Drawn]) -> torch.Tensor:
         """One iteration of Section 3.2: crop, mixup, log-mel, SpecAugment, network, Adam, average. Returns the loss."""
@@ -234,8 +248,12 @@ class _Run:
         row = {"iteration": state.iteration, "loss": state.loss_sum / rows, "lr": self.schedule(state.iteration - 1)[0]}
         state.history.append({**row, "seconds": round(state.seconds, 1)})
         state.loss_sum = 0.0
-        clips = state.iteration * self.settings.batch * self.augment.clips_per_example
-        self.report({"event": "train", "total": self.settings.iterations, "clips": clips, **state.history[-1]})
+        self.report({"event": "train", **self.pace(), **state.history[-1]})
+
+    def pace(self) -> dict[str, Any]:
+        clips = self.state.iteration * self.settings.batch * self.augment.clips_per_example
+        numbers = {"iteration": self.state.iteration, "total": self.settings.iterations}
+        return {**numbers, "clips": clips, "seconds": self.state.seconds}
 
     def evaluate(self) -> None:
         """The metric of the averaged weights on whole held-out clips."""
@@ -243,7 +261,7 @@ class _Run:
         measured = self.validation.measure(self.averaged("last"))
         if not measured:
             return
-        row = {"iteration": state.iteration, **measured}
+        row = {"iteration": state.iteration, **measured, "clips": self.validation.heard}
         state.history.append(row)
         self.report({"event": "evaluate", **row})
         state.waiting += 1

@@ -1,16 +1,19 @@
 """A protocol is runs: folds x seeds, one after the other, each measured on the clips that nothing was chosen by."""
 
+import csv
 import dataclasses
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from eranntag import metrics
+from eranntag import atomic, metrics
 from eranntag.checkpoints import weights
 from eranntag.errors import DataError, UsageError
-from eranntag.recipes import part
+from eranntag.recipes import part, was_trained_on
 from eranntag.tagger import Tagger
 from eranntag.training.data import Sounds
 from eranntag.training.distributed import Machine
@@ -70,12 +73,35 @@ def runs(
             chosen = select or ("best" if apart else "last")
             clips = digest(division.training, division.held_out)
             ours = dataclasses.replace(settings, fold=fold, seed=seed, clips=clips, validation=share)
-            report({"event": "begin", "folder": str(place), "fold": fold, "seed": seed, "division": division})
+            known = _circumstances(recipe, division, base)
+            report({"event": "begin", "folder": str(place), "fold": fold, "seed": seed, **known})
             outcome = train(recipe, division, ours, place, machine, base, restart, report)
+            if share and machine.world.first:
+                _write_split(division, place)
             calibrated = base is not None and apart  # never on what is reported
             test = _finish(recipe, division, outcome.checkpoint(chosen), machine, calibrated, report)
             report({"event": "end", "folder": str(place)})
             yield Run(ours, division, outcome, chosen, calibrated, test)
+
+
+def _write_split(division: Division, folder: Path) -> None:
+    """Which clips were carved out, for whoever wants to measure on them again: split.csv, readable by the recipe csv."""
+    lines = io.StringIO()
+    table = csv.writer(lines)
+    table.writerow(("filename", "split"))
+    for name, examples in (("train", division.training), ("validation", division.held_out), ("test", division.test)):
+        table.writerows((str(example.path), name) for example in examples)
+    atomic.write_text(folder / "split.csv", lines.getvalue())
+
+
+def _circumstances(recipe: Recipe, division: Division, base: Tagger | None) -> dict[str, Any]:
+    """What a user should know before the run: the division, classes that nothing trains, and how many of the clips to be
+    measured the base was itself trained on."""
+    trained = {label for example in division.training for label in example.targets}
+    silent = [label for index, label in enumerate(recipe.labels) if index not in trained]
+    measured = division.held_out + division.test
+    known = sum(was_trained_on(example, base.checkpoint, recipe) for example in measured) if base else 0
+    return {"division": division, "silent": silent, "known": known}
 
 
 def _finish(recipe: Recipe, division: Division, path: Path, machine: Machine, calibrated: bool, report: Report) -> float | None:

@@ -62,8 +62,12 @@ class Settings:
             raise UsageError(f"a batch of {self.batch} cannot be divided into {self.accumulate} equal parts")
         if self.seed < 0:
             raise UsageError(f"seed must not be below 0, as {self.seed} is")
-        if not (0 <= self.validation < 1 and 0 <= self.ema_decay < 1 and self.clip_gradients >= 0 and self.patience >= 0):
-            raise UsageError("validation and ema_decay must be in [0, 1), clip_gradients and patience not below 0")
+        for name in ("validation", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+        for name in ("clip_gradients", "patience"):
+            if not getattr(self, name) >= 0:
+                raise UsageError(f"{name} must not be below 0, as {getattr(self, name)} is")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON gives it back."""
@@ -92,7 +96,9 @@ def parse(assignments: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
-        if name not in kinds or not equals:
+        if name in kinds and not equals:
+            raise UsageError(f"--set {assignment}: which value? Write {name}=VALUE")
+        if name not in kinds:
             raise UsageError(f"--set {assignment}: not NAME=VALUE with one of {', '.join(kinds)}{did_you_mean(name, kinds)}")
         try:
             values[name] = {"true": True, "false": False}[text] if kinds[name] is bool else kinds[name](text)

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -54,6 +55,8 @@ def measured(checkpoint: Checkpoint, recipe: Recipe, settings: Settings, state: 
         numbers = {"metric": recipe.metric, "value": row[recipe.metric], "data": _held_out(recipe, settings)}
         numbers |= {"iteration": row["iteration"], "selection": select, "last": last, "best": best}
     training = {**settings.to_dict(), "iteration": state.iteration}
+    if bases := checkpoint.training.get("bases"):
+        training["bases"] = bases
     return dataclasses.replace(checkpoint, metrics=numbers, training=training)
 
 
@@ -71,7 +74,7 @@ def _held_out(recipe: Recipe, settings: Settings) -> str:
 
 def _without(settings: Settings) -> str:
     left_out = [f"fold {settings.fold}"] if settings.fold is not None else []
-    left_out += ["a validation share"] if settings.validation else []
+    left_out += ["the validation share of the rest" if left_out else "a validation share"] if settings.validation else []
     return f"without {' and '.join(left_out)}" if left_out else "all training clips"
 
 
@@ -92,6 +95,10 @@ def _from_scratch(recipe: Recipe, settings: Settings) -> Checkpoint:
     )
 
 
+def _without_bases(training: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in training.items() if name != "bases"}
+
+
 def _fine_tuned(recipe: Recipe, settings: Settings, base: Checkpoint) -> Checkpoint:
     return dataclasses.replace(
         base,
@@ -100,6 +107,7 @@ def _fine_tuned(recipe: Recipe, settings: Settings, base: Checkpoint) -> Checkpo
         labels=recipe.labels,
         activation=recipe.activation,
         thresholds=(),
+        training={"bases": [_without_bases(base.training), *base.training.get("bases", ())]} if base.training else {},
         title=f"{base.name} fine-tuned on {recipe.title} ({_without(settings)})",
         data="; ".join(filter(None, (base.data, f"{recipe.title}, {_without(settings)}"))),
         licence="; ".join(dict.fromkeys(filter(None, (base.licence, recipe.licence)))),

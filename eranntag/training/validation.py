@@ -19,10 +19,13 @@ class Validation:
 
     def __init__(self, sounds: Sounds, metric: str, world: World, workers: int) -> None:
         self.sounds, self.metric, self.world, self.workers = sounds, metric, world, workers
+        self.heard = 0
 
     def measure(self, tagger: Tagger) -> dict[str, float]:
-        """The recipe's metric, on every process the same."""
-        return measure(self.metric, *self.scores(tagger))
+        """The recipe's metric, on every process the same; `heard` clips could be read."""
+        scores, examples = self.scores(tagger)
+        self.heard = len(examples)
+        return measure(self.metric, scores, examples)
 
     def scores(self, tagger: Tagger) -> tuple[np.ndarray, list[Example]]:
         """(clips, classes), and the clips in that order."""
