@@ -487,7 +487,7 @@ def test_speed_is_measured_on_files_and_packs(data: Path, packed: Path) -> None:
     (data / "audio" / "2-1-A-1.wav").write_bytes(b"no sound")
     for where in (data, packed):
         result = run("speed", "esc50", "--data", where, "--seconds", "0.1", "--workers", "2")
-        assert result.exit_code == 0 and "clips/s with 2 workers" in result.stdout and "460 clips/s" in result.stdout
+        assert result.exit_code == 0 and "clips/s with 2 workers" in result.stdout and "460 crops/s" in result.stdout
         assert "from memory" in result.stderr
         assert ("could not be decoded" in result.stderr) == (where == data)
 

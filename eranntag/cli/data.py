@@ -9,7 +9,7 @@ import click
 data_option = click.option(
     "--data", envvar="ERANNTAG_DATA", help="The data set's folder, or one that holds it.  [$ERANNTAG_DATA]"
 )
-FAST_GPU = 460  # crops a second that ERANN-1-6 trains on
+FAST_GPU = 460  # crops a second that ERANN-1-6 takes; an example mixed of two takes two
 
 
 @click.group()
@@ -82,10 +82,13 @@ def speed(recipe: str, data: str | None, seconds: float, workers: int) -> None:
     from eranntag import packing, recipes
 
     measured = packing.speed(recipes.load(recipe, data), seconds, workers)
-    pace = measured.clips / measured.seconds
+    pace, several = measured.clips / measured.seconds, "s" * (workers > 1)
     sound = measured.audio_seconds / measured.seconds
-    click.echo(f"{pace:.1f} clips/s with {workers} workers ({pace / workers:.1f} each), {sound:.0f} s of sound a second")
-    click.echo(f"{FAST_GPU} clips/s (ERANN-1-6 on a fast GPU) need {math.ceil(FAST_GPU * workers / pace)} such workers")
+    click.echo(
+        f"{pace:.1f} clips/s with {workers} worker{several} ({pace / workers:.1f} each), {sound:.0f} s of sound a second"
+    )
+    needed = math.ceil(FAST_GPU * workers / pace)
+    click.echo(f"{FAST_GPU} crops/s (ERANN-1-6 on a fast GPU; mixup takes two an example) need {needed} such workers")
     if measured.failed:
         click.echo(f"{measured.failed} clips could not be decoded", err=True)
     if measured.clips + measured.failed > measured.distinct:
