@@ -14,9 +14,9 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from eranntag.errors import UsageError
+from eranntag.errors import TrainingError, UsageError
 from eranntag.tagger import Tagger
-from eranntag.training import loop
+from eranntag.training import distributed, loop
 from eranntag.training.data import Sounds
 from eranntag.training.distributed import World, connected, wrapped
 from eranntag.training.validation import Validation
@@ -284,3 +284,24 @@ def test_every_process_hears_what_all_found(results: list[dict[str, Any]]) -> No
     for result in results:
         assert result["gathered"] == ["x", 0, "x", 1]
         assert result["mean"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("[../pair.cc:545] Read error [127.0.0.1]:1234: Connection reset by peer", True),
+        ("[../pair.cc:553] Connection closed by peer [127.0.0.1]:1234. This is a remote error; GLHF!", True),
+        ("NCCL error: remote process exited or there was a network error", True),
+        ("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)", False),
+    ],
+)
+def test_the_end_of_another_process_is_told_from_errors_of_ones_own(
+    text: str, gone: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert distributed.peer_is_gone(RuntimeError(text)) == gone
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in (("init_process_group", None), ("get_rank", 0), ("get_world_size", 2), ("destroy_process_group", None)):
+        monkeypatch.setattr(distributed.dist, name, lambda *_, value=value: value)
+    with pytest.raises(TrainingError if gone else RuntimeError), connected(torch.device("cpu")) as (world, _):
+        assert world == World(0, 2)
+        raise RuntimeError(text)

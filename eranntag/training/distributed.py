@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from eranntag.errors import UsageError
+from eranntag.errors import TrainingError, UsageError
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,19 @@ def connected(device: torch.device) -> Iterator[tuple[World, torch.device]]:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    yield World(dist.get_rank(), dist.get_world_size()), device
+    try:
+        yield World(dist.get_rank(), dist.get_world_size()), device
+    except RuntimeError as error:
+        if peer_is_gone(error):
+            raise TrainingError("another process has ended; the same command goes on after the last save") from None
+        raise
     dist.destroy_process_group()  # not after an error: the others may be waiting, and torchrun ends them
+
+
+def peer_is_gone(error: RuntimeError) -> bool:
+    """Whether gloo or NCCL complain of the other side, which has its own line about what happened."""
+    signs = ("Connection closed by peer", "Connection reset by peer", "Read error", "Broken pipe", "NCCL", "ncclRemoteError")
+    return any(sign in str(error) for sign in signs)
 
 
 def wrapped(model: nn.Module, world: World, device: torch.device) -> nn.Module:
