@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -95,7 +96,9 @@ def _confusion(new_figure: type[Figure], result: Result) -> Figure:
     shares = counts / counts.sum(1, keepdims=True).clip(1)
     image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     figure.colorbar(image, label="share of the true class's clips", shrink=0.6)
-    axes.set(xlabel="said", ylabel="true", title=_name(result.summary()[0], 100))
+    axes.set(xlabel="said", ylabel="true")
+    title = textwrap.fill(_name(result.summary()[0], 100), round(8 * side))  # about eight letters an inch
+    figure.suptitle(title, fontsize=10)
     if classes > NAMED:
         return figure
     names = [_name(label) for label in result.recipe.labels]
