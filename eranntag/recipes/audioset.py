@@ -85,7 +85,8 @@ def _find(data: str | None) -> tuple[Path, dict[Path, str]]:
     """The folder, and its tables -> their parts."""
     names = ", ".join(TABLES)
     if not data:
-        raise DataError(f"audioset: where is the data? Give --data or set ERANNTAG_DATA to a folder with {names}")
+        clips = "(those that there are) and the clips anywhere below it, named by YTID"
+        raise DataError(f"audioset: where is the data? Give --data or set ERANNTAG_DATA to a folder with {names} {clips}")
     tried = [Path(data, folder) for folder in ("", "audioset", "AudioSet")]
     for root in tried:
         for folder in (root, root / "metadata"):
