@@ -18,7 +18,7 @@ class Sampler(Protocol):
         """The index of the clip at `position` of the stream."""
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=8192)  # more than a lap of the queue asks for
 def _permutation(size: int, *key: int) -> np.ndarray:
     return np.random.default_rng(key).permutation(size)
 
