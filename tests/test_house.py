@@ -25,7 +25,7 @@ ROWS = {
     10: "__main__",
     9: "cli",
     8: "render plots __init__",
-    7: "training bench evaluation packing",
+    7: "training bench evaluation packing doctor",
     6: "predict export",
     5: "checkpoints",
     4: "ensemble engine streaming",
