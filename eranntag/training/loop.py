@@ -191,7 +191,6 @@ class _Run:
                 self.evaluate()
             # where not all processes have just looked at the losses, one alone cannot
             if time.monotonic() - self.saved_at > SAVE_SECONDS and (noted or self.machine.world.size == 1):
-                self.look_at_losses()
                 self.save()
             if stop := asked():
                 self.save()
@@ -284,6 +283,7 @@ class _Run:
 
     def save(self) -> None:
         """The state first: the history is a view of it."""
+        self.look_at_losses()
         if self.machine.world.first:
             lines = "".join(json.dumps(row) + "\n" for row in self.state.history)
             with self.writing():
