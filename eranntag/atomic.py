@@ -28,6 +28,12 @@ def replace(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def discard_unfinished(folder: Path) -> None:
+    """Remove what a process that was killed left of `replace` in `folder`; only for whoever alone writes there."""
+    for rest in folder.glob(".*.part"):
+        rest.unlink(missing_ok=True)
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     with replace(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -50,6 +50,11 @@ def to_int16(waveform: np.ndarray) -> np.ndarray:
     return np.round(waveform * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
+def read_int16(source: str | Packed, sample_rate_hz: int) -> np.ndarray:
+    """A clip as training hears it: mono, (samples,) int16. 16-bit mono sound at that rate stays as it is."""
+    return to_int16(mono(read(source), sample_rate_hz))
+
+
 def check_folder(source: str | Packed) -> None:
     """DataError if the clip's whole folder has gone: then a disk has, and the clip is not to blame."""
     folder = os.path.dirname(source.archive if isinstance(source, Packed) else source) or os.curdir

@@ -10,27 +10,22 @@ import json
 import os
 import re
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import soundfile
 
 from eranntag import atomic, audio, shards
-from eranntag.errors import AudioError, DataError
+from eranntag.ahead import ahead
+from eranntag.errors import AudioError, DataError, reason
 from eranntag.shards import Entry, Shard
 from eranntag.types import Dataset, Example, Packed
 
 RATE_HZ = 44100  # what every front-end hears
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -82,8 +77,8 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = f"{path}: cannot be written ({error.strerror or error})"
-        raise DataError(f"{reason}; finished shards are kept, and the same command goes on after them") from error
+        refusal = f"{path}: cannot be written ({error.strerror or error})"
+        raise DataError(f"{refusal}; finished shards are kept, and the same command goes on after them") from error
 
 
 # The plan
@@ -114,8 +109,7 @@ def _begin(folder: Path, plan: Plan, examples: Sequence[Example]) -> None:
     if any(Path(archive).parent.resolve() == folder.resolve() for archive in archives):
         raise DataError(f"{folder}: is the very pack that would be read; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    for rest in folder.glob(".*.part"):  # of a process that was killed
-        rest.unlink()
+    atomic.discard_unfinished(folder)
     wanted = json.loads(json.dumps(asdict(plan)))
     if (folder / shards.PLAN).exists():
         found = shards.load_json(folder / shards.PLAN)
@@ -174,39 +168,17 @@ def _entries(examples: Sequence[Example], sources: Sequence[str], first: int, co
     def entry(place: int) -> Entry:
         return _entry(examples[place], sources[place], place, codec)
 
-    return _ahead(entry, range(first, len(sources)), workers)
-
-
-def _ahead(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Generator[Result]:
-    """`map` in threads, at most 2 * `workers` items ahead of whoever takes the results."""
-    remaining = iter(items)
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="packer") as pool:
-        try:
-            waiting.extend(pool.submit(function, item) for item in islice(remaining, 2 * workers))
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(function, item) for item in islice(remaining, 1))
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()
+    return ahead(entry, range(first, len(sources)), workers)
 
 
 def _entry(example: Example, source: str, place: int, codec: str) -> Entry:
     stem = re.sub(r"[^A-Za-z0-9_-]", "_", Path(source).stem)[:64]
     key = f"{place:07d}-{stem}"  # the number makes it unique, also where upper and lower case are the same
     try:
-        return Entry(key, source, example, _encode(samples(example), codec))
+        return Entry(key, source, example, _encode(audio.read_int16(example.path, RATE_HZ), codec))
     except Exception as error:  # whatever a hostile file does to a decoder, the others go on
         audio.check_folder(example.path)
-        reason = str(error).removeprefix(f"{example.path}: ").partition("\n")[0]
-        return Entry(key, source, example, b"", reason or type(error).__name__)
-
-
-def samples(example: Example) -> np.ndarray:
-    """A clip as training hears it: (samples,) int16 at 44.1 kHz. 16-bit mono sound at that rate stays as it is."""
-    return audio.to_int16(audio.mono(audio.read(example.path), RATE_HZ))
+        return Entry(key, source, example, b"", reason(error, str(example.path)))
 
 
 def _encode(waveform: np.ndarray, codec: str) -> bytes:
@@ -246,11 +218,11 @@ def speed(dataset: Dataset, seconds: float, workers: int) -> Speed:
 
     def length(place: int) -> int:
         try:
-            return len(samples(examples[place]))
+            return len(audio.read_int16(examples[place].path, RATE_HZ))
         except AudioError:
             return 0
 
-    lengths = list(_ahead(length, places(), workers))
+    lengths = list(ahead(length, places(), workers))
     took = time.monotonic() - started
     if not any(lengths):
         raise DataError(f"{dataset.recipe.name}: none of the {len(lengths)} clips that were tried can be decoded")

@@ -10,7 +10,7 @@ from itertools import islice
 import numpy as np
 
 from eranntag import audio
-from eranntag.errors import EranntagError
+from eranntag.errors import EranntagError, reason
 from eranntag.inputs import STDIN
 from eranntag.tagger import Tagger
 from eranntag.types import Failure, Packed, Prediction
@@ -101,6 +101,4 @@ def _score(tagger: Tagger, group: list[_Ready]) -> Iterator[tuple[_Ready, Predic
 
 
 def _failure(source: str, error: BaseException) -> Failure:
-    """Errors name their file already; a Failure names it once."""
-    reason = str(error).removeprefix(f"{source}: ").strip() or type(error).__name__
-    return Failure(source, reason.partition("\n")[0])
+    return Failure(source, reason(error, source))

@@ -31,7 +31,7 @@ ROWS = {
     4: "ensemble engine streaming",
     3: "tagger",
     2: "features models recipes",
-    1: "registry audio fusion events metrics records inputs shards lock",
+    1: "registry audio fusion events metrics records inputs shards lock ahead",
     0: "types errors atomic",
 }
 ROW = {unit: row for row, units in ROWS.items() for unit in units.split()}

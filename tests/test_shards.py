@@ -20,6 +20,7 @@ import soundfile
 from click.testing import CliRunner, Result
 
 from eranntag import audio, packing, recipes, shards
+from eranntag.ahead import ahead
 from eranntag.cli import cli
 from eranntag.errors import AudioError, DataError
 from eranntag.recipes import esc50
@@ -511,7 +512,7 @@ def test_decoding_is_only_a_little_ahead() -> None:
     def numbers() -> Iterator[int]:
         yield from range(1000)
 
-    results = packing._ahead(square, numbers(), 3)
+    results = ahead(square, numbers(), 3)
     assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
     results.close()
     assert len(started) <= 5 + 2 * 3

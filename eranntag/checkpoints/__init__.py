@@ -45,14 +45,19 @@ def load(
     `dtype` is "auto" (float32), "float32", "bfloat16" or "float16", for the network alone. Raises UsageError for unknown
     names, NotPublished, IntegrityError, FetchError, CheckpointError.
     """
-    from eranntag.checkpoints import weights
     from eranntag.tagger import DTYPES, pick_device
 
     target = pick_device(device)  # first: a wrong device need not wait for a download
-    found = find(name, registry, offline, report)
-    tagger = weights.load(found.path, found.row.name if found.row else None).to(target)
+    tagger = open_found(find(name, registry, offline, report)).to(target)
     tagger.dtype = DTYPES["float32" if dtype == "auto" else dtype]
     return tagger
+
+
+def open_found(found: Found) -> Tagger:
+    """The Tagger of a file that `find` has verified, on the CPU in float32."""
+    from eranntag.checkpoints import weights
+
+    return weights.load(found.path, found.row.name if found.row else None)
 
 
 def find(

@@ -32,7 +32,7 @@ def command(checkpoint: str, recipe: str, head: str | None, registry: str | None
     dataset = recipes.load(recipe, options["data"])
     with render.download_bar() as report:
         found = checkpoints.find(checkpoint, registry, offline, report)
-        base = checkpoints.load(checkpoint, "cpu", "float32", registry, offline, report)
+    base = checkpoints.open_found(found)
     family = folders.get("eranntag.models", base.checkpoint.family)
     head = head or family.HEADS[0]
     if head not in family.HEADS:

@@ -2,20 +2,26 @@
 state to save, and a share of a batch is the same whoever computes it."""
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
 
 from eranntag import audio
-from eranntag.errors import DataError
+from eranntag.ahead import ahead
+from eranntag.errors import DataError, reason
 from eranntag.training.sampling import Sampler
 from eranntag.types import Batch, Example
 
 KEEP_BYTES = 4 << 30  # ESC-50 takes 0.9 GB, UrbanSound8K 3 GB; of AudioSet most is decoded anew each time
+
+
+def tell_broken(report: Callable[[dict[str, Any]], None]) -> Callable[[str, str], None]:
+    """What Sounds calls, for a run's `report`."""
+    return lambda source, reason: report({"event": "broken", "source": source, "reason": reason})
 
 
 class Sounds:
@@ -45,12 +51,11 @@ class Sounds:
             return self.kept.get(index)
         source = self.examples[index].path
         try:
-            waveform = audio.mono(audio.read(source), self.rate)
+            samples = audio.read_int16(source, self.rate)
         except Exception as error:  # whatever a hostile file does to a decoder, the others go on
             audio.check_folder(source)
-            self._note(index, str(source), str(error).removeprefix(f"{source}: ").partition("\n")[0] or type(error).__name__)
+            self._note(index, str(source), reason(error, str(source)))
             return None
-        samples = audio.to_int16(waveform)
         with self.lock:
             if index not in self.kept and samples.nbytes <= self.free_bytes:
                 self.kept[index] = samples
@@ -115,16 +120,5 @@ class Batches:
 
     def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[Drawn]:
         """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""
-        wanted = iter([(iteration, share) for iteration in range(start, stop) for share in shares])
-        ahead: deque[Future[Drawn]] = deque()
-        with ThreadPoolExecutor(workers, thread_name_prefix="loader") as pool:
-            try:
-                for _ in range(workers + 1):
-                    ahead.extend(pool.submit(self.draw, *job) for job in [next(wanted, None)] if job)
-                while ahead:
-                    drawn = ahead.popleft().result()
-                    ahead.extend(pool.submit(self.draw, *job) for job in [next(wanted, None)] if job)
-                    yield drawn
-            finally:
-                for future in ahead:
-                    future.cancel()
+        wanted = product(range(start, stop), shares)
+        return ahead(lambda job: self.draw(*job), wanted, workers, workers + 1)

@@ -16,6 +16,7 @@ class Division:
     training: list[Example]
     held_out: list[Example]
     test: list[Example]
+    apart: bool = False  # whether `held_out` is something else than what will be reported
 
 
 def divide(dataset: Dataset, fold: int | None = None, validation: float = 0.0, seed: int = 0) -> Division:
@@ -30,12 +31,13 @@ def divide(dataset: Dataset, fold: int | None = None, validation: float = 0.0, s
     held_out = part(dataset, "validation")
     if not held_out and validation:
         training, held_out = carve(training, validation, seed)
-    elif not held_out:
+    apart = bool(held_out)
+    if not apart and not validation:
         held_out, reported = reported, []
     if not training:
         without = f" without fold {fold}" if fold is not None else ""
         raise DataError(f"{dataset.recipe.name}: no clips are left to train on{without}")
-    return Division(training, held_out, reported)
+    return Division(training, held_out, reported, apart)
 
 
 def carve(examples: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:

@@ -7,25 +7,24 @@ The folder holds `state.safetensors` (to go on from), `last.safetensors` and `be
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 
-from eranntag import atomic, audio, lock
+from eranntag import atomic, audio
 from eranntag.checkpoints import weights
-from eranntag.errors import EranntagError, TrainingError
+from eranntag.errors import TrainingError
 from eranntag.tagger import DTYPES, Tagger
-from eranntag.training import interruption, start
+from eranntag.training import files, interruption, start
 from eranntag.training import state as saved
 from eranntag.training.augment import Augment
 from eranntag.training.averaging import ExponentialMovingAverage
-from eranntag.training.data import KEEP_BYTES, Batches, Drawn, Sounds
-from eranntag.training.distributed import Machine, World, neighbours, restarted, wrapped
+from eranntag.training.data import KEEP_BYTES, Batches, Drawn, Sounds, tell_broken
+from eranntag.training.distributed import Machine, neighbours, wrapped
 from eranntag.training.division import Division
 from eranntag.training.losses import loss
 from eranntag.training.sampling import SAMPLERS
@@ -36,7 +35,6 @@ from eranntag.training.validation import Validation
 from eranntag.types import Batch, Recipe
 
 SAVE_SECONDS = 60
-FILES = ("state.safetensors", "best.safetensors", "last.safetensors", "history.jsonl")
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -76,33 +74,19 @@ def train(
     However a run is stopped, it goes on from the last whole iteration that was saved, at most a minute ago (several processes:
     at the first note after that minute), and ends with the same numbers.
     """
-    augment = Augment(settings.augment, settings.mixup, settings.mixup_alpha, start.rate(base))
+    tagger = start.tagger(recipe, settings, base)
+    augment = Augment(settings.augment, settings.mixup, settings.mixup_alpha, tagger.frontend.config.sample_rate_hz)
     shares = machine.world.shares(settings.batch, settings.accumulate)
     with ExitStack() as stack:
-        _begin(folder, machine.world, restart, stack)
-        run = _Run(recipe, settings, folder, machine, augment, shares, start.tagger(recipe, settings, base), report)
-        if machine.world.gather([(folder / FILES[0]).exists()])[0]:
-            saved.resume(run.state, settings, folder / FILES[0])
+        files.begin(folder, machine.world, restart, stack)
+        run = _Run(recipe, settings, folder, machine, augment, shares, tagger, report)
+        if machine.world.gather([(folder / files.STATE).exists()])[0]:
+            saved.resume(run.state, settings, folder / files.STATE)
         if len(set(machine.world.gather([run.state.iteration]))) > 1:
             raise TrainingError(f"{folder}: the processes see different states there; it must be one folder for all of them")
         outcome = run.go(division)
         machine.world.wait()
     return outcome
-
-
-def _begin(folder: Path, world: World, restart: bool, stack: ExitStack) -> None:
-    """The first process holds the folder until `stack` ends; what it cannot do, all refuse to go on without."""
-    refusal = ""
-    if world.first:
-        try:
-            stack.enter_context(lock.held(folder))
-            rest = [*folder.glob(".*.part")]  # of a process that was killed
-            for path in rest + ([folder / name for name in FILES] if restart and not restarted() else []):
-                path.unlink(missing_ok=True)
-        except (EranntagError, OSError) as error:
-            refusal = str(error)
-    if refusal := "".join(world.gather([refusal])):
-        raise TrainingError(refusal)
 
 
 class _Run:
@@ -139,8 +123,8 @@ class _Run:
     def go(self, division: Division) -> Outcome:
         rate, world = self.tagger.frontend.config.sample_rate_hz, self.machine.world
         keep = KEEP_BYTES // neighbours()
-        sounds = Sounds(division.training, rate, keep, self.broken)
-        held_out = Sounds(division.held_out, rate, keep // 4, self.broken)
+        sounds = Sounds(division.training, rate, keep, tell_broken(self.report))
+        held_out = Sounds(division.held_out, rate, keep // 4, tell_broken(self.report))
         self.validation = Validation(held_out, self.recipe.metric, world, self.machine.workers)
         if self.state.iteration:
             self.report({"event": "resume", "iteration": self.state.iteration})
@@ -260,7 +244,7 @@ class _Run:
         measured = self.validation.measure(self.averaged("last"))
         if not measured:
             return
-        row = {"iteration": state.iteration, **measured, "clips": self.validation.heard}
+        row = {"iteration": state.iteration, **measured}
         state.history.append(row)
         self.report({"event": "evaluate", **row})
         state.waiting += 1
@@ -278,7 +262,7 @@ class _Run:
 
     def export(self, select: str) -> None:
         if self.machine.world.first:
-            with self.writing():
+            with files.writing(self.folder):
                 weights.save(self.averaged(select), self.folder / f"{select}.safetensors")
 
     def save(self) -> None:
@@ -286,20 +270,7 @@ class _Run:
         self.look_at_losses()
         if self.machine.world.first:
             lines = "".join(json.dumps(row) + "\n" for row in self.state.history)
-            with self.writing():
-                saved.save(self.state, self.settings, self.folder / FILES[0])
-                atomic.write_text(self.folder / "history.jsonl", lines)
+            with files.writing(self.folder):
+                saved.save(self.state, self.settings, self.folder / files.STATE)
+                atomic.write_text(self.folder / files.HISTORY, lines)
         self.saved_at = time.monotonic()
-
-    @contextmanager
-    def writing(self) -> Iterator[None]:
-        """A full disk ends the run, in one line, and leaves the files that were there."""
-        try:
-            yield
-        except (OSError, SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or error
-            advice = "what was saved before is kept; make room and give the same command again"
-            raise TrainingError(f"{self.folder}: cannot be written ({reason}); {advice}") from None
-
-    def broken(self, source: str, reason: str) -> None:
-        self.report({"event": "broken", "source": source, "reason": reason})

@@ -15,7 +15,7 @@ from eranntag.checkpoints import weights
 from eranntag.errors import DataError, UsageError
 from eranntag.recipes import part, was_trained_on
 from eranntag.tagger import Tagger
-from eranntag.training.data import Sounds
+from eranntag.training.data import Sounds, tell_broken
 from eranntag.training.distributed import Machine
 from eranntag.training.division import Division, divide
 from eranntag.training.loop import Outcome, Report, train
@@ -67,10 +67,9 @@ def runs(
             place = folder / (f"fold{fold}-seed{seed}" if fold is not None else f"seed{seed}") if several else folder
             division = divide(dataset, fold, settings.validation, seed)
             share = 0.0 if part(dataset, "validation") else settings.validation
-            apart = bool(division.held_out) and (share > 0 or bool(part(dataset, "validation")))
             if select == "best" and not division.held_out:
                 raise UsageError(f"{recipe.name}: --select best needs clips to select by: a --fold or a --validation share")
-            chosen = select or ("best" if apart else "last")
+            chosen = select or ("best" if division.apart else "last")
             clips = digest(division.training, division.held_out)
             ours = dataclasses.replace(settings, fold=fold, seed=seed, clips=clips, validation=share)
             known = _circumstances(recipe, division, base)
@@ -78,7 +77,7 @@ def runs(
             outcome = train(recipe, division, ours, place, machine, base, restart, report)
             if share and machine.world.first:
                 _write_split(division, place)
-            calibrated = base is not None and apart  # never on what is reported
+            calibrated = base is not None and division.apart  # never on what is reported
             test = _finish(recipe, division, outcome.checkpoint(chosen), machine, calibrated, report)
             report({"event": "end", "folder": str(place)})
             yield Run(ours, division, outcome, chosen, calibrated, test)
@@ -127,8 +126,5 @@ def _finish(recipe: Recipe, division: Division, path: Path, machine: Machine, ca
 
 
 def _scores(tagger: Tagger, examples: list[Example], machine: Machine, report: Report) -> tuple[np.ndarray, list[Example]]:
-    def broken(source: str, reason: str) -> None:
-        report({"event": "broken", "source": source, "reason": reason})
-
-    sounds = Sounds(examples, tagger.frontend.config.sample_rate_hz, 0, broken)
+    sounds = Sounds(examples, tagger.frontend.config.sample_rate_hz, 0, tell_broken(report))
     return Validation(sounds, "", machine.world, machine.workers).scores(tagger)

@@ -16,12 +16,6 @@ from eranntag.types import Checkpoint, Recipe
 FRONTEND = "logmel"
 
 
-def rate(base: Tagger | None) -> int:
-    """The sample rate in Hz that a run works at."""
-    config = base.frontend.config if base else registry.get("eranntag.features", FRONTEND).Config()
-    return int(config.sample_rate_hz)
-
-
 def tagger(recipe: Recipe, settings: Settings, base: Tagger | None) -> Tagger:
     """Random weights, or those of `base` with new last layers (Section 2 of ERANN v2); either from `settings.seed`."""
     torch.manual_seed(settings.seed)

@@ -1,11 +1,12 @@
 """How good the weights are on whole held-out clips while a run goes on."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import numpy as np
 
 from eranntag import audio, metrics
+from eranntag.ahead import ahead
 from eranntag.tagger import Tagger
 from eranntag.training.data import Sounds
 from eranntag.training.distributed import World
@@ -19,13 +20,12 @@ class Validation:
 
     def __init__(self, sounds: Sounds, metric: str, world: World, workers: int) -> None:
         self.sounds, self.metric, self.world, self.workers = sounds, metric, world, workers
-        self.heard = 0
 
     def measure(self, tagger: Tagger) -> dict[str, float]:
-        """The recipe's metric, on every process the same; `heard` clips could be read."""
+        """The recipe's metric, on every process the same, and of how many `clips`: those that could be read."""
         scores, examples = self.scores(tagger)
-        self.heard = len(examples)
-        return measure(self.metric, scores, examples)
+        measured = measure(self.metric, scores, examples)
+        return {**measured, "clips": len(examples)} if measured else {}
 
     def scores(self, tagger: Tagger) -> tuple[np.ndarray, list[Example]]:
         """(clips, classes), and the clips in that order."""
@@ -37,17 +37,9 @@ class Validation:
     def _scored(self, tagger: Tagger, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """A few clips are decoded while those before them are scored."""
         at_once = 1 if tagger.device.type == "cpu" else CLIPS_AT_ONCE
-        starts = range(0, len(indices), 2 * at_once)
-        with ThreadPoolExecutor(self.workers) as pool:
-
-            def prepare(start: int) -> Iterator[tuple[int, np.ndarray | None]]:
-                some = indices[start : start + 2 * at_once]
-                return zip(some, pool.map(lambda index: self._prepared(tagger, index), some), strict=True)
-
-            coming = prepare(0) if indices else iter(())
-            for start in starts:
-                ready, coming = coming, prepare(start + 2 * at_once)
-                yield from _in_batches(tagger, [(i, waveform) for i, waveform in ready if waveform is not None], at_once)
+        prepared = ahead(lambda index: (index, self._prepared(tagger, index)), indices, self.workers, 4 * at_once)
+        while some := list(islice(prepared, 2 * at_once)):
+            yield from _in_batches(tagger, [(i, waveform) for i, waveform in some if waveform is not None], at_once)
 
     def _prepared(self, tagger: Tagger, index: int) -> np.ndarray | None:
         samples = self.sounds.get(index)
