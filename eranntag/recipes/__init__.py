@@ -4,12 +4,12 @@ A recipe module has the expected layout and its source in the docstring, `RECIPE
 paper's numbers) and `read(data) -> Dataset`, which raises DataError when the layout is another.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eranntag import registry, shards
 from eranntag.errors import DataError, UsageError
-from eranntag.types import Checkpoint, Dataset, Example, Recipe
+from eranntag.types import Checkpoint, Dataset, Example, Published, Recipe
 
 
 def load(name: str, data: str | None = None) -> Dataset:
@@ -31,6 +31,11 @@ def find_root(name: str, data: str | None, folders: tuple[str, ...], marker: str
             return root
     looked = ", ".join(map(str, tried))
     raise DataError(f"{name}: no {marker} in {looked}; --data or ERANNTAG_DATA must name a folder that holds it")
+
+
+def published(table: str, values: Mapping[str, float], how: str = "scratch") -> tuple[Published, ...]:
+    """ERANN's rows of a table: "S-W" -> the published value."""
+    return tuple(Published(f"erann-{model}", value, table, how) for model, value in values.items())
 
 
 def check_fold(recipe: Recipe, fold: int | None) -> None:

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout
+from eranntag.recipes import _layout, published
 from eranntag.types import Dataset, Example, Published, Recipe
 
 TABLES = {  # the test part first: what is in it is not trained on
@@ -53,7 +53,7 @@ RECIPE = Recipe(
     schedule="one-cycle",
     sampler="balanced",
     paper=(
-        *(Published(f"erann-{model}", value, "ERANN v2, Table 4") for model, value in SCRATCH.items()),
+        *published("ERANN v2, Table 4", SCRATCH),
         *(Published("erann-2-5", value, "ERANN v2, Table 3", f"scratch, {how}") for how, value in ABLATION.items()),
     ),
 )

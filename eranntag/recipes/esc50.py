@@ -12,8 +12,8 @@ import csv
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout, find_root
-from eranntag.types import Dataset, Example, Published, Recipe
+from eranntag.recipes import _layout, find_root, published
+from eranntag.types import Dataset, Example, Recipe
 
 LABELS = (
     "dog rooster pig cow frog cat hen insects sheep crow rain sea_waves crackling_fire crickets chirping_birds "
@@ -42,8 +42,8 @@ RECIPE = Recipe(
     finetune_iterations=2_000,
     finetune_evaluate_every=50,
     paper=(
-        *(Published(f"erann-{model}", value, TABLE) for model, value in SCRATCH.items()),
-        *(Published(f"erann-{model}", value, TABLE, "fine-tuned") for model, value in FINE_TUNED.items()),
+        *published(TABLE, SCRATCH),
+        *published(TABLE, FINE_TUNED, "fine-tuned"),
     ),
 )
 

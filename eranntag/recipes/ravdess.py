@@ -14,8 +14,8 @@ from itertools import product
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout
-from eranntag.types import Dataset, Example, Published, Recipe
+from eranntag.recipes import _layout, published
+from eranntag.types import Dataset, Example, Recipe
 
 LABELS = "neutral calm happy sad angry fearful disgust surprised".split()
 
@@ -42,9 +42,9 @@ RECIPE = Recipe(
     finetune_evaluate_every=50,
     augment=("spec-augment", "pitch-shift"),
     paper=(
-        *(Published(f"erann-{model}", value, TABLE) for model, value in SCRATCH.items()),
-        *(Published(f"erann-{model}", value, TABLE, "scratch, no pitch shift") for model, value in UNSHIFTED.items()),
-        *(Published(f"erann-{model}", value, TABLE, "fine-tuned") for model, value in FINE_TUNED.items()),
+        *published(TABLE, SCRATCH),
+        *published(TABLE, UNSHIFTED, "scratch, no pitch shift"),
+        *published(TABLE, FINE_TUNED, "fine-tuned"),
     ),
 )
 

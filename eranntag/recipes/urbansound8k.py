@@ -14,8 +14,8 @@ import csv
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout, find_root
-from eranntag.types import Dataset, Example, Published, Recipe
+from eranntag.recipes import _layout, find_root, published
+from eranntag.types import Dataset, Example, Recipe
 
 LABELS = (
     "air_conditioner car_horn children_playing dog_bark drilling engine_idling gun_shot jackhammer siren street_music"
@@ -41,8 +41,8 @@ RECIPE = Recipe(
     finetune_iterations=5_000,
     finetune_evaluate_every=50,
     paper=(
-        *(Published(f"erann-{model}", value, TABLE) for model, value in SCRATCH.items()),
-        *(Published(f"erann-{model}", value, TABLE, "fine-tuned") for model, value in FINE_TUNED.items()),
+        *published(TABLE, SCRATCH),
+        *published(TABLE, FINE_TUNED, "fine-tuned"),
     ),
 )
 
