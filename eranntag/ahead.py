@@ -16,13 +16,12 @@ def ahead(
     """The results in order, at most `most` items (2 * `workers`) ahead of whoever takes them."""
     remaining = iter(items)
     waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="ahead") as pool:
-        try:
-            waiting.extend(pool.submit(function, item) for item in islice(remaining, most or 2 * workers))
-            while waiting:
-                result = waiting.popleft().result()
-                waiting.extend(pool.submit(function, item) for item in islice(remaining, 1))
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
+    try:
+        waiting.extend(pool.submit(function, item) for item in islice(remaining, most or 2 * workers))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in islice(remaining, 1))
+            yield result
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # whoever has had enough does not wait for what is under way

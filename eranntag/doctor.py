@@ -17,12 +17,11 @@ import torch
 from huggingface_hub import constants
 
 import eranntag
-from eranntag import audio, checkpoints
-from eranntag.checkpoints import fetch, table
+from eranntag import audio, cache, checkpoints, devices
+from eranntag.checkpoints import table
 from eranntag.errors import EranntagError
 from eranntag.types import Clip
 
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_fp16", "amx_int8")  # what fast paths ask for, as Linux names it
 FORMATS = (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"))
 EXTRAS = {  # what a package that is not required is good for
     "av": "m4a, aac, wma, webm and video: pip install 'eranntag[av]'",
@@ -71,7 +70,7 @@ def _versions() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    there = [flag for flag in FLAGS if flag in _cpu_flags()]
+    there = [flag for flag in devices.FLAGS if flag in devices.cpu_flags()]
     cores = f"{os.cpu_count()} processors, {torch.get_num_threads()} threads used"
     yield Finding("CPU", f"{cores}; {', '.join(there) or 'no vector flags known'}")
     for index in range(torch.cuda.device_count()):
@@ -81,14 +80,6 @@ def _devices() -> Iterator[Finding]:
         yield Finding("cuda", "a driver is there, but torch finds no GPU", "compare nvidia-smi's CUDA version with torch's")
     if torch.backends.mps.is_available():
         yield Finding("mps", "available")
-
-
-def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:  # not Linux
-        return set()
-    return set(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
 
 
 def _formats() -> Iterator[Finding]:
@@ -109,7 +100,7 @@ def _formats() -> Iterator[Finding]:
 
 
 def _cache() -> Finding:
-    folder = fetch.cache_folder()
+    folder = cache.folder()
     nearest = next(path for path in (folder, *folder.parents) if path.exists())
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     free = shutil.disk_usage(nearest).free

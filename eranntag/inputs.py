@@ -3,20 +3,26 @@
 import glob
 import io
 import os
+import queue
+import threading
 from collections.abc import Iterable, Iterator
 
 from eranntag.types import Failure
 
 STDIN = "-"
+PAUSE_SECONDS = 0.01  # how long a list of names may delay the results that are ready
 
 
-def expand(paths: Iterable[str], extensions: frozenset[str], patterns: bool = True) -> Iterator[str | Failure]:
+def expand(paths: Iterable[str | None], extensions: frozenset[str], patterns: bool = True) -> Iterator[str | Failure | None]:
     """Files as they are named, `-` as it is, folders as the sound files below them, patterns as what they match.
 
     Lazy, in a stable order. A path that does not exist comes through: whoever reads it reports it. A folder or pattern
-    without any sound is a Failure. Without `patterns` names are only names, also `-`.
+    without any sound is a Failure. Without `patterns` names are only names, also `-`. None, no name yet, comes through.
     """
     for path in paths:
+        if path is None:
+            yield None
+            continue
         if path == STDIN and not patterns:
             path = os.path.join(os.curdir, path)
         if path != STDIN and os.path.isdir(path):
@@ -28,10 +34,11 @@ def expand(paths: Iterable[str], extensions: frozenset[str], patterns: bool = Tr
             yield path
 
 
-def listed(file: io.BufferedIOBase) -> Iterator[str]:
+def listed(file: io.BufferedIOBase | io.RawIOBase) -> Iterator[str]:
     """The names in a list of files, one a line, or separated by NUL as `find -print0` writes them; each as it comes."""
     pending, separator = b"", None
-    while chunk := file.read1(1 << 16):
+    read = getattr(file, "read1", file.read)  # what is there; a raw file's `read` gives no more either
+    while chunk := read(1 << 16):
         pending += chunk
         if separator is None:
             separator = b"\0" if b"\0" in pending else b"\n" if b"\n" in pending else None
@@ -39,6 +46,32 @@ def listed(file: io.BufferedIOBase) -> Iterator[str]:
             *names, pending = pending.split(separator)
             yield from _decoded(names, separator)
     yield from _decoded([pending], separator)
+
+
+def as_they_come(names: Iterable[str]) -> Iterator[str | None]:
+    """`names` as a thread reads them; None while there is none yet, so that whoever asks can do something else meanwhile."""
+    arrived: queue.Queue[str | BaseException | None] = queue.Queue(1024)
+
+    def read() -> None:
+        try:
+            for name in names:
+                arrived.put(name)
+            arrived.put(None)
+        except BaseException as error:
+            arrived.put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            name = arrived.get(timeout=PAUSE_SECONDS)
+        except queue.Empty:
+            yield None
+            continue
+        if isinstance(name, BaseException):
+            raise name
+        if name is None:
+            return
+        yield name
 
 
 def _decoded(names: Iterable[bytes], separator: bytes | None) -> Iterator[str]:
@@ -58,7 +91,7 @@ def _walk(folder: str, extensions: frozenset[str]) -> Iterator[str | Failure]:
         yield Failure(os.fspath(error.filename), f"this folder cannot be read ({error.strerror})")
 
 
-def _some(names: Iterable[str | Failure], otherwise: Failure) -> Iterator[str | Failure]:
+def _some(names: Iterable[str | Failure | None], otherwise: Failure) -> Iterator[str | Failure | None]:
     empty = True
     for name in names:
         empty = False

@@ -1,104 +1,115 @@
 """Paths -> Prediction | Failure, in input order: files are decoded ahead in threads while the network works."""
 
+import os
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from functools import partial
+from threading import Event
+from typing import TypeVar
 
 import numpy as np
 
-from eranntag import audio
-from eranntag.errors import EranntagError, reason
+from eranntag.ahead import ahead
+from eranntag.errors import reason
 from eranntag.inputs import STDIN
-from eranntag.tagger import Tagger
+from eranntag.tagger import Heard, Tagger
 from eranntag.types import Failure, Packed, Prediction
 
-READERS = 2
+READERS = min(os.cpu_count() or 1, 16) + 1
 
-Source = str | Packed | Failure
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A decoded clip: `waveform` (samples,), prepared for the network; `seconds` of the original."""
-
-    source: str
-    waveform: np.ndarray
-    seconds: float
+Source = str | Packed | Failure | None
+Result = Prediction | Failure
+Done = TypeVar("Done")
 
 
-def predict(tagger: Tagger, sources: Iterable[Source], batch: int | None = None) -> Iterator[Prediction | Failure]:
+def predict(tagger: Tagger, sources: Iterable[Source], batch: int | None = None) -> Iterator[Result]:
     """Tag every source (a path, "-" for standard input, a clip of a shard); one result each, in order, a few being read ahead.
 
-    Clips of the same length share a batch (default 1 on a CPU, where batches do not pay, else 16); nothing is padded because
-    of its neighbours. Memory is bounded by the batch, not by the number of sources.
+    None is a source that has not come yet: results that are ready do not wait for it.
+    `batch` clips (default: what the engine likes) are taken together, and those of the same length computed at once; nothing is
+    padded because of its neighbours. Memory is bounded by the batch, not by the number of sources or their length.
     """
-    size = batch or (1 if tagger.device.type == "cpu" else 16)
-    remaining = iter(sources)
-    waiting: deque[Future[_Ready | Failure]] = deque()
-    with ThreadPoolExecutor(READERS, thread_name_prefix="reader") as pool:
-        try:
-            while True:
-                for source in islice(remaining, size + READERS - len(waiting)):
-                    waiting.append(_submit(pool, tagger, source))
-                if not waiting:
-                    return
-                taken = [waiting.popleft().result() for _ in range(min(size, len(waiting)))]
-                yield from _tag(tagger, taken)
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _submit(pool: ThreadPoolExecutor, tagger: Tagger, source: Source) -> Future[_Ready | Failure]:
-    if source != STDIN:
-        return pool.submit(_ready, tagger, source)
-    future: Future[_Ready | Failure] = Future()  # a thread that waits for standard input could not be interrupted
-    future.set_result(_ready(tagger, source))
-    return future
-
-
-def _ready(tagger: Tagger, source: Source) -> _Ready | Failure:
-    if isinstance(source, Failure):
-        return source
+    size, stop = batch or tagger.batch, Event()
+    opened = (_standard_input(tagger) if source == STDIN else source for source in sources)
+    heard = ahead(lambda source: _heard(tagger, source, stop), opened, READERS, size + READERS)
     try:
-        clip = audio.read(sys.stdin.buffer, STDIN) if source == STDIN else audio.read(source)
-        return _Ready(str(source), tagger.prepare(clip), clip.seconds)
+        for results in ahead(
+            lambda items: list(_tagged(tagger, items)), _batches(heard, size), tagger.parallel, tagger.parallel
+        ):
+            yield from results
+    finally:
+        stop.set()
+
+
+def _batches(items: Iterable[Heard | Failure | None], size: int) -> Iterator[list[Heard | Failure]]:
+    """Of `size` items; of fewer, or none, where the next item has not come yet."""
+    batch: list[Heard | Failure] = []
+    for item in items:
+        if item is not None:
+            batch.append(item)
+        if item is None or len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _standard_input(tagger: Tagger) -> Heard | Failure:
+    """Read here: a thread that waits for standard input could not be interrupted."""
+    return _attempt(lambda: tagger.hear(sys.stdin.buffer, STDIN), STDIN)
+
+
+def _heard(tagger: Tagger, source: Source | Heard, stop: Event) -> Heard | Failure | None:
+    heard = source
+    if source is not None and not isinstance(source, (Failure, Heard)):
+        heard = _attempt(lambda: tagger.hear(source), str(source))
+    if isinstance(heard, Heard) and heard.blocks is not None:
+        return replace(heard, blocks=_until(stop, heard.blocks))
+    return heard
+
+
+def _until(stop: Event, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """Hours of sound in a thread end when nobody waits for them any more."""
+    for block in blocks:
+        if stop.is_set():
+            raise InterruptedError
+        yield block
+
+
+def _attempt(work: Callable[[], Done], source: str) -> Done | Failure:
+    try:
+        return work()
     except Exception as error:  # whatever a hostile file does to a decoder, the others go on
-        return _failure(str(source), error)
+        return Failure(source, reason(error, source))
 
 
-def _tag(tagger: Tagger, items: list[_Ready | Failure]) -> Iterator[Prediction | Failure]:
+def _tagged(tagger: Tagger, items: list[Heard | Failure]) -> Iterator[Result]:
     """The results of one batch, in its order."""
-    lengths: dict[int, list[_Ready]] = {}
+    lengths: dict[tuple[int, ...], list[Heard]] = {}
     for item in items:
-        if isinstance(item, _Ready):
-            lengths.setdefault(len(item.waveform), []).append(item)
-    results = {id(item): result for group in lengths.values() for item, result in _score(tagger, group)}
+        if isinstance(item, Heard) and item.prepared is not None:
+            lengths.setdefault(item.prepared.shape, []).append(item)
+    results = {id(item): result for group in lengths.values() for item, result in _scored(tagger, group)}
     for item in items:
-        yield item if isinstance(item, Failure) else results[id(item)]
+        if isinstance(item, Failure):
+            yield item
+        elif item.prepared is None:
+            yield _attempt(partial(tagger.tag_long, item), item.source)
+        else:
+            yield results[id(item)]
 
 
-def _score(tagger: Tagger, group: list[_Ready]) -> Iterator[tuple[_Ready, Prediction | Failure]]:
+def _scored(tagger: Tagger, group: list[Heard]) -> Iterator[tuple[Heard, Result]]:
     try:
-        scores = tagger.scores(np.stack([item.waveform for item in group]))
-    except (RuntimeError, MemoryError) as error:  # torch reports a lack of memory as RuntimeError
-        scores, failed = None, _failure(group[0].source, error)
+        scores = tagger.scores(np.stack([item.prepared for item in group]))
+    except (RuntimeError, MemoryError) as error:  # torch and openvino report a lack of memory as RuntimeError
+        scores, failed = None, Failure(group[0].source, reason(error, group[0].source))
     if scores is None and len(group) > 1:  # here, where the failed batch's tensors are gone
         for item in group:
-            yield from _score(tagger, [item])
-        return
-    if scores is None:
+            yield from _scored(tagger, [item])
+    elif scores is None:
         yield group[0], failed
-        return
-    for item, row in zip(group, scores, strict=True):
-        try:
-            yield item, tagger.prediction(row, item.seconds, item.source)
-        except EranntagError as error:
-            yield item, _failure(item.source, error)
-
-
-def _failure(source: str, error: BaseException) -> Failure:
-    return Failure(source, reason(error, source))
+    else:
+        for item, row in zip(group, scores, strict=True):
+            yield item, _attempt(partial(tagger.prediction, row, item.seconds, item.source), item.source)

@@ -1,89 +1,149 @@
-"""Tagger: front-end + network + labels, the thing that a checkpoint is. Also the only place that applies the activation."""
+"""Tagger: a checkpoint that is ready to hear. What it has in common however it is executed; `engine` has the ways.
+
+No torch here, so that a light engine starts at once.
+"""
 
 import os
-import re
-from typing import BinaryIO
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, BinaryIO
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from eranntag import audio, registry
-from eranntag.errors import CheckpointError, EranntagError, UsageError
-from eranntag.types import Checkpoint, Clip, Output, Prediction
+from eranntag import audio, features, streaming
+from eranntag.errors import EranntagError
+from eranntag.streaming import Geometry
+from eranntag.types import Checkpoint, Clip, Packed, Prediction
 
-ACTIVATIONS = {"softmax": lambda logits: logits.softmax(-1), "sigmoid": torch.sigmoid}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Sound = Clip | str | os.PathLike[str] | Packed | BinaryIO
 
 
-class Tagger(nn.Module):
-    """Composes any front-end and any model family as `checkpoint` says; random weights until some are loaded.
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # infinite logits give NaN, which `prediction` reports
+        powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
 
-    Raises CheckpointError when the checkpoint's configuration is impossible.
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    small = np.exp(-np.abs(logits))  # never overflows
+    return np.where(logits < 0, small, 1) / (1 + small)
+
+
+ACTIVATIONS = {"softmax": _softmax, "sigmoid": _sigmoid}
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A sound that was read: `prepared` for the network, with its `seconds`; or, of a long one, `blocks` (samples,) of mono
+    sound at the front-end's rate, which are read as they are needed."""
+
+    source: str
+    seconds: float = 0.0
+    prepared: np.ndarray | None = None
+    blocks: Iterator[np.ndarray] | None = None
+
+
+class Tagger(ABC):
+    """`prepare`, `scores` and `tag` are what predict, evaluate and bench use; an engine writes `logits`.
+
+    `frontend` is the front-end's Config. `engine`, `dtype` and `device` name how it runs, `notes` say why. `parallel` calls of
+    `scores` may run side by side, and `batch` clips at once are what it likes.
     """
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        super().__init__()
-        features = registry.get("eranntag.features", checkpoint.frontend_family)
-        family = registry.get("eranntag.models", checkpoint.family)
-        if checkpoint.activation not in ACTIVATIONS:
-            raise CheckpointError(f"{checkpoint.name}: activation {checkpoint.activation!r} is not {'|'.join(ACTIVATIONS)}")
-        try:
-            self.frontend = features.Frontend(features.Config(**checkpoint.frontend))
-            config = family.Config(**checkpoint.model)
-            self.model = family.Model(config, self.frontend.config.rows, len(checkpoint.labels))
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(f"{checkpoint.name}: impossible configuration: {error}") from None
-        self.checkpoint = checkpoint
-        self.dtype = torch.float32
+    engine = ""
+    batch = 1
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        frontend: Any,
+        geometry: Geometry,
+        dtype: str = "float32",
+        device: str = "cpu",
+        parallel: int = 1,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.checkpoint, self.frontend, self.geometry = checkpoint, frontend, geometry
+        self.dtype, self.device, self.parallel, self.notes = dtype, device, parallel, notes
 
     @property
     def labels(self) -> tuple[str, ...]:
         return self.checkpoint.labels
 
-    @property
-    def device(self) -> torch.device:
-        return next(self.model.parameters()).device
-
-    def forward(self, waveform: Tensor) -> Output:
-        """(batch, samples), padded by `prepare`, at the front-end's rate -> Output of logits."""
-        image = self.frontend(waveform)
-        with torch.autocast(image.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return self.model(image)
-
-    def prepare(self, clip: Clip) -> np.ndarray:
+    def waveform(self, clip: Clip) -> np.ndarray:
         """Mono, resampled, zeros up to whole seconds: (samples,) float32. Depends on nothing but the clip."""
-        config = self.frontend.config
-        waveform = audio.mono(clip, config.sample_rate_hz)
-        padded = config.padded_samples(len(waveform), self.model.frame_multiple)
+        waveform = audio.mono(clip, self.frontend.sample_rate_hz)
+        padded = self.frontend.padded_samples(len(waveform), self.geometry.frame_multiple)
         return np.pad(waveform, (0, padded - len(waveform)))
 
-    @torch.inference_mode()
-    def scores(self, waveforms: np.ndarray) -> np.ndarray:
-        """(batch, samples) of prepared clips of one length -> probabilities (batch, classes) float32."""
-        logits = self(torch.from_numpy(waveforms).to(self.device)).clip_logits.float()
-        return ACTIVATIONS[self.checkpoint.activation](logits).cpu().numpy()
+    def prepare(self, clip: Clip) -> np.ndarray:
+        """The clip as `logits` takes it: its waveform, or the image too where the engine has threads compute that ahead."""
+        return self.waveform(clip)
 
-    def tag(self, source: Clip | str | os.PathLike[str] | BinaryIO) -> Prediction:
-        """Tag one clip, file or open stream. Raises AudioError when it cannot be read."""
-        clip = source if isinstance(source, Clip) else audio.read(source)
-        return self.prediction(self.scores(self.prepare(clip)[None])[0], clip.seconds, clip.source)
+    @abstractmethod
+    def logits(self, prepared: np.ndarray) -> np.ndarray:
+        """(batch, ...) of prepared clips of one shape -> (batch, classes) float32."""
+
+    def columns(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(1, 1, rows, frames) float32 -> mean and maximum of each column of the feature map: twice (1, channels, columns).
+
+        This and `classify` are there where `geometry.context_frames` is.
+        """
+        raise NotImplementedError
+
+    def classify(self, pooled: np.ndarray) -> np.ndarray:
+        """(1, channels), the mean of the means plus the maximum of the maxima -> logits (1, classes) float32."""
+        raise NotImplementedError
+
+    def scores(self, prepared: np.ndarray) -> np.ndarray:
+        """(batch, ...) of prepared clips of one shape -> probabilities (batch, classes) float32."""
+        return ACTIVATIONS[self.checkpoint.activation](self.logits(prepared))
+
+    def hear(self, source: Sound, name: str = "") -> Heard:
+        """Read a clip, file, clip of a shard or open stream; of what is longer than a block only the beginning.
+
+        `name` replaces a stream's in messages. Raises AudioError when it cannot be read.
+        """
+        if isinstance(source, Clip):
+            sound = audio.Stream(source.sample_rate, source.source, iter([source.waveform]))
+        else:
+            sound = audio.stream(source, name)
+        limit = self.longest_seconds * sound.rate
+        blocks: list[np.ndarray] = []
+        for block in sound.blocks:
+            blocks.append(block)
+            if sum(block.shape[1] for block in blocks) > limit:
+                rest = audio.Stream(sound.rate, sound.source, chain(blocks, sound.blocks))
+                return Heard(sound.source, blocks=audio.mono_blocks(rest, self.frontend.sample_rate_hz))
+        clip = Clip(np.concatenate(blocks, 1), sound.rate, sound.source)
+        return Heard(clip.source, clip.seconds, self.prepare(clip))
+
+    @property
+    def longest_seconds(self) -> float:
+        """What is longer is computed in blocks, if the front-end and the family can: the same result, in bounded memory."""
+        if self.geometry.context_frames is None or features.twin(self.checkpoint.frontend_family) is None:
+            return float("inf")
+        return self.geometry.block_frames / self.frontend.frames_per_second
+
+    def tag(self, source: Sound, name: str = "") -> Prediction:
+        """Tag one clip, file or open stream, of any length. Raises AudioError when it cannot be read."""
+        heard = self.hear(source, name)
+        if heard.prepared is None:
+            return self.tag_long(heard)
+        return self.prediction(self.scores(heard.prepared[None])[0], heard.seconds, heard.source)
+
+    def tag_long(self, heard: Heard) -> Prediction:
+        """The rest of a long sound is read and computed block by block (`eranntag.streaming`)."""
+        assert heard.blocks is not None
+        frames = features.twin(self.checkpoint.frontend_family).frames
+        pooled, samples = streaming.pooled(heard.blocks, self.frontend, frames, self.geometry, self.columns)
+        scores = ACTIVATIONS[self.checkpoint.activation](self.classify(pooled))[0]
+        return self.prediction(scores, samples / self.frontend.sample_rate_hz, heard.source)
 
     def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Prediction:
         """A row of `scores` as a Prediction; EranntagError when the network gave no finite numbers."""
         if not np.isfinite(scores).all():
             raise EranntagError(f"{source}: the scores are not finite in {self.dtype}; try --dtype float32")
         return Prediction(self.labels, scores, seconds, source, self.checkpoint.name)
-
-
-def pick_device(name: str = "auto") -> torch.device:
-    """The torch device for "auto", "cpu", "cuda" or "mps"; UsageError when this machine has none."""
-    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name) is None:
-        raise UsageError(f"device {name!r} is none of auto, cpu, cuda, cuda:1 ..., mps")
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return torch.device(next(device for device, there in available.items() if there))
-    if not available.get(name.partition(":")[0], False):
-        there = ", ".join(device for device, is_there in available.items() if is_there)
-        raise UsageError(f"device {name!r} is not available here; there is {there}")
-    return torch.device(name)

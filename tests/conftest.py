@@ -12,8 +12,9 @@ import pytest
 import soundfile
 import torch
 
+from eranntag.engine.eager import Eager
 from eranntag.features.logmel import Config
-from eranntag.tagger import Tagger
+from eranntag.network import Network
 from eranntag.types import Checkpoint
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -59,18 +60,18 @@ def tiny_checkpoint() -> Checkpoint:
 
 
 @pytest.fixture
-def tiny_tagger(tiny_checkpoint: Checkpoint) -> Tagger:
+def tiny_tagger(tiny_checkpoint: Checkpoint) -> Eager:
     """Seeded random weights; BatchNorm knows the statistics of noise, so that scores are not saturated."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
-        tagger = Tagger(tiny_checkpoint).train()
-        norms = [layer for layer in tagger.modules() if hasattr(layer, "running_mean")]
+        network = Network(tiny_checkpoint).train()
+        norms = [layer for layer in network.modules() if hasattr(layer, "running_mean")]
         for norm in norms:
             norm.momentum = None  # a cumulative average: one forward is enough
-        tagger(0.1 * torch.randn(2, 44100))
+        network(0.1 * torch.randn(2, 44100))
         for norm in norms:
             norm.momentum = 0.1
-    return tagger.eval()
+    return Eager(network.eval())
 
 
 @pytest.fixture

@@ -1,10 +1,13 @@
 """Reading sound: every format, rate and channel count; and every way in which a file can be no sound."""
 
+import builtins
+import errno
 import io
 import os
 import signal
 import struct
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,10 +16,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from eranntag import audio
+from eranntag import audio, decoding
 from eranntag.errors import AudioError
 from eranntag.tagger import Tagger
-from eranntag.types import Clip
+from eranntag.types import Clip, Packed
 
 Wav = Callable[..., Path]
 
@@ -371,3 +374,140 @@ def test_an_ogg_file_without_its_last_page_is_cut_short(subtype: str, share: flo
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(AudioError, match="cut short"):
         audio.read(path)
+
+
+# Streams: block by block
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[io.BufferedReader]:
+    """Every file that `audio` opens."""
+    files = []
+
+    def spy(*arguments: object, **options: object) -> io.BufferedReader:
+        files.append(builtins.open(*arguments, **options))  # noqa: SIM115
+        return files[-1]
+
+    monkeypatch.setattr(audio, "open", spy, raising=False)
+    return files
+
+
+@pytest.fixture
+def noise() -> np.ndarray:
+    """(samples, channels): more than two blocks"""
+    return np.random.default_rng(0).uniform(-0.9, 0.9, (2 * decoding.BLOCK_SAMPLES + 1000, 2))
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.mp3", "x.ogg", "x.m4a"])
+def test_a_stream_has_the_samples_of_the_clip_in_blocks(name: str, noise: np.ndarray, wav: Wav, tmp_path: Path) -> None:
+    path = write_av(tmp_path / name, "aac", noise.T, 44100) if name == "x.m4a" else wav(name, noise)
+    clip, stream = audio.read(path), audio.stream(path)
+    blocks = list(stream.blocks)
+    assert (stream.rate, stream.source) == (44100, str(path))
+    assert len(blocks) == 3 and max(block.shape[1] for block in blocks) < 1.01 * decoding.BLOCK_SAMPLES
+    assert all(block.dtype == np.float32 for block in blocks)
+    assert np.array_equal(np.concatenate(blocks, 1), clip.waveform)
+
+
+def test_a_clip_of_a_shard_is_a_stream_too(tmp_path: Path) -> None:
+    content = encoded(tone(0.1))
+    (tmp_path / "x.tar").write_bytes(b"before" + content + b"behind")
+    stream = audio.stream(Packed(str(tmp_path / "x.tar"), 6, len(content), "x.wav"))
+    assert stream.source == f"{tmp_path}/x.tar/x.wav" and [block.shape for block in stream.blocks] == [(1, 4410)]
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_bad_file_is_no_stream_and_is_closed(what: str, tmp_path: Path, opened: list[io.BufferedReader]) -> None:
+    path = tmp_path / "x.wav"
+    path.write_bytes(BAD[what][0])
+    with pytest.raises(AudioError, match=BAD[what][1] or "x.wav: "):
+        for _ in audio.stream(path).blocks:
+            pass
+    assert len(opened) == 1 and opened[0].closed
+
+
+def test_what_is_no_sound_is_refused_before_a_block_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "x.wav").write_bytes(b"no sound at all")
+    for path in (tmp_path / "missing.wav", tmp_path, tmp_path / "x.wav"):
+        with pytest.raises(AudioError):
+            audio.stream(path)
+
+
+def test_damage_is_told_where_it_is(noise: np.ndarray, wav: Wav, opened: list[io.BufferedReader]) -> None:
+    flac, nan = wav("x.flac", noise), noise.copy()
+    flac.write_bytes(flac.read_bytes()[:-1000])
+    nan[-1, 1] = np.nan
+    for path, reason in [(flac, "damaged"), (wav("x.wav", nan, subtype="FLOAT"), "NaN")]:
+        blocks = audio.stream(path).blocks
+        assert next(blocks).shape == next(blocks).shape == (2, decoding.BLOCK_SAMPLES)
+        with pytest.raises(AudioError, match=reason):
+            list(blocks)
+        assert opened[-1].closed
+
+
+@pytest.mark.parametrize("name", ["x.wav", "x.m4a"])
+@pytest.mark.parametrize("taken", [0, 1, 2, 3])
+def test_a_file_is_closed_when_nobody_wants_more(
+    name: str, taken: int, noise: np.ndarray, wav: Wav, tmp_path: Path, opened: list[io.BufferedReader]
+) -> None:
+    path = write_av(tmp_path / name, "aac", noise.T, 44100) if name == "x.m4a" else wav(name, noise)
+    stream = audio.stream(path)
+    for _ in range(taken):
+        next(stream.blocks)
+    assert len(opened) == 1 and not opened[0].closed
+    del stream
+    assert opened[0].closed
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "m4a"])
+def test_a_large_pipe_goes_to_a_temporary_file(
+    form: str, noise: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audio, "SPOOLED_BYTES", 10_000)
+    path = tmp_path / f"x.{form.lower()}"
+    if form == "m4a":
+        write_av(path, "aac", noise.T, 44100)
+    else:
+        path.write_bytes(encoded(noise, form))
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writing, "wb") as target:
+            target.write(path.read_bytes())
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with os.fdopen(reading, "rb") as source:
+        clip = audio.read(source)
+    writer.join()
+    assert clip.source == "-" and np.array_equal(clip.waveform, audio.read(path).waveform)
+
+
+def test_a_pipe_that_fits_nowhere_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(audio.shutil, "copyfileobj", full)
+    with pytest.raises(AudioError, match=r"\A-: cannot be copied to [^\n]+ \(No space left on device\)\Z"):
+        audio.stream(io.BytesIO(SOUND))
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000])
+@pytest.mark.parametrize("most", [50, 5000, 10**6])
+def test_mono_in_blocks_is_mono_of_the_whole(rate: int, most: int) -> None:
+    """To the last bit, however the sound is cut."""
+    rng = np.random.default_rng(most)
+    for samples in (1, 3, 1000, 20_001, 100_003 if most > 50 else 2000):
+        clip = Clip(rng.uniform(-0.9, 0.9, (2, samples)).astype(np.float32), rate)
+        borders = np.cumsum(rng.integers(0, most, 2 * samples // most + 2))
+        blocks = iter(np.split(clip.waveform, borders[borders < samples], axis=1))
+        parts = list(audio.mono_blocks(audio.Stream(rate, "", blocks), 44100))
+        assert all(len(part) and part.dtype == np.float32 and part.flags.c_contiguous for part in parts)
+        assert np.array_equal(np.concatenate([np.zeros(0, np.float32), *parts]), audio.mono(clip, 44100))
+
+
+@pytest.mark.parametrize("rate", [100, 44100, 192_000])
+def test_blocks_of_mono_sound_are_of_moderate_size(rate: int) -> None:
+    blocks = iter([np.zeros((1, 30 * 60 * min(rate, 1000)), np.float32)])
+    parts = list(audio.mono_blocks(audio.Stream(rate, "", blocks), 44100))
+    assert len(parts) > 1 and max(map(len, parts)) <= 2 * decoding.BLOCK_SAMPLES

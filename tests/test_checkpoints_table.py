@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eranntag import models, registry
-from eranntag.checkpoints import local_path, sha256, table, weights
+from eranntag.checkpoints import header, local_path, sha256, table
 from eranntag.cli.train import command as train
 from eranntag.errors import CheckpointError, UsageError
 from eranntag.features.logmel import Config
@@ -70,7 +70,7 @@ def test_embedded_files_have_the_size_and_the_hash_of_their_row() -> None:
 
 def test_embedded_files_have_the_architecture_and_the_licence_of_their_row() -> None:
     for row in EMBEDDED:
-        spec = weights.read_spec(local_path(row))
+        spec = header.read(local_path(row))
         family, config = models.resolve(row.architecture)
         assert (spec.family, registry.get("eranntag.models", family).Config(**spec.model)) == (family, config)
         assert len(spec.labels) == row.classes

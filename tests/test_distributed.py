@@ -14,8 +14,9 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from eranntag.engine.eager import Eager
 from eranntag.errors import TrainingError, UsageError
-from eranntag.tagger import Tagger
+from eranntag.network import Network
 from eranntag.training import distributed, loop
 from eranntag.training.data import Sounds
 from eranntag.training.distributed import World, connected, wrapped
@@ -220,8 +221,8 @@ def scored(world: World, folder: Path) -> tuple[np.ndarray, list[Example]]:
     examples = [Example(str(folder / f"{number}.wav"), (number % 2,)) for number in range(5)]
     frontend = {"sample_rate_hz": 44100}
     torch.manual_seed(2)
-    tagger = Tagger(Checkpoint("x", "erann", {"s_m": 2, "width": 1}, "logmel", frontend, ("a", "b"), "softmax")).eval()
-    return Validation(Sounds(examples, 44100), "accuracy", world, 1).scores(tagger)
+    network = Network(Checkpoint("x", "erann", {"s_m": 2, "width": 1}, "logmel", frontend, ("a", "b"), "softmax")).eval()
+    return Validation(Sounds(examples, 44100), "accuracy", world, 1).scores(Eager(network))
 
 
 def child(rank: int, folder: Path) -> None:

@@ -17,6 +17,7 @@ from eranntag.checkpoints import weights
 from eranntag.cli import cli
 from eranntag.errors import DataError, UsageError
 from eranntag.evaluation import evaluate
+from eranntag.network import Network
 from eranntag.recipes import esc50
 from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Dataset, Example, Failure, Packed, Prediction, Published
@@ -273,8 +274,8 @@ def data(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(tiny_checkpoint: Checkpoint, tmp_path: Path) -> str:
-    tagger = Tagger(dataclasses.replace(tiny_checkpoint, labels=tuple(esc50.LABELS), activation="softmax"))
-    weights.save(tagger, tmp_path / "tiny.safetensors")
+    network = Network(dataclasses.replace(tiny_checkpoint, labels=tuple(esc50.LABELS), activation="softmax"))
+    weights.save(network, tmp_path / "tiny.safetensors")
     return str(tmp_path / "tiny.safetensors")
 
 
@@ -321,7 +322,7 @@ def test_a_page_is_written_with_the_command(data: Path, model: str, tmp_path: Pa
     result = command(data, model, "--page", str(tmp_path / "page.html"))
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert result.exit_code == 3
-    assert f"eranntag evaluate esc50 --data {data} --checkpoint {model} --page {tmp_path}/page.html --device cpu" in page
+    assert f"eranntag evaluate esc50 --data {data} --page {tmp_path}/page.html --checkpoint {model} --device cpu" in page
     assert result.stdout.splitlines()[0] in page
 
 
@@ -339,7 +340,7 @@ def test_a_clip_of_a_shard_is_evaluated_like_its_file(tiny_tagger: Tagger, data:
 
 
 def test_a_checkpoint_with_other_classes_is_refused_in_one_line(data: Path, tiny_tagger: Tagger, tmp_path: Path) -> None:
-    weights.save(tiny_tagger, tmp_path / "other.safetensors")
+    weights.save(tiny_tagger.network, tmp_path / "other.safetensors")
     result = command(data, str(tmp_path / "other.safetensors"))
     line = "eranntag: error: tiny has 4 classes of its own, not those of esc50: only one of them has 'airplane'\n"
     assert (result.exit_code, result.stdout, result.stderr) == (2, "", line)

@@ -18,6 +18,7 @@ from huggingface_hub import constants
 from huggingface_hub.utils._http import default_client_factory
 
 from eranntag import atomic
+from eranntag import cache as caches
 from eranntag.checkpoints import fetch
 from eranntag.checkpoints.fetch import HubFile, parse
 from eranntag.errors import EranntagError, FetchError, IntegrityError, UsageError
@@ -558,20 +559,20 @@ def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert fetch.cache_folder() == tmp_path / "cache"
+    assert caches.folder() == tmp_path / "cache"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ERANNTAG_CACHE", "relative")
-    assert fetch.cache_folder() == tmp_path / "relative"
+    assert caches.folder() == tmp_path / "relative"
     for nothing in (None, ""):
         monkeypatch.setenv("ERANNTAG_CACHE", "") if nothing == "" else monkeypatch.delenv("ERANNTAG_CACHE")
-        assert fetch.cache_folder() == tmp_path / "xdg" / "eranntag"
+        assert caches.folder() == tmp_path / "xdg" / "eranntag"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert fetch.cache_folder() == home / ".cache" / "eranntag"
+    assert caches.folder() == home / ".cache" / "eranntag"
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert fetch.cache_folder() == home / ".cache" / "eranntag"
+    assert caches.folder() == home / ".cache" / "eranntag"
     for none in ("/nonexistent", "/", ""):
         monkeypatch.setenv("HOME", none)
-        assert fetch.cache_folder().name.startswith("eranntag-")
+        assert caches.folder().name.startswith("eranntag-")
     assert not (home / ".cache").exists()
 
 

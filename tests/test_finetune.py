@@ -15,10 +15,11 @@ import torch
 from click.testing import Result
 
 from eranntag import checkpoints, metrics, recipes
-from eranntag.checkpoints import weights
+from eranntag.checkpoints import header, weights
+from eranntag.engine.eager import Eager
+from eranntag.network import Network
 from eranntag.recipes import esc50
 from eranntag.recipes._own import OWN
-from eranntag.tagger import Tagger
 from eranntag.training import loop, start
 from eranntag.training.division import divide
 from eranntag.training.settings import from_recipe
@@ -64,7 +65,7 @@ def new_clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [runs.write(folder / kind / f"{seed}.wav", sound(kind, seed)) for kind in KINDS for seed in range(100, 105)]
 
 
-def base_of(seed: int) -> Tagger:
+def base_of(seed: int) -> Network:
     torch.manual_seed(seed)
     spec = Checkpoint(
         name="base",
@@ -81,12 +82,12 @@ def base_of(seed: int) -> Tagger:
         metrics={"metric": "mAP", "value": 0.4},
         training={"recipe": "audioset"},
     )
-    tagger = Tagger(spec)
+    network = Network(spec)
     with torch.no_grad():
-        torch.nn.init.uniform_(tagger.model.bn0.weight, 0.9, 1.1)
-        tagger.model.bn0.running_mean.fill_(-30)
-        tagger.model.bn0.running_var.fill_(400)
-    return tagger.eval()
+        torch.nn.init.uniform_(network.model.bn0.weight, 0.9, 1.1)
+        network.model.bn0.running_mean.fill_(-30)
+        network.model.bn0.running_var.fill_(400)
+    return network.eval()
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +125,7 @@ def test_the_checkpoint_knows_the_classes_of_new_clips(tuned: tuple[Path, Result
 
 
 def test_its_header_says_what_it_is_and_what_it_comes_from(tuned: tuple[Path, Result], base: Path) -> None:
-    spec = weights.read_spec(tuned[0] / "best.safetensors")
+    spec = header.read(tuned[0] / "best.safetensors")
     assert (spec.name, spec.labels, spec.activation) == ("base-csv", KINDS, "softmax")
     assert spec.title.startswith("base fine-tuned on Own data: labels.csv (")
     assert spec.data.startswith("Sounds of the base; Own data: labels.csv") and spec.licence == "CC0"
@@ -136,12 +137,12 @@ def test_its_header_says_what_it_is_and_what_it_comes_from(tuned: tuple[Path, Re
 
 def test_its_header_does_not_say_that_all_clips_were_trained_on(tuned: tuple[Path, Result]) -> None:
     """A fifth of them was held out."""
-    assert "all training clips" not in weights.read_spec(tuned[0] / "best.safetensors").data
+    assert "all training clips" not in header.read(tuned[0] / "best.safetensors").data
 
 
 def test_it_has_a_calibrated_threshold_for_each_label(tuned: tuple[Path, Result], table: Path) -> None:
     """As good on the held-out clips as any could be, although scores of a confident network lie close to 0 and 1."""
-    tagger = weights.load(tuned[0] / "best.safetensors")
+    tagger = Eager(weights.load(tuned[0] / "best.safetensors"))
     dataset = recipes.load("csv", str(table))
     held_out = divide(dataset, validation=0.2).held_out
     scores = np.stack([tagger.tag(str(example.path)).scores for example in held_out])
@@ -149,7 +150,7 @@ def test_it_has_a_calibrated_threshold_for_each_label(tuned: tuple[Path, Result]
     thresholds = np.array(tagger.checkpoint.thresholds)
     assert thresholds.shape == (len(KINDS),) and (thresholds > 0).all()
     assert metrics.decisions(scores >= thresholds, targets)["f1_macro"] == metrics.best_f1(scores, targets).mean()
-    assert weights.read_spec(tuned[0] / "best.safetensors").thresholds == tagger.checkpoint.thresholds
+    assert header.read(tuned[0] / "best.safetensors").thresholds == tagger.checkpoint.thresholds
 
 
 def test_what_was_done_is_said_in_words(tuned: tuple[Path, Result]) -> None:
@@ -162,7 +163,7 @@ def test_what_was_done_is_said_in_words(tuned: tuple[Path, Result]) -> None:
 
 
 def test_whole_recordings_are_held_out(tuned: tuple[Path, Result]) -> None:
-    assert weights.read_spec(tuned[0] / "best.safetensors").training["clips"].startswith("24+6 clips ")
+    assert header.read(tuned[0] / "best.safetensors").training["clips"].startswith("24+6 clips ")
 
 
 # How it begins
@@ -174,23 +175,23 @@ def test_a_run_begins_with_the_base_and_new_last_layers(head: str) -> None:
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
     recipe = dataclasses.replace(OWN, name="csv", labels=KINDS)
     settings = from_recipe(recipe, model="erann-2-1", base="base 0", head=head, seed=3)
-    tuned = start.tagger(recipe, settings, base)
+    tuned = start.network(recipe, settings, base)
     new = {"fc2.weight", "fc2.bias"} | ({"fc1.weight", "fc1.bias"} if head == "fc1+fc2" else set())
     ours = tuned.model.state_dict()
     assert {name for name, value in before.items() if not torch.equal(ours[name], value)} == new
-    assert ours["fc2.weight"].shape == (3, 128) and tuned.labels == KINDS
+    assert ours["fc2.weight"].shape == (3, 128) and tuned.checkpoint.labels == KINDS
     assert torch.equal(ours["bn0.running_mean"], torch.full((128,), -30.0))
-    again, other = (start.tagger(recipe, dataclasses.replace(settings, seed=seed), base) for seed in (3, 4))
+    again, other = (start.network(recipe, dataclasses.replace(settings, seed=seed), base) for seed in (3, 4))
     assert torch.equal(again.model.fc2.weight, ours["fc2.weight"])
     assert not torch.equal(other.model.fc2.weight, ours["fc2.weight"])
     untouched = base.model.state_dict()
-    assert base.labels[0] == "dog" and all(torch.equal(untouched[name], value) for name, value in before.items())
+    assert base.checkpoint.labels[0] == "dog" and all(torch.equal(untouched[name], value) for name, value in before.items())
 
 
 def test_nothing_of_the_base_s_own_measures_is_kept() -> None:
     recipe = dataclasses.replace(esc50.RECIPE, min_seconds=2)
     settings = from_recipe(recipe, model="erann-2-1", base="base 0", head="fc2", fold=2)
-    spec = start.tagger(recipe, settings, base_of(0)).checkpoint
+    spec = start.network(recipe, settings, base_of(0)).checkpoint
     assert (spec.name, spec.thresholds, spec.activation) == ("base-esc50-fold2", (), "softmax")
     assert spec.licence == "CC0; CC BY-NC 3.0" and spec.data.endswith("; ESC-50 environmental sounds, without fold 2")
     assert spec.frontend == {"sample_rate_hz": runs.RATE, "min_seconds": 2}
@@ -219,7 +220,7 @@ def test_a_finished_run_is_not_tuned_further(run: Path, base: Path, table: Path,
     monkeypatch.setattr(loop._Run, "step", lambda *_: pytest.fail("an iteration was computed"))
     result = finetune(base, table, run, *SAME)
     assert (result.exit_code, result.stdout) == (0, f"{run / 'best.safetensors'}\n"), result.stderr
-    assert len(weights.read_spec(run / "best.safetensors").thresholds) == 3
+    assert len(header.read(run / "best.safetensors").thresholds) == 3
 
 
 def test_another_base_is_refused(run: Path, table: Path, tmp_path: Path) -> None:
@@ -267,7 +268,7 @@ def test_all_clips_are_trained_on_without_a_validation_share(base: Path, table: 
     result = finetune(base, table, tmp_path, "--validation", 0)
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'last.safetensors'}\n"), result.stderr
     assert not (tmp_path / "best.safetensors").exists()
-    spec = weights.read_spec(tmp_path / "last.safetensors")
+    spec = header.read(tmp_path / "last.safetensors")
     assert spec.training["clips"].startswith("30+0 clips ") and spec.training["patience"] == 0
     assert spec.thresholds == () and spec.metrics == {}
     assert "held-out" not in result.stderr
@@ -278,7 +279,7 @@ def test_the_test_part_is_measured_and_decides_nothing(base: Path, table: Path, 
     listed = write_table(tmp_path / "split.csv", [["filename", "label", "split"], *rows])
     result = finetune(base, listed, tmp_path / "run")
     assert result.exit_code == 0, result.stderr
-    spec = weights.read_spec(tmp_path / "run" / "best.safetensors")
+    spec = header.read(tmp_path / "run" / "best.safetensors")
     assert spec.metrics["test_clips"] == 3 and 0 <= spec.metrics["test"] <= 1 and len(spec.thresholds) == 3
     assert "on 3 test clips, which decided nothing: accuracy " in result.stderr
     assert spec.training["clips"].startswith("21+6 clips ")
@@ -308,7 +309,7 @@ def test_several_labels_a_clip_are_independent_classes(base: Path, table: Path, 
     listed = write_table(tmp_path / "labels.csv", rows)
     result = finetune(base, listed, tmp_path / "run")
     assert result.exit_code == 0, result.stderr
-    spec = weights.read_spec(tmp_path / "run" / "best.safetensors")
+    spec = header.read(tmp_path / "run" / "best.safetensors")
     assert (spec.labels, spec.activation, spec.metrics["metric"]) == (KINDS, "sigmoid", "mAP")
     assert 0 < spec.metrics["value"] <= 1 and len(spec.thresholds) == 3
     args = ("-c", tmp_path / "run" / "best.safetensors", "--device", "cpu", "--format", "jsonl", "--top", 3)
@@ -330,7 +331,7 @@ def test_held_out_clips_without_any_label_measure_nothing(base: Path, table: Pat
 def test_folders_of_sounds_are_taken_too(base: Path, new_clips: list[Path], tmp_path: Path) -> None:
     result = finetune(base, new_clips[0].parents[1], tmp_path, recipe="folder")
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'best.safetensors'}\n"), result.stderr
-    assert weights.read_spec(tmp_path / "best.safetensors").labels == KINDS
+    assert header.read(tmp_path / "best.safetensors").labels == KINDS
 
 
 def test_a_broken_clip_is_left_out_and_said_once(base: Path, table: Path, tmp_path: Path) -> None:

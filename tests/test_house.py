@@ -22,17 +22,20 @@ from eranntag.types import Output, Recipe
 
 PACKAGE = Path(eranntag.__file__).parent
 ROWS = {
-    10: "__main__",
-    9: "cli",
-    8: "render plots __init__",
-    7: "training bench evaluation packing doctor",
-    6: "predict export",
-    5: "checkpoints",
-    4: "ensemble engine streaming",
-    3: "tagger",
-    2: "features models recipes",
-    1: "registry audio fusion events metrics records inputs shards lock ahead",
-    0: "types errors atomic",
+    13: "__main__",
+    12: "cli",
+    11: "render plots __init__",
+    10: "bench",
+    9: "training evaluation packing doctor",
+    8: "predict export",
+    7: "checkpoints",
+    6: "ensemble engine",
+    5: "network",
+    4: "tagger",
+    3: "features models recipes streaming",
+    2: "registry audio fusion events metrics records inputs shards lock ahead devices",
+    1: "decoding",
+    0: "types errors atomic cache",
 }
 ROW = {unit: row for row, units in ROWS.items() for unit in units.split()}
 PLUG_INS = ("features", "models", "recipes")  # folders whose files are alternatives

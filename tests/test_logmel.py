@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eranntag.features import _filters
-from eranntag.features._logmel_numpy import log_mel
+from eranntag.features._logmel_numpy import compute, frames
 from eranntag.features.logmel import Config, Frontend
 from eranntag.tagger import Tagger
 from eranntag.types import Clip
@@ -88,8 +88,8 @@ def test_padding_and_frames_follow_the_oracle(oracle: Callable[[str], Any]) -> N
         assert padded - clip["samples"] == clip["zeros_appended"]
         assert CONFIG.frames(padded) == clip["frames_T0"] == clip["check_frames"]
         assert frontend(torch.zeros(1, padded)).shape == (1, 1, 128, clip["frames_T0"])
-    for seconds, frames in geometry["unpadded_frames_for_integer_seconds"].items():
-        assert int(seconds) * RATE // CONFIG.hop_samples + 1 == frames
+    for seconds, count in geometry["unpadded_frames_for_integer_seconds"].items():
+        assert int(seconds) * RATE // CONFIG.hop_samples + 1 == count
 
 
 @pytest.mark.parametrize(("seconds", "padded_seconds"), [(0.1, 2), (1, 2), (2, 2), (2.1, 4), (3, 4), (4, 4), (5, 6), (9.5, 10)])
@@ -103,16 +103,39 @@ def test_a_multiple_of_256_frames_pads_to_even_seconds(seconds: float, padded_se
 @pytest.mark.parametrize("seconds", [1, 3, 7, 10])
 def test_the_numpy_form_equals_the_torch_form(kind: str, seconds: int) -> None:
     waveform = signal(kind, seconds)
-    ours = log_mel(waveform, CONFIG)
+    ours = compute(waveform, CONFIG)
     assert ours.dtype == np.float32 and ours.shape == (128, 128 * seconds)
     assert_same_levels(ours, image(waveform))
 
 
 def test_the_numpy_form_is_the_same_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     waveform = signal("noise", 2)
-    whole = log_mel(waveform, CONFIG)
-    monkeypatch.setattr("eranntag.features._logmel_numpy.BLOCK_FRAMES", 100)
-    np.testing.assert_allclose(log_mel(waveform, CONFIG), whole, rtol=0, atol=1e-4)
+    whole = compute(waveform, CONFIG)
+    monkeypatch.setattr("eranntag.features._logmel_numpy.CACHED_FRAMES", 100)
+    np.testing.assert_allclose(compute(waveform, CONFIG), whole, rtol=0, atol=1e-4)
+
+
+def test_the_torch_form_is_the_same_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    waveform = signal("noise", 3)
+    whole = image(waveform)
+    monkeypatch.setattr("eranntag.features.logmel.BLOCK_FRAMES", 100)
+    np.testing.assert_allclose(image(waveform), whole, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["noise", "tone", "click"])
+@pytest.mark.parametrize("border", [1, 3, 128, 129, 300])
+def test_frames_of_a_part_are_those_of_the_whole(kind: str, border: int) -> None:
+    waveform = signal(kind, 3)
+    whole = compute(waveform, CONFIG)
+    reflected = np.pad(waveform, 690, mode="reflect")
+    parts = [frames(reflected[: 345 * (border - 1) + 1380], CONFIG), frames(reflected[345 * border :], CONFIG)]
+    assert parts[0].shape == (128, border)
+    np.testing.assert_allclose(np.concatenate(parts, 1), whole, rtol=0, atol=1e-4)
+
+
+def test_frames_are_as_many_as_whole_windows_fit() -> None:
+    for samples, count in [(1380, 1), (1380 + 344, 1), (1380 + 345, 2)]:
+        assert frames(np.zeros(samples, np.float32), CONFIG).shape == (128, count)
 
 
 @pytest.mark.parametrize("kind", ["noise", "tone", "click", "silence"])

@@ -12,6 +12,8 @@ import torch
 import eranntag
 from eranntag import audio
 from eranntag.checkpoints import weights
+from eranntag.engine.eager import Eager
+from eranntag.network import Network
 from eranntag.predict import READERS, predict
 from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Clip, Failure, Prediction
@@ -28,10 +30,10 @@ def sounds(wav: Writer) -> list[str]:
 
 
 @pytest.fixture
-def softmax_tagger(tiny_checkpoint: Checkpoint, tiny_tagger: Tagger) -> Tagger:
-    tagger = Tagger(dataclasses.replace(tiny_checkpoint, activation="softmax"))
-    tagger.load_state_dict(tiny_tagger.state_dict())
-    return tagger.eval()
+def softmax_tagger(tiny_checkpoint: Checkpoint, tiny_tagger: Eager) -> Tagger:
+    network = Network(dataclasses.replace(tiny_checkpoint, activation="softmax"))
+    network.load_state_dict(tiny_tagger.network.state_dict())
+    return Eager(network.eval())
 
 
 def scores(results: Iterator[Prediction | Failure]) -> np.ndarray:
@@ -39,7 +41,7 @@ def scores(results: Iterator[Prediction | Failure]) -> np.ndarray:
 
 
 def test_results_keep_the_order_of_the_sources_failures_among_them(
-    tiny_tagger: Tagger, sounds: list[str], tmp_path: Path
+    tiny_tagger: Eager, sounds: list[str], tmp_path: Path
 ) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     sources = [*sounds[:2], str(tmp_path / "text.wav"), *sounds[2:], str(tmp_path / "absent.wav"), sounds[0]]
@@ -52,7 +54,7 @@ def test_results_keep_the_order_of_the_sources_failures_among_them(
 
 
 @pytest.mark.parametrize("batch", [1, 3, 7])
-def test_scores_depend_on_the_clip_alone(tiny_tagger: Tagger, sounds: list[str], batch: int) -> None:
+def test_scores_depend_on_the_clip_alone(tiny_tagger: Eager, sounds: list[str], batch: int) -> None:
     alone = np.stack([tiny_tagger.tag(path).scores for path in sounds])
     np.testing.assert_allclose(scores(predict(tiny_tagger, sounds, batch)), alone, atol=1e-5)
     np.testing.assert_allclose(scores(predict(tiny_tagger, sounds[::-1], batch)), alone[::-1], atol=1e-5)
@@ -60,7 +62,7 @@ def test_scores_depend_on_the_clip_alone(tiny_tagger: Tagger, sounds: list[str],
 
 
 @pytest.mark.parametrize("batch", [1, 4])
-def test_sources_are_taken_only_as_they_are_needed(tiny_tagger: Tagger, sounds: list[str], batch: int) -> None:
+def test_sources_are_taken_only_as_they_are_needed(tiny_tagger: Eager, sounds: list[str], batch: int) -> None:
     taken = 0
 
     def names() -> Iterator[str]:
@@ -71,11 +73,11 @@ def test_sources_are_taken_only_as_they_are_needed(tiny_tagger: Tagger, sounds: 
 
     results = predict(tiny_tagger, names(), batch)
     for given, _ in enumerate(islice(results, 9), 1):
-        assert taken <= given + batch + READERS
+        assert taken <= given + (tiny_tagger.parallel + 2) * batch + READERS
 
 
 def test_every_kind_of_broken_file_is_a_failure_with_a_reason_of_one_line(
-    tiny_tagger: Tagger, sounds: list[str], wav: Writer, tmp_path: Path
+    tiny_tagger: Eager, sounds: list[str], wav: Writer, tmp_path: Path
 ) -> None:
     (tmp_path / "empty.wav").touch()
     (tmp_path / "text.mp3").write_text("no sound\n" * 99)
@@ -92,17 +94,17 @@ def test_every_kind_of_broken_file_is_a_failure_with_a_reason_of_one_line(
 
 
 def test_whatever_a_decoder_throws_concerns_its_file_alone(
-    tiny_tagger: Tagger, sounds: list[str], monkeypatch: pytest.MonkeyPatch
+    tiny_tagger: Eager, sounds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = audio.read
-    monkeypatch.setattr(audio, "read", lambda path: read(path) if path != sounds[1] else 1 // 0)
+    stream = audio.stream
+    monkeypatch.setattr(audio, "stream", lambda path, name: stream(path) if path != sounds[1] else 1 // 0)
     first, broken, third = predict(tiny_tagger, sounds[:3])
     assert broken == Failure(sounds[1], "integer division or modulo by zero")
     assert isinstance(first, Prediction) and isinstance(third, Prediction)
 
 
 def test_a_batch_that_is_too_large_is_computed_one_by_one(
-    tiny_tagger: Tagger, sounds: list[str], monkeypatch: pytest.MonkeyPatch
+    tiny_tagger: Eager, sounds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = tiny_tagger.scores
 
@@ -117,14 +119,14 @@ def test_a_batch_that_is_too_large_is_computed_one_by_one(
 
 
 def test_scores_that_are_not_finite_are_a_failure(
-    tiny_tagger: Tagger, sounds: list[str], monkeypatch: pytest.MonkeyPatch
+    tiny_tagger: Eager, sounds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiny_tagger, "scores", lambda waveforms: np.full((len(waveforms), 4), np.nan, np.float32))
     (result,) = predict(tiny_tagger, sounds[:1])
     assert isinstance(result, Failure) and "--dtype float32" in result.reason
 
 
-def test_stereo_is_the_mean_of_its_channels(tiny_tagger: Tagger, wav: Writer) -> None:
+def test_stereo_is_the_mean_of_its_channels(tiny_tagger: Eager, wav: Writer) -> None:
     channels = np.random.default_rng(1).normal(0, [0.3, 0.01], (44100, 2)).astype(np.float32)
     stereo = wav("stereo.wav", channels, subtype="FLOAT")
     mono = wav("mono.wav", channels.mean(1), subtype="FLOAT")
@@ -143,8 +145,8 @@ def test_a_blink_silence_and_the_loudest_sound_have_probabilities(
     assert row.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_a_loaded_tagger_tags_paths_clips_and_open_files_alike(tiny_tagger: Tagger, sounds: list[str], tmp_path: Path) -> None:
-    weights.save(tiny_tagger, tmp_path / "tiny.safetensors")
+def test_a_loaded_tagger_tags_paths_clips_and_open_files_alike(tiny_tagger: Eager, sounds: list[str], tmp_path: Path) -> None:
+    weights.save(tiny_tagger.network, tmp_path / "tiny.safetensors")
     tagger = eranntag.load(tmp_path / "tiny.safetensors", device="cpu")
     clip = eranntag.read(sounds[1])
     with open(sounds[1], "rb") as file:

@@ -15,18 +15,19 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from eranntag.checkpoints import weights
+from eranntag.checkpoints import header, weights
+from eranntag.engine.eager import Eager
 from eranntag.errors import CheckpointError, IntegrityError
-from eranntag.tagger import Tagger
+from eranntag.network import Network
 from eranntag.types import Checkpoint
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal((2, 44100))).astype(np.float32)
 
 
 @pytest.fixture
-def saved(tiny_tagger: Tagger, tmp_path: Path) -> Path:
+def saved(tiny_tagger: Eager, tmp_path: Path) -> Path:
     path = tmp_path / "tiny.safetensors"
-    weights.save(tiny_tagger, path)
+    weights.save(tiny_tagger.network, path)
     return path
 
 
@@ -40,8 +41,8 @@ def rewrite(path: Path, change: Callable[[dict[str, Tensor]], Any] = lambda _: N
     """Change tensors and fields of the spec as somebody would who also corrects the digest."""
     metadata, tensors = parts(path)
     change(tensors)
-    header = {**json.loads(metadata[weights.KEY]), **spec, "tensors_sha256": weights._digest(tensors)}
-    save_file(tensors, path, metadata={weights.KEY: json.dumps(header)})
+    fields = {**json.loads(metadata[header.KEY]), **spec, "tensors_sha256": weights._digest(tensors)}
+    save_file(tensors, path, metadata={header.KEY: json.dumps(fields)})
 
 
 def refusal(path: Path, kind: type[CheckpointError] = CheckpointError) -> str:
@@ -53,22 +54,22 @@ def refusal(path: Path, kind: type[CheckpointError] = CheckpointError) -> str:
     return line.removeprefix(f"{path}: ")
 
 
-def test_a_saved_tagger_gives_the_same_scores(tiny_tagger: Tagger, tmp_path: Path) -> None:
+def test_a_saved_tagger_gives_the_same_scores(tiny_tagger: Eager, tmp_path: Path) -> None:
     expected = tiny_tagger.scores(NOISE)
     assert ((expected > 0.01) & (expected < 0.99)).all()  # not saturated, so that a difference would show
     for half, tolerance in ((False, 0.0), (True, 2e-3)):
-        weights.save(tiny_tagger, tmp_path / "x.safetensors", half=half)
+        weights.save(tiny_tagger.network, tmp_path / "x.safetensors", half=half)
         loaded = weights.load(tmp_path / "x.safetensors")
         assert not loaded.training
         assert all(p.dtype == torch.float32 and p.device.type == "cpu" for p in loaded.parameters())
-        np.testing.assert_allclose(loaded.scores(NOISE), expected, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(Eager(loaded).scores(NOISE), expected, rtol=0, atol=tolerance)
 
 
-def test_half_precision_is_for_matrices_alone(saved: Path, tiny_tagger: Tagger, tmp_path: Path) -> None:
-    kept = tiny_tagger.model.state_dict()
+def test_half_precision_is_for_matrices_alone(saved: Path, tiny_tagger: Eager, tmp_path: Path) -> None:
+    kept = tiny_tagger.network.model.state_dict()
     for name, tensor in parts(saved)[1].items():
         assert tensor.dtype == (torch.float16 if tensor.ndim > 1 else kept[name].dtype), name
-    weights.save(tiny_tagger, tmp_path / "full.safetensors", half=False)
+    weights.save(tiny_tagger.network, tmp_path / "full.safetensors", half=False)
     assert saved.stat().st_size < 0.6 * (tmp_path / "full.safetensors").stat().st_size
 
 
@@ -78,10 +79,10 @@ def test_the_whole_spec_survives(tiny_checkpoint: Checkpoint, tmp_path: Path) ->
         source="s", metrics={"metric": "mAP", "value": 0.25}, training={"seed": 3, "fold": None, "mixup": True},
     )  # fmt: skip
     path = tmp_path / "x.safetensors"
-    weights.save(Tagger(spec), path)
-    assert weights.read_spec(path) == spec
+    weights.save(Network(spec), path)
+    assert header.read(path) == spec
     loaded = weights.load(path)
-    assert loaded.checkpoint == spec and isinstance(loaded.labels, tuple)
+    assert loaded.checkpoint == spec and isinstance(loaded.checkpoint.labels, tuple)
     assert weights.load(path, name="alias").checkpoint == dataclasses.replace(spec, name="alias")
 
 
@@ -89,7 +90,7 @@ def test_the_spec_is_read_without_the_tensors(saved: Path, tiny_checkpoint: Chec
     content = bytearray(saved.read_bytes())
     content[-1000:] = b"\xff" * 1000  # nobody looks
     saved.write_bytes(content)
-    assert weights.read_spec(saved) == tiny_checkpoint
+    assert header.read(saved) == tiny_checkpoint
     assert "damaged" in refusal(saved, IntegrityError)
 
 
@@ -118,7 +119,7 @@ def test_a_truncated_file_is_refused(kept: int, saved: Path) -> None:
     saved.write_bytes(saved.read_bytes()[:kept])
     assert "not a safetensors file" in refusal(saved)
     with pytest.raises(CheckpointError):
-        weights.read_spec(saved)
+        header.read(saved)
 
 
 @pytest.mark.parametrize("length", [2**63, 2**64 - 1, 50_000_000, 0])
@@ -161,13 +162,13 @@ def test_safetensors_of_others_are_refused(saved: Path, tmp_path: Path) -> None:
         save_file(tensors, tmp_path / "x.safetensors", metadata=metadata)
         assert "not one of eranntag's" in refusal(tmp_path / "x.safetensors")
         with pytest.raises(CheckpointError, match="not one of eranntag's"):
-            weights.read_spec(tmp_path / "x.safetensors")
+            header.read(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("spec", ["", "{", "[]", "3", "null", "{}", '{"labels": 3}', "[" * 100_000])
 def test_a_spec_that_is_none_is_refused(spec: str, saved: Path) -> None:
     tensors = parts(saved)[1]
-    save_file(tensors, saved, metadata={weights.KEY: spec})
+    save_file(tensors, saved, metadata={header.KEY: spec})
     assert "spec" in refusal(saved)
 
 
@@ -216,7 +217,7 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"a folder; name a file in it, such as {tmp_path / 'best.safetensors'}"
 
 
-def test_a_save_that_fails_leaves_the_old_file(saved: Path, tiny_tagger: Tagger, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_fails_leaves_the_old_file(saved: Path, tiny_tagger: Eager, monkeypatch: pytest.MonkeyPatch) -> None:
     def half_written(_: object, path: Path, metadata: object) -> None:
         path.write_bytes(b"half")
         raise OSError("disk full")
@@ -224,6 +225,6 @@ def test_a_save_that_fails_leaves_the_old_file(saved: Path, tiny_tagger: Tagger,
     before = saved.read_bytes()
     monkeypatch.setattr(weights, "save_file", half_written)
     with pytest.raises(OSError, match="disk full"):
-        weights.save(tiny_tagger, saved)
+        weights.save(tiny_tagger.network, saved)
     assert saved.read_bytes() == before
     assert list(saved.parent.iterdir()) == [saved]

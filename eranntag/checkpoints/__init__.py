@@ -1,10 +1,12 @@
 """Checkpoints: a name -> a verified file -> a Tagger. The only package with network access (`fetch`).
 
-`table` reads checkpoints.toml, `fetch` downloads, `weights` is the file format. What a user types is resolved here.
+`table` reads checkpoints.toml, `fetch` downloads, `header` and `weights` are the file format. What a user types is resolved
+here.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable
@@ -13,11 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import eranntag
-from eranntag.checkpoints import table
+from eranntag.checkpoints import header, table
 from eranntag.checkpoints.table import Row
 from eranntag.errors import IntegrityError, NotPublished
 
 if TYPE_CHECKING:
+    from eranntag.network import Network
     from eranntag.tagger import Tagger
 
 Report = Callable[[int, int], None]  # bytes done, bytes in all
@@ -25,11 +28,13 @@ Report = Callable[[int, int], None]  # bytes done, bytes in all
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint's file, verified; `row` is its line in the table, None for a path or an `hf:` address."""
+    """A checkpoint's file, verified; `row` is its line in the table, None for a path or an `hf:` address. `sha256` is the
+    file's where it was computed."""
 
     name: str
     path: Path
     row: Row | None = None
+    sha256: str = ""
 
 
 def load(
@@ -39,22 +44,28 @@ def load(
     registry: str | None = None,
     offline: bool = False,
     report: Report | None = None,
+    engine: str = "auto",
+    many: bool = False,
 ) -> Tagger:
     """The Tagger behind a name of the table (default: its default), a path, or `hf:OWNER/REPO[@REVISION][/FILE]`.
 
-    `dtype` is "auto" (float32), "float32", "bfloat16" or "float16", for the network alone. Raises UsageError for unknown
+    `engine`, `device` and `dtype` ("float32", "bfloat16", "float16", of the model alone) are chosen to suit the machine where
+    they are "auto". `many`: for a lot of clips, some of which may be computed side by side. Raises UsageError for unknown
     names, NotPublished, IntegrityError, FetchError, CheckpointError.
     """
-    from eranntag.tagger import DTYPES, pick_device
+    from eranntag import engine as engines
 
-    target = pick_device(device)  # first: a wrong device need not wait for a download
-    tagger = open_found(find(name, registry, offline, report)).to(target)
-    tagger.dtype = DTYPES["float32" if dtype == "auto" else dtype]
-    return tagger
+    engines.check(engine, device, dtype)  # first: a wrong device need not wait for a download
+    found = find(name, registry, offline, report)
+    spec = header.read(found.path)
+    if found.row:
+        spec = dataclasses.replace(spec, name=found.row.name)
+    source = engines.Source(spec, found.sha256 or sha256(found.path), lambda: open_found(found))
+    return engines.build(source, engine, device, dtype, many)
 
 
-def open_found(found: Found) -> Tagger:
-    """The Tagger of a file that `find` has verified, on the CPU in float32."""
+def open_found(found: Found) -> Network:
+    """The Network of a file that `find` has verified, on the CPU in float32."""
     from eranntag.checkpoints import weights
 
     return weights.load(found.path, found.row.name if found.row else None)
@@ -78,7 +89,7 @@ def find(
         raise NotPublished(f"{name}: its weights are not published; train them with `{row.command}`")
     if row.weights.startswith("hf:"):
         return Found(name, _fetch(row.weights, row.sha256, name, offline, report), row)
-    return Found(name, _verified(row), row)
+    return Found(name, _verified(row), row, row.sha256)
 
 
 def sha256(path: Path) -> str:

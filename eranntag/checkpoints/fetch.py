@@ -11,7 +11,6 @@ The cache is hub/OWNER/REPO/REVISION/FILE, and beside each file a note, .FILE.sh
 import hashlib
 import os
 import re
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import eranntag
-from eranntag import atomic, checkpoints
+from eranntag import atomic, cache, checkpoints
 from eranntag.checkpoints import Report
 from eranntag.errors import FetchError, IntegrityError, UsageError
 
@@ -69,18 +68,6 @@ def parse(weights: str) -> HubFile:
     return HubFile(match[1], match[2] or HubFile.revision, match[3] or HubFile.file)
 
 
-def cache_folder() -> Path:
-    """$ERANNTAG_CACHE, $XDG_CACHE_HOME/eranntag or ~/.cache/eranntag; without a home, a folder for temporary files."""
-    if own := os.environ.get("ERANNTAG_CACHE"):
-        return Path(own).absolute()
-    if os.path.isabs(base := os.environ.get("XDG_CACHE_HOME", "")):  # relative ones are to be ignored, says XDG
-        return Path(base) / "eranntag"
-    home = Path(os.path.expanduser("~"))
-    if home.is_dir() and home != Path(home.anchor):  # not "~", /nonexistent or /, as services and containers have it
-        return home / ".cache" / "eranntag"
-    return Path(tempfile.gettempdir()) / f"eranntag-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
-
-
 def fetch(weights: str, sha256: str, name: str, offline: bool = False, report: Report | None = None) -> Path:
     """The file of the `hf:` address `weights` on this machine, verified; `name` is what the user calls it.
 
@@ -92,7 +79,7 @@ def fetch(weights: str, sha256: str, name: str, offline: bool = False, report: R
     Raises UsageError for a malformed address, FetchError, and IntegrityError after two downloads that were wrong.
     """
     source, sha256, url = parse(weights), sha256.lower(), weights
-    path = cache_folder() / "hub" / source.repo / source.revision / source.file
+    path = cache.folder() / "hub" / source.repo / source.revision / source.file
     copy = None  # the ETag of an intact copy
     try:
         copy = _intact(path, sha256)
@@ -107,7 +94,7 @@ def fetch(weights: str, sha256: str, name: str, offline: bool = False, report: R
             _download(url, path, sha256, copy, report)
     except _Unreachable as error:
         if copy is None:
-            pull = f"`eranntag checkpoints pull {name}` on a connected machine and copy its cache to {cache_folder()}"
+            pull = f"`eranntag checkpoints pull {name}` on a connected machine and copy its cache to {cache.folder()}"
             remedy = f"check the network or set HF_ENDPOINT; or run {pull}; or give a local file"
             raise FetchError(f"{name}: cannot fetch {url}: {error}; {remedy}") from error
     except _Refused as error:
@@ -118,7 +105,7 @@ def fetch(weights: str, sha256: str, name: str, offline: bool = False, report: R
     except OSError as error:
         cause = f"{error.strerror or error} ({error.filename or path})"
         remedy = "make room there, or set ERANNTAG_CACHE to a folder that can be written"
-        raise FetchError(f"{name}: cannot use the cache {cache_folder()}: {cause}; {remedy}") from error
+        raise FetchError(f"{name}: cannot use the cache {cache.folder()}: {cause}; {remedy}") from error
     return path
 
 

@@ -95,8 +95,10 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
     """All runs; the chosen checkpoints' paths on standard output, what they come to on standard error."""
     from contextlib import ExitStack
 
+    import torch
+
+    from eranntag import devices
     from eranntag.render import training as render
-    from eranntag.tagger import pick_device
     from eranntag.training import comparison, distributed, protocol, tensorboard
 
     folds = folds_from(options["folds"], dataset.recipe)
@@ -104,7 +106,7 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
     one = f"-fold{folds[0]}" if folds[0] is not None else ""
     folder = options["out"] or Path("runs") / (name if several else f"{name}{one}-seed{settings.seed}")
     with ExitStack() as stack:
-        world, device = stack.enter_context(distributed.connected(pick_device(options["device"])))
+        world, device = stack.enter_context(distributed.connected(torch.device(devices.pick(options["device"]))))
         machine = distributed.Machine(device, world, options["compiled"], options["workers"] or min(os.cpu_count() or 1, 8))
         report = stack.enter_context(render.log(quiet=not world.first))
         report({"event": "data", "dataset": dataset})

@@ -39,9 +39,9 @@ def show(name: str, registry: str | None) -> None:
     row = table.read(registry).rows.get(name)
     fields = {key: value for key, value in dataclasses.asdict(row).items() if value} if row else {}
     if row is None or row.weights.startswith("embedded:"):
-        from eranntag.checkpoints import weights
+        from eranntag.checkpoints import header
 
-        spec = dataclasses.asdict(weights.read_spec(checkpoints.find(name, registry).path))
+        spec = dataclasses.asdict(header.read(checkpoints.find(name, registry).path))
         fields = {**spec, **fields}
     render.fields({key: value for key, value in fields.items() if value})
 

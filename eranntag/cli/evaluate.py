@@ -7,37 +7,29 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from eranntag.cli import _tagger
+
 
 @click.command()
 @click.argument("recipe")
 @click.option("--data", envvar="ERANNTAG_DATA", help="The data set's folder, or one that holds it.  [$ERANNTAG_DATA]")
 @click.option("--fold", type=int, help="Only the clips of this fold.  [the data set's test clips, or all]")
-@click.option("-c", "--checkpoint", metavar="NAME", help="A name of `eranntag checkpoints`, a file, or hf:OWNER/REPO.")
 @click.option("--paper", is_flag=True, help="Compare with the published results of the checkpoint's architecture.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--page", type=click.Path(path_type=Path), help="Write a page with figures (.html), or a figure alone (.png).")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True)
-@click.option("--batch", type=click.IntRange(1), help="Clips computed at once.  [1 on a CPU, 16 on a GPU]")
-@click.option("--registry", metavar="FILE", help="A registry of your own.  [$ERANNTAG_REGISTRY]")
-@click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+@_tagger.options
 @click.pass_context
 def command(context: click.Context, /, recipe: str, paper: bool, as_json: bool, page: Path | None, **options: Any) -> None:
     """Measure a checkpoint on the data set RECIPE (such as esc50), from the files, as `predict` hears them."""
     import json
 
-    from eranntag import checkpoints, plots, recipes, render
-    from eranntag.cli._allocator import keep_memory
+    from eranntag import plots, recipes, render
     from eranntag.evaluation import evaluate
 
     if page:
         plots.check(page, "--page", (".html", ".png"))
-    keep_memory()
     dataset = recipes.load(recipe, options["data"])
-    with render.download_bar() as report:
-        tagger = checkpoints.load(
-            options["checkpoint"], options["device"], options["dtype"], options["registry"], options["offline"], report
-        )
+    tagger = _tagger.load(options, many=True)
     counts = {"evaluated": 0}
     with render.progress(counts) as step:
 

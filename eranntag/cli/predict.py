@@ -1,5 +1,6 @@
 """eranntag predict: sounds -> tags."""
 
+import os
 import sys
 from collections.abc import Iterator
 from itertools import chain
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+
+from eranntag.cli import _tagger
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
@@ -16,14 +19,9 @@ FORMATS = ("table", "json", "jsonl", "csv")
 @click.option("--files-from", metavar="FILE", help="Read names from FILE (- for standard input), one a line or NUL-separated.")
 @click.option("--top", type=click.IntRange(1), help="Tags a clip.  [5; all with --threshold]")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Only tags with at least this score.")
-@click.option("-c", "--checkpoint", metavar="NAME", help="A name of `eranntag checkpoints`, a file, or hf:OWNER/REPO.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, whole or not at all.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--dtype", type=click.Choice(["auto", "float32", "bfloat16", "float16"]), default="auto", show_default=True)
-@click.option("--batch", type=click.IntRange(1), help="Clips computed at once.  [1 on a CPU, 16 on a GPU]")
-@click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
-@click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+@_tagger.options
 def command(paths: tuple[str, ...], files_from: str | None, top: int | None, threshold: float | None, **options: Any) -> None:
     """Tag sound files, folders (with all below them), patterns, or - for standard input.
 
@@ -35,15 +33,10 @@ def command(paths: tuple[str, ...], files_from: str | None, top: int | None, thr
         raise click.UsageError("standard input cannot be both the list of files and a sound")
     _check_output(options["output"])
     _check_list(files_from)
-    from eranntag import audio, checkpoints, inputs, predict, render
-    from eranntag.cli._allocator import keep_memory
+    from eranntag import audio, inputs, predict, render
     from eranntag.errors import EranntagError
 
-    keep_memory()
-    with render.download_bar() as report:
-        tagger = checkpoints.load(
-            options["checkpoint"], options["device"], options["dtype"], options["registry"], options["offline"], report
-        )
+    tagger = _tagger.load(options, many=bool(files_from) or len(paths) > 1 or not _is_one(paths[0]))
     listed = inputs.expand(_listed(files_from), audio.SOUNDS, patterns=False)
     sources = chain(inputs.expand(paths, audio.SOUNDS), listed)
     top = top or (None if threshold is not None else 5)
@@ -62,11 +55,16 @@ def command(paths: tuple[str, ...], files_from: str | None, top: int | None, thr
         raise SystemExit(3 if counts["tagged"] else 1)
 
 
-def _listed(files_from: str | None) -> Iterator[str]:
+def _is_one(path: str) -> bool:
+    return path == "-" or os.path.isfile(path)
+
+
+def _listed(files_from: str | None) -> Iterator[str | None]:
     from eranntag import inputs
 
     if files_from == "-":
-        yield from inputs.listed(sys.stdin.buffer)
+        source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # Python could not end while a thread waits in a buffer
+        yield from inputs.as_they_come(inputs.listed(source))
     elif files_from:
         with open(files_from, "rb") as file:
             yield from inputs.listed(file)

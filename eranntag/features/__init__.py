@@ -7,5 +7,17 @@ A front-end module has
 * `Frontend(config)`: a `torch.nn.Module` from (batch, samples) float32, already padded, to an image
   (batch, 1, rows, frames) float32. It computes in float32 under any autocast.
 
-Files with an underscore are shared by front-ends and need no torch.
+A front-end may have a twin without torch, `_NAME_numpy.py`, for engines that start at once and for long sounds: the same
+`Config`, `compute(waveform, config)` from (samples,) already padded to (rows, frames), and `frames(signal, config)`. Other
+files with an underscore are shared by front-ends and need no torch.
 """
+
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+
+def twin(name: str) -> ModuleType | None:
+    """The front-end's numpy form, if it has one."""
+    module = f"{__name__}._{name}_numpy"
+    return import_module(module) if find_spec(module) else None

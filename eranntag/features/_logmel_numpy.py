@@ -11,7 +11,7 @@ import numpy as np
 
 from eranntag.features._filters import mel_filterbank
 
-BLOCK_FRAMES = 16384  # computed at once, to bound the memory that hours of sound take
+CACHED_FRAMES = 128  # computed at once: twice as fast as all at once, as they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,20 @@ def _constants(config: Config) -> tuple[np.ndarray, np.ndarray]:
     return config.window().astype(np.float32), config.filters().T.astype(np.float32)
 
 
-def log_mel(waveform: np.ndarray, config: Config) -> np.ndarray:
+def compute(waveform: np.ndarray, config: Config) -> np.ndarray:
     """(samples,) float32, already padded -> (n_mels, frames) in dB: 10 log10(max(mel power, 1e-10))."""
+    signal = np.pad(np.asarray(waveform, np.float32), config.window_samples // 2, mode="reflect")
+    return frames(signal[: (config.frames(len(waveform)) - 1) * config.hop_samples + config.window_samples], config)
+
+
+def frames(signal: np.ndarray, config: Config) -> np.ndarray:
+    """(samples,) float32, with what the outermost windows need -> (n_mels, frames) in dB, one for each window that fits."""
     window, filters = _constants(config)
-    half = config.window_samples // 2
-    signal = np.pad(np.asarray(waveform, np.float32), half, mode="reflect")
     views = np.lib.stride_tricks.sliding_window_view(signal, config.window_samples)[:: config.hop_samples]
-    count = config.frames(len(waveform))
-    image = np.empty((config.n_mels, count), np.float32)
-    for start in range(0, count, BLOCK_FRAMES):
-        stop = min(start + BLOCK_FRAMES, count)
-        spectrum = np.fft.rfft(views[start:stop] * window)  # (block, bins)
+    image = np.empty((config.n_mels, len(views)), np.float32)
+    for start in range(0, len(views), CACHED_FRAMES):
+        block = slice(start, start + CACHED_FRAMES)
+        spectrum = np.fft.rfft(views[block] * window)  # (block, bins)
         power = spectrum.real**2 + spectrum.imag**2
-        image[:, start:stop] = 10 * np.log10(np.maximum(power.astype(np.float32) @ filters, config.floor)).T
+        image[:, block] = 10 * np.log10(np.maximum(power.astype(np.float32) @ filters, config.floor)).T
     return image

@@ -6,9 +6,11 @@
 import torch
 from torch import Tensor, nn
 
-from eranntag.features._logmel_numpy import BLOCK_FRAMES, Config
+from eranntag.features._logmel_numpy import Config
 
 __all__ = ["Config", "Frontend"]
+
+BLOCK_FRAMES = 16384  # computed at once, to bound the memory that hours of sound take
 
 
 class Frontend(nn.Module):

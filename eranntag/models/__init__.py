@@ -7,7 +7,10 @@ A family module has
 * `Model(config, rows, classes)`: a `torch.nn.Module` from an image (batch, 1, rows, frames) to an `Output` of logits;
   `frame_multiple` divides every number of frames it accepts; `replace_head(classes, layers)` gives it new classes, with
   one of the module's `HEADS` (names of last layers, the usual choice first) made anew.
-  An optional `mask` of the image's shape zeroes parts of the normalised image (SpecAugment).
+  An optional `mask` of the image's shape zeroes parts of the normalised image (SpecAugment);
+* where the family pools plainly over time: `columns(image)` and `classify(pooled)`, `context_frames` and `block_frames`, so
+  that `eranntag.streaming` can compute an image in pieces;
+* perhaps `optimise(dtype)`, in place and for evaluation only: what makes it faster, BatchNorm in convolutions say.
 """
 
 from typing import Any

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eranntag.types import Output
 
 SLOPE = 0.01  # of every Leaky ReLU
 HEADS = ("fc2", "fc1+fc2")  # what `replace_head` can make anew, the default first
-LONG_FRAMES = 128 * 120  # images beyond two minutes are computed in blocks of this many frames
+BLOCK_FRAMES = 128 * 240  # of width 1: what is computed at once of a long image, so that every width takes as much memory
 
 
 @dataclass(frozen=True)
@@ -130,18 +131,25 @@ class Model(nn.Module):
         x = self.bn0(image.squeeze(1)).unsqueeze(1)  # (batch, 1, rows, frames)
         if mask is not None:
             x = x * mask
-        return self.stages(x)
+        return self.stages(x.to(self.stages[0][0].conv1.weight.dtype))
+
+    def columns(self, image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and maximum of each column of the feature map over its rows: twice (batch, 128 W, frames / frame_multiple).
+
+        Global pooling is the mean of the means plus the maximum of the maxima, so that an image may be computed in pieces
+        (`eranntag.streaming`).
+        """
+        features = self.feature_map(image, mask).float()
+        # max and not amax: torch.compile recomputes amax's ties at another precision, and gradients become NaN.
+        return features.mean(2), features.max(2).values
 
     def classify(self, pooled: Tensor) -> Tensor:
         """(batch, 128 W) -> logits (batch, classes)."""
         return self.fc2(self.act(self.fc1(pooled)))
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
-        if image.shape[-1] > LONG_FRAMES and not self.training:
-            return Output(clip_logits=self.classify(self._pool_long(image)))
-        features = self.feature_map(image, mask).flatten(2)  # (batch, 128 W, positions)
-        # max(-1) and not amax: torch.compile recomputes amax's ties at another precision, and gradients become NaN.
-        pooled = features.mean(-1) + features.max(-1).values  # (batch, 128 W), whatever the duration
+        means, highest = self.columns(image, mask)
+        pooled = means.mean(-1) + highest.max(-1).values  # (batch, 128 W), whatever the duration
         return Output(clip_logits=self.classify(pooled))
 
     @property
@@ -154,20 +162,22 @@ class Model(nn.Module):
                 step *= conv.stride[1]
         return reach
 
-    def _pool_long(self, image: Tensor) -> Tensor:
-        """Global mean + max of any length in bounded memory, and exactly: the feature map is computed in blocks with as
-        many frames around them as their columns can see, and those frames' own columns are dropped."""
-        step, frames = self.frame_multiple, image.shape[-1]
-        around = -(-self.context_frames // step) * step
-        total, highest = 0.0, torch.tensor(-torch.inf)
-        for start in range(0, frames, LONG_FRAMES):
-            stop = min(start + LONG_FRAMES, frames)
-            low, high = max(0, start - around), min(frames, stop + around)
-            columns = self.feature_map(image[..., low:high])[..., (start - low) // step : (stop - low) // step]
-            total = total + columns.float().sum((2, 3))
-            highest = torch.maximum(highest.to(columns), columns.amax((2, 3)))  # (batch, 128 W)
-        positions = columns.shape[2] * (frames // step)
-        return total / positions + highest
+    @property
+    def block_frames(self) -> int:
+        """How many frames of a long image are computed at once: wide networks fewer."""
+        return BLOCK_FRAMES // self.config.width // self.frame_multiple * self.frame_multiple
+
+    def optimise(self, dtype: torch.dtype) -> None:
+        """For evaluation: every BatchNorm that follows a convolution becomes part of it, and the stages compute in `dtype`.
+
+        BN0 (its decibels) and the linear layers stay in float32.
+        """
+        for block in (block for stage in self.stages for block in stage):
+            block.conv1, block.norm2 = fuse_conv_bn_eval(block.conv1, block.norm2), nn.Identity()
+            if isinstance(block.shortcut, nn.Sequential) and len(block.shortcut) == 2:
+                block.shortcut = fuse_conv_bn_eval(*block.shortcut)
+            block.act1.inplace = block.act2.inplace = True
+        self.stages.to(dtype)
 
     def replace_head(self, classes: int, layers: str = "fc2") -> None:
         """A fresh FC2 for another set of classes, with `layers` "fc1+fc2" a fresh FC1 too; everything else, BN0 included, is

@@ -17,8 +17,9 @@ import torch
 
 from eranntag import atomic, audio
 from eranntag.checkpoints import weights
+from eranntag.engine.eager import Eager
 from eranntag.errors import TrainingError
-from eranntag.tagger import DTYPES, Tagger
+from eranntag.network import DTYPES, Network, memory_format
 from eranntag.training import files, interruption, start
 from eranntag.training import state as saved
 from eranntag.training.augment import Augment
@@ -64,7 +65,7 @@ def train(
     settings: Settings,
     folder: Path,
     machine: Machine,
-    base: Tagger | None = None,
+    base: Network | None = None,
     restart: bool = False,
     report: Report = lambda _: None,
 ) -> Outcome:
@@ -74,12 +75,12 @@ def train(
     However a run is stopped, it goes on from the last whole iteration that was saved, at most a minute ago (several processes:
     at the first note after that minute), and ends with the same numbers.
     """
-    tagger = start.tagger(recipe, settings, base)
-    augment = Augment(settings.augment, settings.mixup, settings.mixup_alpha, tagger.frontend.config.sample_rate_hz)
+    network = start.network(recipe, settings, base)
+    augment = Augment(settings.augment, settings.mixup, settings.mixup_alpha, network.frontend.config.sample_rate_hz)
     shares = machine.world.shares(settings.batch, settings.accumulate)
     with ExitStack() as stack:
         files.begin(folder, machine.world, restart, stack)
-        run = _Run(recipe, settings, folder, machine, augment, shares, tagger, report)
+        run = _Run(recipe, settings, folder, machine, augment, shares, network, report)
         if machine.world.gather([(folder / files.STATE).exists()])[0]:
             saved.resume(run.state, settings, folder / files.STATE)
         if len(set(machine.world.gather([run.state.iteration]))) > 1:
@@ -100,28 +101,28 @@ class _Run:
         machine: Machine,
         augment: Augment,
         shares: list[slice],
-        tagger: Tagger,
+        network: Network,
         report: Report,
     ) -> None:
         self.recipe, self.settings, self.folder, self.machine = recipe, settings, folder, machine
         self.augment, self.shares, self.device = augment, shares, machine.device
         self.report = report
-        self.tagger = tagger.to(self.device)
-        model = self.tagger.model
-        self.layout = start.memory_format(model, self.device)
+        self.network = network.to(self.device)
+        model = self.network.model
+        self.layout = memory_format(model, self.device)
         model.to(memory_format=self.layout).train()
-        network = wrapped(model, machine.world, self.device)
-        self.network = torch.compile(network) if machine.compiled else network
+        parallel = wrapped(model, machine.world, self.device)
+        self.model = torch.compile(parallel) if machine.compiled else parallel
         optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
         average = ExponentialMovingAverage(model, settings.ema_decay, settings.ema_warm_up)
         self.state = State(model, average, optimizer)
-        self.evaluated = start.sharing(self.tagger, average.model)
+        self.evaluated = start.sharing(self.network, average.model)
         self.losses: list[torch.Tensor] = []  # of the iterations since they were last looked at
         self.note_every = max(1, min(50, settings.iterations // 20))
         self.saved_at = time.monotonic()
 
     def go(self, division: Division) -> Outcome:
-        rate, world = self.tagger.frontend.config.sample_rate_hz, self.machine.world
+        rate, world = self.network.frontend.config.sample_rate_hz, self.machine.world
         keep = KEEP_BYTES // neighbours()
         sounds = Sounds(division.training, rate, keep, tell_broken(self.report))
         held_out = Sounds(division.held_out, rate, keep // 4, tell_broken(self.report))
@@ -145,9 +146,9 @@ class _Run:
 
     def stream(self, sounds: Sounds) -> Iterator[Drawn]:
         """The drawn examples from here to the end of the run: the accumulated parts of each iteration."""
-        settings, config = self.settings, self.tagger.frontend.config
+        settings, config = self.settings, self.network.frontend.config
         crop_samples = config.padded_samples(
-            round(settings.crop_seconds * config.sample_rate_hz), self.tagger.model.frame_multiple
+            round(settings.crop_seconds * config.sample_rate_hz), self.network.model.frame_multiple
         )
         sampler = SAMPLERS[settings.sampler]([example.targets for example in sounds.examples], settings.seed)
         classes, together = len(self.recipe.labels), self.augment.clips_per_example
@@ -188,7 +189,7 @@ class _Run:
         total = torch.zeros((), device=self.device)
         for part in range(settings.accumulate):
             last = part == settings.accumulate - 1
-            with nullcontext() if last or self.machine.world.size == 1 else self.network.no_sync():
+            with nullcontext() if last or self.machine.world.size == 1 else self.model.no_sync():
                 value = self.loss(next(stream)) / settings.accumulate
                 value.backward()
             total += value.detach()
@@ -204,11 +205,11 @@ class _Run:
     def loss(self, drawn: Drawn) -> torch.Tensor:
         batch = drawn.batch.to(self.device)  # 16-bit samples on the way
         batch = Batch(batch.waveform.float() / audio.FULL_SCALE, batch.target)
-        image, target = self.augment.images(batch, self.tagger.frontend, drawn.clip_rngs, drawn.rngs)
+        image, target = self.augment.images(batch, self.network.frontend, drawn.clip_rngs, drawn.rngs)
         mask = self.augment.mask(image, drawn.rngs)
         dtype = self.settings.dtype
         with torch.autocast(self.device.type, DTYPES[dtype], enabled=dtype != "float32"):
-            output = self.network(image.contiguous(memory_format=self.layout), mask)
+            output = self.model(image.contiguous(memory_format=self.layout), mask)
         return loss(output.clip_logits, target, self.recipe.activation)
 
     def schedule(self, iteration: int) -> tuple[float, float]:
@@ -241,7 +242,7 @@ class _Run:
     def evaluate(self) -> None:
         """The metric of the averaged weights on whole held-out clips."""
         state, metric = self.state, self.recipe.metric
-        measured = self.validation.measure(self.averaged("last"))
+        measured = self.validation.measure(Eager(self.averaged("last")))
         if not measured:
             return
         row = {"iteration": state.iteration, **measured}
@@ -255,9 +256,9 @@ class _Run:
         if self.finished() and state.iteration < self.settings.iterations:
             self.report({"event": "stopped", "iteration": state.iteration, "best_iteration": state.best_iteration})
 
-    def averaged(self, select: str) -> Tagger:
-        """A Tagger with the averaged weights and the run's numbers."""
-        self.evaluated.checkpoint = start.measured(self.tagger.checkpoint, self.recipe, self.settings, self.state, select)
+    def averaged(self, select: str) -> Network:
+        """A Network with the averaged weights and the run's numbers."""
+        self.evaluated.checkpoint = start.measured(self.network.checkpoint, self.recipe, self.settings, self.state, select)
         return self.evaluated
 
     def export(self, select: str) -> None:

@@ -12,9 +12,10 @@ import numpy as np
 
 from eranntag import atomic, metrics
 from eranntag.checkpoints import weights
+from eranntag.engine.eager import Eager
 from eranntag.errors import DataError, UsageError
+from eranntag.network import Network
 from eranntag.recipes import part, was_trained_on
-from eranntag.tagger import Tagger
 from eranntag.training.data import Sounds, tell_broken
 from eranntag.training.distributed import Machine
 from eranntag.training.division import Division, divide
@@ -53,7 +54,7 @@ def runs(
     folder: Path,
     select: str | None,
     machine: Machine,
-    base: Tagger | None = None,
+    base: Network | None = None,
     restart: bool = False,
     report: Report = lambda _: None,
 ) -> Iterator[Run]:
@@ -93,7 +94,7 @@ def _write_split(division: Division, folder: Path) -> None:
     atomic.write_text(folder / "split.csv", lines.getvalue())
 
 
-def _circumstances(recipe: Recipe, division: Division, base: Tagger | None) -> dict[str, Any]:
+def _circumstances(recipe: Recipe, division: Division, base: Network | None) -> dict[str, Any]:
     """What a user should know before the run: the division, classes that nothing trains, and how many of the clips to be
     measured the base was itself trained on."""
     trained = {label for example in division.training for label in example.targets}
@@ -105,8 +106,8 @@ def _circumstances(recipe: Recipe, division: Division, base: Tagger | None) -> d
 
 def _finish(recipe: Recipe, division: Division, path: Path, machine: Machine, calibrated: bool, report: Report) -> float | None:
     """Measure the chosen checkpoint on the test clips, calibrate its thresholds on the held-out ones; both go into it."""
-    tagger = weights.load(path).to(machine.device)
-    spec = tagger.checkpoint
+    network = weights.load(path).to(machine.device)
+    spec, tagger = network.checkpoint, Eager(network)
     if calibrated:
         scores, examples = _scores(tagger, division.held_out, machine, lambda _: None)  # the run told of the broken ones
         thresholds = metrics.best_thresholds(scores, metrics.multi_hot([e.targets for e in examples], len(recipe.labels)))
@@ -119,12 +120,12 @@ def _finish(recipe: Recipe, division: Division, path: Path, machine: Machine, ca
         test = measure(recipe.metric, scores, examples).get(recipe.metric)
         spec = dataclasses.replace(spec, metrics={**spec.metrics, "test": test, "test_clips": len(examples)})
     machine.world.wait()  # all have read it
-    if machine.world.first and spec != tagger.checkpoint:
-        tagger.checkpoint = spec
-        weights.save(tagger.cpu(), path)
+    if machine.world.first and spec != network.checkpoint:
+        network.checkpoint = spec
+        weights.save(network.cpu(), path)
     return test
 
 
-def _scores(tagger: Tagger, examples: list[Example], machine: Machine, report: Report) -> tuple[np.ndarray, list[Example]]:
-    sounds = Sounds(examples, tagger.frontend.config.sample_rate_hz, 0, tell_broken(report))
+def _scores(tagger: Eager, examples: list[Example], machine: Machine, report: Report) -> tuple[np.ndarray, list[Example]]:
+    sounds = Sounds(examples, tagger.frontend.sample_rate_hz, 0, tell_broken(report))
     return Validation(sounds, "", machine.world, machine.workers).scores(tagger)

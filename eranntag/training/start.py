@@ -1,4 +1,4 @@
-"""The Tagger that a run begins with, and what the checkpoints that it writes say of themselves."""
+"""The Network that a run begins with, and what the checkpoints that it writes say of themselves."""
 
 import copy
 import dataclasses
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from eranntag import models, registry
-from eranntag.tagger import Tagger
+from eranntag.network import Network
 from eranntag.training.settings import Settings
 from eranntag.training.state import State
 from eranntag.types import Checkpoint, Recipe
@@ -16,27 +16,27 @@ from eranntag.types import Checkpoint, Recipe
 FRONTEND = "logmel"
 
 
-def tagger(recipe: Recipe, settings: Settings, base: Tagger | None) -> Tagger:
+def network(recipe: Recipe, settings: Settings, base: Network | None) -> Network:
     """Random weights, or those of `base` with new last layers (Section 2 of ERANN v2); either from `settings.seed`."""
     torch.manual_seed(settings.seed)
     if base is None:
-        return Tagger(_from_scratch(recipe, settings))
+        return Network(_from_scratch(recipe, settings))
     model = copy.deepcopy(base.model).cpu()
     model.replace_head(len(recipe.labels), settings.head)
     return _around(_fine_tuned(recipe, settings, base.checkpoint), model)
 
 
-def sharing(tagger: Tagger, model: torch.nn.Module) -> Tagger:
-    """`tagger` with another model of its kind, for evaluation."""
-    return _around(tagger.checkpoint, model).to(tagger.device)
+def sharing(network: Network, model: torch.nn.Module) -> Network:
+    """`network` with another model of its kind, for evaluation."""
+    return _around(network.checkpoint, model).to(network.device)
 
 
-def _around(checkpoint: Checkpoint, model: torch.nn.Module) -> Tagger:
-    """A Tagger of `model` itself; the one that it would begin with costs nothing."""
+def _around(checkpoint: Checkpoint, model: torch.nn.Module) -> Network:
+    """A Network of `model` itself; the one that it would begin with costs nothing."""
     with torch.device("meta"):
-        tagger = Tagger(checkpoint)
-    tagger.model = model
-    return tagger
+        network = Network(checkpoint)
+    network.model = model
+    return network
 
 
 def measured(checkpoint: Checkpoint, recipe: Recipe, settings: Settings, state: State, select: str) -> Checkpoint:
@@ -52,12 +52,6 @@ def measured(checkpoint: Checkpoint, recipe: Recipe, settings: Settings, state: 
     if bases := checkpoint.training.get("bases"):
         training["bases"] = bases
     return dataclasses.replace(checkpoint, metrics=numbers, training=training)
-
-
-def memory_format(model: torch.nn.Module, device: torch.device) -> torch.memory_format:
-    """channels_last is 1.5 times as fast, but torch 2.14 corrupts the heap with 8 channels on AVX-512 CPUs."""
-    narrowest = min(layer.out_channels for layer in model.modules() if isinstance(layer, torch.nn.Conv2d))
-    return torch.channels_last if device.type == "cuda" or narrowest >= 16 else torch.contiguous_format
 
 
 def _held_out(recipe: Recipe, settings: Settings) -> str:

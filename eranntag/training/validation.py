@@ -12,8 +12,6 @@ from eranntag.training.data import Sounds
 from eranntag.training.distributed import World
 from eranntag.types import Clip, Example
 
-CLIPS_AT_ONCE = 16  # on a GPU; a CPU takes them one by one
-
 
 class Validation:
     """Scores of `sounds` by a Tagger, every process computing its share; broken clips are left out."""
@@ -36,7 +34,7 @@ class Validation:
 
     def _scored(self, tagger: Tagger, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """A few clips are decoded while those before them are scored."""
-        at_once = 1 if tagger.device.type == "cpu" else CLIPS_AT_ONCE
+        at_once = tagger.batch
         prepared = ahead(lambda index: (index, self._prepared(tagger, index)), indices, self.workers, 4 * at_once)
         while some := list(islice(prepared, 2 * at_once)):
             yield from _in_batches(tagger, [(i, waveform) for i, waveform in some if waveform is not None], at_once)

@@ -1,0 +1,53 @@
+"""What hardware there is. torch is asked only where a GPU may be: importing it takes a second."""
+
+import platform
+import re
+from functools import cache
+from pathlib import Path
+
+from eranntag.errors import UsageError
+
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_fp16", "amx_int8")  # what fast paths ask for, as Linux names it
+_TRACES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "C:/Windows/System32/nvcuda.dll")  # NVIDIA, WSL, ROCm, Windows
+
+
+def pick(name: str = "auto") -> str:
+    """ "cpu", "cuda", "cuda:1" ... or "mps" for a name or "auto"; UsageError when this machine has none."""
+    if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name) is None:
+        raise UsageError(f"device {name!r} is none of auto, cpu, cuda, cuda:1 ..., mps")
+    if name == "cpu" or (name == "auto" and not _may_have_gpu()):
+        return "cpu"
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(device for device, there in available.items() if there)
+    if not available[name.partition(":")[0]]:
+        there = ", ".join(device for device, is_there in available.items() if is_there)
+        raise UsageError(f"device {name!r} is not available here; there is {there}")
+    if name.startswith("cuda:") and int(name[5:]) >= torch.cuda.device_count():
+        raise UsageError(f"device {name!r} is not available here; there are {torch.cuda.device_count()} GPUs, from cuda:0 on")
+    return name
+
+
+def _may_have_gpu() -> bool:
+    return (platform.system(), platform.machine()) == ("Darwin", "arm64") or any(Path(trace).exists() for trace in _TRACES)
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Instruction sets as Linux names them, such as avx512_bf16 or amx_fp16; empty elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line for line in text.splitlines() if line.startswith("flags")), "").split())
+
+
+def native_dtype() -> tuple[str, str]:
+    """The dtype in which this CPU multiplies matrices fastest without harm, and why."""
+    if "amx_fp16" in cpu_flags():
+        return "float16", "this CPU has AMX-FP16"
+    if "amx_bf16" in cpu_flags():
+        return "bfloat16", "this CPU has AMX-BF16"
+    return "float32", "this CPU has no AMX"

@@ -1,0 +1,78 @@
+"""Engines: how a checkpoint is executed. One file each; the file name is the engine's name.
+
+An engine's file has `build(source, device, dtype, many) -> Tagger`. `dtype` "auto" means the fastest one that the hardware
+has and that `_check` finds as good as float32. `many`: a lot of clips will come, so that some may be computed side by
+side; otherwise each gets the whole machine. It raises UsageError for what cannot be had, and Unfit for a checkpoint that
+it cannot execute well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from eranntag import devices, registry
+from eranntag.errors import EranntagError, UsageError
+from eranntag.types import Checkpoint
+
+if TYPE_CHECKING:
+    from eranntag.network import Network
+    from eranntag.tagger import Tagger
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A verified checkpoint file: its spec, the file's SHA-256, and `network()`, which needs torch to read it."""
+
+    checkpoint: Checkpoint
+    sha256: str
+    network: Callable[[], Network]
+
+
+class Unfit(EranntagError):
+    """An engine that cannot execute this checkpoint as it should."""
+
+
+def names() -> tuple[str, ...]:
+    return registry.names(__name__)
+
+
+def check(engine: str, device: str, dtype: str) -> str:
+    """The device that will be used; UsageError for an engine, device or dtype that is unknown or not here."""
+    if dtype not in ("auto", *DTYPES):
+        raise UsageError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}{registry.did_you_mean(dtype, DTYPES)}")
+    if engine != "auto":
+        registry.get(__name__, engine)
+    if engine != "openvino":
+        return devices.pick(device)
+    if find_spec("openvino") is None:
+        raise UsageError("the engine openvino is not installed: pip install 'eranntag[openvino]'")
+    if device not in ("auto", "cpu"):
+        raise UsageError(f"the engine openvino runs on the CPU, not on {device}; leave out --device or --engine")
+    return "cpu"
+
+
+def build(source: Source, engine: str = "auto", device: str = "auto", dtype: str = "auto", many: bool = False) -> Tagger:
+    """The Tagger of `source`: "auto" is openvino on a CPU where it is installed and fits, else torch.
+
+    Raises UsageError for an engine, device or dtype that is unknown or not here.
+    """
+    device, why = check(engine, device, dtype), ""
+    if engine != "auto":
+        return registry.get(__name__, engine).build(source, device, dtype, many)
+    if device == "cpu":
+        if find_spec("openvino"):
+            try:
+                return registry.get(__name__, "openvino").build(source, device, dtype, many)
+            except Unfit as error:
+                why = str(error)
+        else:
+            why = "openvino, which is faster on most CPUs, is not installed: pip install 'eranntag[openvino]'"
+    tagger = registry.get(__name__, "torch").build(source, device, dtype, many)
+    if why:
+        tagger.notes = (why, *tagger.notes)
+    return tagger

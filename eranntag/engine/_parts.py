@@ -1,0 +1,29 @@
+"""The parts of a model that are compiled or exported, as torch modules from tensors to tensors."""
+
+from torch import Tensor, nn
+
+
+class Logits(nn.Module):
+    """image (batch, 1, rows, frames) -> logits (batch, classes)"""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.model(image).clip_logits
+
+
+class Body(Logits):
+    """image -> logits, and mean and maximum of each column (batch, channels, columns)"""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        means, highest = self.model.columns(image)
+        return self.model.classify(means.mean(-1) + highest.max(-1).values), means, highest
+
+
+class Head(Logits):
+    """pooled (batch, channels) -> logits (batch, classes)"""
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        return self.model.classify(pooled)

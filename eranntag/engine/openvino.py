@@ -1,0 +1,145 @@
+"""OpenVINO: the fastest on most CPUs. Compiled networks are kept between runs, so that a run that finds its own needs no torch.
+
+The network is compiled for any number of frames, without the front-end, which threads compute ahead in numpy.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from importlib import metadata
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+import eranntag
+from eranntag import devices, features, registry
+from eranntag.engine import Source, Unfit, _check, _compiled, _openvino
+from eranntag.errors import UsageError, reason
+from eranntag.streaming import Geometry
+from eranntag.tagger import Tagger
+from eranntag.types import Checkpoint, Clip
+
+HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+FORMAT = 1  # another number when the parts or the facts of a compiled network change
+
+
+def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
+    path = _compiled.folder() / f"{_key(source, dtype)}.ov"
+    if (entry := _compiled.read(path)) is not None:
+        try:
+            return OpenVINO(source.checkpoint, *entry, many, "compiled before")
+        except RuntimeError:  # what another OpenVINO or CPU wrote is compiled anew
+            pass
+    facts, parts = _compile(source, dtype)
+    unkept = _compiled.write(path, facts, parts)
+    how = f"compiled now, not kept ({unkept})" if unkept else "compiled now and kept"
+    return OpenVINO(source.checkpoint, facts, [_bytes(part) for part in parts], many, how)
+
+
+class OpenVINO(Tagger):
+    """`parts`: the network (image -> logits, means, maxima) and the head (pooled -> logits), as OpenVINO exported them."""
+
+    engine = "openvino"
+
+    def __init__(self, checkpoint: Checkpoint, facts: dict[str, Any], parts: list[np.ndarray], many: bool, how: str) -> None:
+        frontend, self.image = _frontend(checkpoint)
+        self._parts = parts
+        self._hints = {
+            "INFERENCE_PRECISION_HINT": HINTS[facts["dtype"]],
+            "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY",
+        }
+        network = self._imported(0)
+        parallel = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        notes = (f"openvino {metadata.version('openvino')}, {facts['dtype']}: {facts['why']}; {how}",)
+        super().__init__(checkpoint, frontend, Geometry(**facts["geometry"]), facts["dtype"], "cpu", parallel, notes)
+        self._network: SimpleQueue[Any] = SimpleQueue()  # of requests: each thread takes one that is free
+        for _ in range(parallel):
+            self._network.put(network.create_infer_request())
+        self._head: Any = None
+
+    def _imported(self, part: int) -> Any:
+        tensor = _openvino.imported().Tensor(self._parts[part], shared_memory=True)
+        return _openvino.core().import_model(tensor, "CPU", self._hints)
+
+    def prepare(self, clip: Clip) -> np.ndarray:
+        """(1, rows, frames): its image."""
+        return self.image(self.waveform(clip))[None]
+
+    def logits(self, prepared: np.ndarray) -> np.ndarray:
+        return np.concatenate([self._outputs(image[None])[0] for image in prepared])  # one by one: batches gain nothing
+
+    def columns(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        _, means, highest = self._outputs(images)
+        return means, highest
+
+    def classify(self, pooled: np.ndarray) -> np.ndarray:
+        if self._head is None:
+            self._head = self._imported(1)
+        request = self._head.create_infer_request()  # small, and so each thread has its own
+        request.infer([pooled])
+        return request.get_output_tensor(0).data.copy()
+
+    def _outputs(self, images: np.ndarray) -> list[np.ndarray]:
+        request = self._network.get()
+        try:
+            request.infer([images], share_inputs=True)
+            return [tensor.data.copy() for tensor in request.output_tensors]
+        finally:
+            self._network.put(request)
+
+
+def _key(source: Source, dtype: str) -> str:
+    """Of everything that a compiled network depends on."""
+    facts = (FORMAT, source.sha256, dtype, metadata.version("openvino"), devices.native_dtype(), sorted(devices.cpu_flags()))
+    return hashlib.sha256(json.dumps([*facts, eranntag.__version__]).encode()).hexdigest()[:40]
+
+
+def _frontend(checkpoint: Checkpoint) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
+    """The front-end's Config and waveform (samples,) -> image (rows, frames): its numpy twin if it has one, else torch."""
+    if twin := features.twin(checkpoint.frontend_family):
+        config = twin.Config(**checkpoint.frontend)
+        return config, partial(twin.compute, config=config)
+    import torch
+
+    module = registry.get("eranntag.features", checkpoint.frontend_family)
+    frontend = module.Frontend(module.Config(**checkpoint.frontend)).eval()
+    return frontend.config, lambda waveform: frontend(torch.from_numpy(waveform)[None])[0, 0].detach().numpy()
+
+
+def _compile(source: Source, dtype: str) -> tuple[dict[str, Any], list[bytes]]:
+    """The facts and the parts: those of the CPU's own dtype for "auto", if they are as good as the reference."""
+    from eranntag.engine.eager import Eager
+
+    reference = Eager(source.network())
+    expected = _check.scores(reference)
+    try:
+        models = _openvino.converted(reference.network)
+    except Exception as error:  # whatever an operation that it does not know makes of it
+        raise Unfit(f"openvino cannot convert {source.checkpoint.name}: {reason(error, '')}") from None
+    wanted, why = devices.native_dtype() if dtype == "auto" else (dtype, "as asked")
+    facts = {"geometry": asdict(reference.geometry), "dtype": wanted, "why": why}
+    parts, difference = _measured(source.checkpoint, models, facts, expected)
+    if dtype == "auto" and wanted != "float32" and not difference <= _check.LIMITS[wanted]:
+        facts |= {"dtype": "float32", "why": f"{wanted} is not as good, {_check.told(difference)}"}
+        parts, difference = _measured(source.checkpoint, models, facts, expected)
+    if facts["dtype"] == "float32" and not difference <= _check.LIMITS["float32"]:
+        raise Unfit(f"openvino computes {source.checkpoint.name} wrongly: {_check.told(difference)}")
+    return {**facts, "why": f"{facts['why']}, {_check.told(difference)}"}, parts
+
+
+def _measured(checkpoint: Checkpoint, models: Any, facts: dict[str, Any], expected: np.ndarray) -> tuple[list[bytes], float]:
+    hints = {"INFERENCE_PRECISION_HINT": HINTS[facts["dtype"]]}
+    compiled = [_openvino.core().compile_model(model, "CPU", hints) for model in models if model is not None]
+    real = compiled[0].get_property("INFERENCE_PRECISION_HINT").to_string()
+    if real != HINTS[facts["dtype"]]:
+        raise UsageError(f"this CPU has no {facts['dtype']} for openvino (it would take {real}); use another --dtype")
+    parts = [part.export_model().read() for part in compiled]
+    tagger = OpenVINO(checkpoint, facts, [_bytes(part) for part in parts], False, "")
+    return parts, _check.difference(tagger, expected)
+
+
+def _bytes(part: bytes) -> np.ndarray:
+    return np.frombuffer(bytearray(part), np.uint8)  # writable, as openvino wants it

@@ -1,0 +1,303 @@
+"""Engines: every way to execute a checkpoint says what the reference says, or is not used."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import eranntag
+from eranntag import checkpoints, devices, engine
+from eranntag.checkpoints import weights
+from eranntag.engine import Source, _check, _compiled
+from eranntag.engine.eager import Eager
+from eranntag.errors import UsageError
+from eranntag.tagger import Tagger
+from eranntag.types import Clip
+
+openvino = pytest.mark.skipif("openvino" not in engine.names() or engine.find_spec("openvino") is None, reason="no openvino")
+ENGINES = [pytest.param(name, marks=[openvino] if name == "openvino" else []) for name in engine.names()]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ERANNTAG_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "compiled"
+
+
+@pytest.fixture
+def path(tiny_tagger: Eager, tmp_path: Path) -> Path:
+    weights.save(tiny_tagger.network, tmp_path / "tiny.safetensors", half=False)
+    return tmp_path / "tiny.safetensors"
+
+
+def noise(seconds: float, seed: int = 0) -> Clip:
+    return Clip(0.1 * np.random.default_rng(seed).standard_normal((1, int(44100 * seconds)), np.float32), 44100, "noise")
+
+
+def source(tagger: Eager, path: Path, loads: list[str] | None = None) -> Source:
+    def load() -> Any:
+        if loads is not None:
+            loads.append("")
+        return weights.load(path)
+
+    return Source(tagger.checkpoint, checkpoints.sha256(path), load)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_says_what_the_reference_says(name: str, tiny_tagger: Eager, path: Path) -> None:
+    tagger = engine.build(source(tiny_tagger, path), name, "cpu", "float32")
+    assert isinstance(tagger, Tagger)
+    assert (tagger.engine, tagger.dtype, tagger.device, tagger.labels) == (name, "float32", "cpu", tiny_tagger.labels)
+    for seconds in (0.2, 1, 3.5):
+        np.testing.assert_allclose(tagger.tag(noise(seconds)).scores, tiny_tagger.tag(noise(seconds)).scores, atol=1e-4)
+    assert _check.difference(tagger, _check.scores(tiny_tagger)) < 1e-4
+    two = np.stack([tagger.prepare(noise(1, seed)) for seed in (1, 2)])
+    np.testing.assert_allclose(tagger.scores(two), [tagger.tag(noise(1, seed)).scores for seed in (1, 2)], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_engine_has_columns_and_a_head_for_long_sounds(name: str, tiny_tagger: Eager, path: Path) -> None:
+    tagger = engine.build(source(tiny_tagger, path), name, "cpu", "float32")
+    assert tagger.geometry == tiny_tagger.geometry
+    image = np.random.default_rng(0).normal(-40, 15, (1, 1, 128, 256)).astype(np.float32)
+    for ours, theirs in zip(tagger.columns(image), tiny_tagger.columns(image), strict=True):
+        assert ours.shape == (1, 128, 256 // 64) and ours.dtype == np.float32
+        np.testing.assert_allclose(ours, theirs, atol=1e-3, rtol=1e-4)
+    pooled = np.random.default_rng(1).standard_normal((1, 128), np.float32)
+    np.testing.assert_allclose(tagger.classify(pooled), tiny_tagger.classify(pooled), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_is_near_or_refused(name: str, dtype: str, tiny_tagger: Eager, path: Path) -> None:
+    try:
+        tagger = engine.build(source(tiny_tagger, path), name, "cpu", dtype)
+    except UsageError as error:
+        assert name == "openvino" and dtype in str(error)
+        return
+    assert tagger.dtype == dtype
+    reference = _check.scores(tiny_tagger)
+    assert 0 < _check.difference(tagger, reference) < 0.03
+
+
+def test_a_reduced_dtype_that_is_not_as_good_is_not_chosen(
+    tiny_tagger: Eager, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "native_dtype", lambda: ("bfloat16", "so says the test"))
+    tagger = engine.build(source(tiny_tagger, path), "torch", "cpu")
+    assert tagger.dtype == "bfloat16" and "so says the test" in tagger.notes[0]
+    monkeypatch.setitem(_check.LIMITS, "bfloat16", 1e-7)
+    tagger = engine.build(source(tiny_tagger, path), "torch", "cpu")
+    assert tagger.dtype == "float32" and "bfloat16 is not as good" in tagger.notes[0]
+
+
+def test_numbers_that_are_not_finite_are_infinitely_far(tiny_tagger: Eager) -> None:
+    reference = _check.scores(tiny_tagger)
+    tiny_tagger.network.model.fc2.bias.data[1] = float("nan")
+    assert _check.difference(tiny_tagger, reference) == float("inf")
+
+
+def test_the_check_hears_loud_soft_and_silent_sounds() -> None:
+    clips = _check.signals(44100)
+    assert {clip.source for clip in clips} == {"silence", "noise", "tone", "clicks", "chirp"}
+    levels = [float(np.abs(clip.waveform).max()) for clip in clips]
+    assert levels[0] == 0 and all(0.3 < level <= 1 for level in levels[1:])
+
+
+# What "auto" is
+
+
+@openvino
+def test_openvino_is_taken_on_a_cpu(path: Path) -> None:
+    tagger = eranntag.load(path, device="cpu")
+    assert tagger.engine == "openvino" and tagger.notes[0].startswith("openvino 20")
+
+
+def test_torch_is_taken_where_openvino_is_missing_and_the_remedy_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "find_spec", lambda _: None)
+    tagger = eranntag.load(path, device="cpu")
+    assert tagger.engine == "torch" and "pip install 'eranntag[openvino]'" in tagger.notes[0]
+    with pytest.raises(UsageError, match=r"^the engine openvino is not installed: pip install 'eranntag\[openvino\]'$"):
+        eranntag.load(path, engine="openvino")
+
+
+@openvino
+def test_torch_is_taken_where_openvino_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eranntag.engine import _openvino
+
+    def unknown(network: Any) -> Any:
+        raise RuntimeError("No conversion rule for operation\naten::something")
+
+    monkeypatch.setattr(_openvino, "converted", unknown)
+    tagger = eranntag.load(path, device="cpu")
+    assert tagger.engine == "torch"
+    assert tagger.notes[0] == "openvino cannot convert tiny: No conversion rule for operation"
+
+
+@openvino
+def test_a_wrong_conversion_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eranntag.engine import _openvino
+
+    converted = _openvino.converted
+
+    def wrong(network: Any) -> Any:
+        network.model.fc2.bias.data += 1
+        return converted(network)
+
+    monkeypatch.setattr(_openvino, "converted", wrong)
+    tagger = eranntag.load(path, device="cpu")
+    assert tagger.engine == "torch" and tagger.notes[0].startswith("openvino computes tiny wrongly: ")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"engine": "openvin"}, "no 'openvin' among the engine .*did you mean 'openvino'"),
+        ({"dtype": "float"}, "dtype 'float' is none of auto, float32, bfloat16, float16; did you mean 'float"),
+        ({"device": "gpu"}, "device 'gpu' is none of auto, cpu, cuda"),
+        pytest.param({"engine": "openvino", "device": "mps"}, "openvino runs on the CPU, not on mps", marks=[openvino]),
+    ],
+)
+def test_what_cannot_be_had_is_refused_before_anything_is_fetched(options: dict[str, str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        eranntag.load("hf:nobody/nothing", **options)
+
+
+# Compiled networks are kept
+
+
+@openvino
+def test_a_compiled_network_is_used_again_without_the_weights(tiny_tagger: Eager, path: Path, cache: Path) -> None:
+    loads: list[str] = []
+    first = engine.build(source(tiny_tagger, path, loads), "openvino")
+    again = engine.build(source(tiny_tagger, path, loads), "openvino", many=True)
+    assert len(loads) == 1 and len(list(cache.glob("*.ov"))) == 1
+    assert "compiled now and kept" in first.notes[0] and "compiled before" in again.notes[0]
+    np.testing.assert_array_equal(first.tag(noise(1.5)).scores, again.tag(noise(1.5)).scores)  # whatever the threads
+
+
+@openvino
+def test_other_weights_or_another_dtype_are_compiled_anew(tiny_tagger: Eager, path: Path, cache: Path) -> None:
+    given = source(tiny_tagger, path)
+    for some, dtype in ((given, "auto"), (given, "float32"), (dataclasses.replace(given, sha256="0" * 64), "auto")):
+        engine.build(some, "openvino", dtype=dtype)
+    assert len(list(cache.glob("*.ov"))) == 3
+
+
+@openvino
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: b"",
+        lambda content: content[:5000],
+        lambda content: content[: -2 * 4096],
+        lambda content: content[:-9000] + bytes([content[-9000] ^ 1]) + content[-8999:],
+        lambda content: b"{}\n" + content,
+        lambda content: content.replace(b'"parts"', b'"ports"', 1),
+        lambda content: b"[" * 100_000,
+        lambda content: b"\xff" * 4096,
+    ],
+)
+def test_a_damaged_one_is_compiled_anew(damage: Callable[[bytes], bytes], tiny_tagger: Eager, path: Path, cache: Path) -> None:
+    engine.build(source(tiny_tagger, path), "openvino")
+    (kept,) = cache.glob("*.ov")
+    kept.write_bytes(damage(kept.read_bytes()))
+    tagger = engine.build(source(tiny_tagger, path), "openvino")
+    assert "compiled now and kept" in tagger.notes[0]
+    np.testing.assert_allclose(tagger.tag(noise(1)).scores, tiny_tagger.tag(noise(1)).scores, atol=1e-4)
+    assert "compiled before" in engine.build(source(tiny_tagger, path), "openvino").notes[0]
+
+
+@openvino
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    tiny_tagger: Eager, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ERANNTAG_CACHE", str(tmp_path / "file"))
+    tagger = engine.build(source(tiny_tagger, path), "openvino")
+    assert "compiled now, not kept (" in tagger.notes[0]
+    assert np.isfinite(tagger.tag(noise(1)).scores).all()
+
+
+def test_the_room_of_compiled_networks_is_bounded(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_compiled, "KEPT_BYTES", 70_000)
+    for age, name in enumerate("abcd"):
+        assert _compiled.write(cache / f"{name}.ov", {"name": name}, [b"x" * 5000, b"y" * 10]) == ""
+        os.utime(cache / f"{name}.ov", (10_000 - age, 10_000 - age))
+    assert _compiled.read(cache / "c.ov") is not None  # used last, so kept
+    assert _compiled.write(cache / "e.ov", {}, [b"z" * 9000]) == ""
+    left = {file.stem for file in cache.glob("*.ov")}
+    assert {"c", "e"} <= left and len(left) < 5
+    facts, parts = _compiled.read(cache / "c.ov") or ({}, [])
+    assert facts == {"name": "c"} and [bytes(part) for part in parts] == [b"x" * 5000, b"y" * 10]
+
+
+@openvino
+def test_many_processes_may_compile_the_same_at_once(path: Path, cache: Path, tmp_path: Path) -> None:
+    script = "import sys, eranntag, numpy as np; from eranntag.types import Clip\n"
+    script += "print(list(eranntag.load(sys.argv[1], device='cpu').tag(Clip(np.ones((1, 4410), np.float32), 44100)).scores))"
+    running = [subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE) for _ in range(2)]
+    said = {process.communicate(timeout=120)[0] for process in running}
+    assert [process.returncode for process in running] == [0, 0] and len(said) == 1
+    assert len(list(cache.iterdir())) == 1
+
+
+# A light process
+
+
+def command(*args: str | Path) -> subprocess.CompletedProcess[str]:
+    """`eranntag ARGS`, and on standard error the names of all modules that it imported."""
+    script = (
+        "import sys\nfrom eranntag.cli import cli\n"
+        "try: cli(sys.argv[1:], prog_name='eranntag')\n"
+        "finally: print('modules:', *sys.modules, file=sys.stderr)"
+    )
+    return subprocess.run([sys.executable, "-c", script, *map(str, args)], capture_output=True, text=True, timeout=120)
+
+
+@openvino
+def test_with_a_compiled_network_predict_imports_no_torch(path: Path, tmp_path: Path, wav: Callable[..., Path]) -> None:
+    clip = wav("clip.wav", noise(1).waveform[0])
+    results = []
+    for _ in range(2):
+        result = command("predict", clip, "-c", path, "--device", "cpu", "--format", "json", "--verbose")
+        assert result.returncode == 0, result.stderr
+        results.append(json.loads(result.stdout))
+        modules = result.stderr.rpartition("modules:")[2].split()
+    assert results[0] == results[1]
+    assert "eranntag: openvino 20" in result.stderr and "compiled before" in result.stderr
+    heavy = {"torch", "torchaudio", "huggingface_hub", "openvino.tools.ovc", "openvino_telemetry", "scipy"}
+    assert not heavy & set(modules)
+    assert "openvino" in modules
+
+
+@openvino
+def test_other_code_may_still_convert_models_and_nothing_is_reported() -> None:
+    script = (
+        "import sys\nfrom eranntag.engine import _openvino\n"
+        "openvino = _openvino.imported()\n"
+        "assert not [name for name in sys.modules if 'telemetry' in name]\n"
+        "sys.modules['openvino_telemetry'] = None\n"  # or this very test would report
+        "import torch\nmodel = openvino.convert_model(torch.nn.ReLU(), example_input=torch.zeros(1, 3))\n"
+        "print(len(model.inputs))"
+    )
+    result = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=120)
+    assert result.stdout.strip() == "1", result.stderr
+
+
+# A GPU
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+def test_a_graph_gives_the_same_again_and_again(tiny_tagger: Eager, path: Path) -> None:
+    tagger = engine.build(source(tiny_tagger, path), "torch", "cuda")
+    for _ in range(4):
+        np.testing.assert_allclose(tagger.tag(noise(1.5)).scores, tiny_tagger.tag(noise(1.5)).scores, atol=0.02)
