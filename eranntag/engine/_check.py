@@ -16,7 +16,7 @@ def signals(rate_hz: int) -> tuple[Clip, ...]:
     sounds = {
         "silence": np.zeros(len(t)),
         "noise": 0.1 * noise,
-        "tone": 0.5 * np.sin(2 * np.pi * 1000 * t),
+        "tone": 0.5 * np.sin(2 * np.pi * 1000 * t) + 0.001 * noise,  # alone, all but one band would be rounding
         "clicks": np.where(np.arange(len(t)) % (rate_hz // 8) == 0, 0.9, 0.0),
         "chirp": 0.4 * np.sin(2 * np.pi * (100 + 1500 * t) * t) + 0.05 * t * noise,
     }

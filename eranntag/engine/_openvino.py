@@ -53,14 +53,14 @@ def converted(network: Any) -> tuple[Any, Any]:
     model, rows = network.model, network.frontend.config.rows
     columns = hasattr(model, "columns")
     image = torch.zeros(1, 1, rows, 2 * model.frame_multiple)
-    body = _converted(Body(model) if columns else Logits(model), image, [1, 1, rows, -1])
+    body = model_of(Body(model) if columns else Logits(model), image, [1, 1, rows, -1])
     if not columns:
         return body, None
     channels = model.columns(image)[0].shape[1]
-    return body, _converted(Head(model), torch.zeros(1, channels), [1, channels])
+    return body, model_of(Head(model), torch.zeros(1, channels), [1, channels])
 
 
-def _converted(module: Any, example: Any, shape: list[int]) -> Any:
+def model_of(module: Any, example: Any, shape: list[int]) -> Any:
     openvino = imported()
     import torch
     from openvino.frontend import FrontEndManager

@@ -27,16 +27,18 @@ FORMAT = 1  # another number when the parts or the facts of a compiled network c
 
 
 def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
-    path = _compiled.folder() / f"{_key(source, dtype)}.ov"
+    wanted, why = devices.native_dtype() if dtype == "auto" else (dtype, "as asked")
+    choice = dtype == "auto" and wanted != "float32"  # then float32 will do, if need be
+    path = _compiled.folder() / f"{_key(source, wanted, choice)}.ov"
     if (entry := _compiled.read(path)) is not None:
         try:
-            return OpenVINO(source.checkpoint, *entry, many, "compiled before")
+            return OpenVINO(source.checkpoint, *entry, many, (why, "compiled before"))
         except RuntimeError:  # what another OpenVINO or CPU wrote is compiled anew
             pass
-    facts, parts = _compile(source, dtype)
+    facts, parts = _compile(source, wanted, choice)
     unkept = _compiled.write(path, facts, parts)
     how = f"compiled now, not kept ({unkept})" if unkept else "compiled now and kept"
-    return OpenVINO(source.checkpoint, facts, [_bytes(part) for part in parts], many, how)
+    return OpenVINO(source.checkpoint, facts, [_bytes(part) for part in parts], many, (why, how))
 
 
 class OpenVINO(Tagger):
@@ -44,7 +46,9 @@ class OpenVINO(Tagger):
 
     engine = "openvino"
 
-    def __init__(self, checkpoint: Checkpoint, facts: dict[str, Any], parts: list[np.ndarray], many: bool, how: str) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, facts: dict[str, Any], parts: list[np.ndarray], many: bool, why: tuple[str, str]
+    ) -> None:
         frontend, self.image = _frontend(checkpoint)
         self._parts = parts
         self._hints = {
@@ -53,7 +57,9 @@ class OpenVINO(Tagger):
         }
         network = self._imported(0)
         parallel = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        notes = (f"openvino {metadata.version('openvino')}, {facts['dtype']}: {facts['why']}; {how}",)
+        reason, how = facts["refused"] or why[0], why[1]
+        told = _check.told(facts["difference"])
+        notes = (f"openvino {metadata.version('openvino')}, {facts['dtype']}: {reason}, {told}; {how}",)
         super().__init__(checkpoint, frontend, Geometry(**facts["geometry"]), facts["dtype"], "cpu", parallel, notes)
         self._network: SimpleQueue[Any] = SimpleQueue()  # of requests: each thread takes one that is free
         for _ in range(parallel):
@@ -91,10 +97,10 @@ class OpenVINO(Tagger):
             self._network.put(request)
 
 
-def _key(source: Source, dtype: str) -> str:
+def _key(source: Source, dtype: str, choice: bool) -> str:
     """Of everything that a compiled network depends on."""
-    facts = (FORMAT, source.sha256, dtype, metadata.version("openvino"), devices.native_dtype(), sorted(devices.cpu_flags()))
-    return hashlib.sha256(json.dumps([*facts, eranntag.__version__]).encode()).hexdigest()[:40]
+    versions = (FORMAT, eranntag.__version__, metadata.version("openvino"), sorted(devices.cpu_flags()))
+    return hashlib.sha256(json.dumps([source.sha256, dtype, choice, versions]).encode()).hexdigest()[:40]
 
 
 def _frontend(checkpoint: Checkpoint) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
@@ -109,8 +115,8 @@ def _frontend(checkpoint: Checkpoint) -> tuple[Any, Callable[[np.ndarray], np.nd
     return frontend.config, lambda waveform: frontend(torch.from_numpy(waveform)[None])[0, 0].detach().numpy()
 
 
-def _compile(source: Source, dtype: str) -> tuple[dict[str, Any], list[bytes]]:
-    """The facts and the parts: those of the CPU's own dtype for "auto", if they are as good as the reference."""
+def _compile(source: Source, dtype: str, choice: bool) -> tuple[dict[str, Any], list[bytes]]:
+    """The facts and the parts; with `choice` in float32 if `dtype` is not as good as the reference."""
     from eranntag.engine.eager import Eager
 
     reference = Eager(source.network())
@@ -119,26 +125,27 @@ def _compile(source: Source, dtype: str) -> tuple[dict[str, Any], list[bytes]]:
         models = _openvino.converted(reference.network)
     except Exception as error:  # whatever an operation that it does not know makes of it
         raise Unfit(f"openvino cannot convert {source.checkpoint.name}: {reason(error, '')}") from None
-    wanted, why = devices.native_dtype() if dtype == "auto" else (dtype, "as asked")
-    facts = {"geometry": asdict(reference.geometry), "dtype": wanted, "why": why}
-    parts, difference = _measured(source.checkpoint, models, facts, expected)
-    if dtype == "auto" and wanted != "float32" and not difference <= _check.LIMITS[wanted]:
-        facts |= {"dtype": "float32", "why": f"{wanted} is not as good, {_check.told(difference)}"}
-        parts, difference = _measured(source.checkpoint, models, facts, expected)
-    if facts["dtype"] == "float32" and not difference <= _check.LIMITS["float32"]:
-        raise Unfit(f"openvino computes {source.checkpoint.name} wrongly: {_check.told(difference)}")
-    return {**facts, "why": f"{facts['why']}, {_check.told(difference)}"}, parts
+    facts = {"geometry": asdict(reference.geometry), "dtype": dtype, "refused": "", "difference": 0.0}
+    parts = _measured(source.checkpoint, models, facts, expected)
+    if choice and not facts["difference"] <= _check.LIMITS[dtype]:
+        facts |= {"dtype": "float32", "refused": f"{dtype} is not as good ({_check.told(facts['difference'])})"}
+        parts = _measured(source.checkpoint, models, facts, expected)
+    if facts["dtype"] == "float32" and not facts["difference"] <= _check.LIMITS["float32"]:
+        raise Unfit(f"openvino computes {source.checkpoint.name} wrongly: {_check.told(facts['difference'])}")
+    return facts, parts
 
 
-def _measured(checkpoint: Checkpoint, models: Any, facts: dict[str, Any], expected: np.ndarray) -> tuple[list[bytes], float]:
+def _measured(checkpoint: Checkpoint, models: Any, facts: dict[str, Any], expected: np.ndarray) -> list[bytes]:
+    """The parts in the dtype of `facts`, whose `difference` is set."""
     hints = {"INFERENCE_PRECISION_HINT": HINTS[facts["dtype"]]}
     compiled = [_openvino.core().compile_model(model, "CPU", hints) for model in models if model is not None]
     real = compiled[0].get_property("INFERENCE_PRECISION_HINT").to_string()
     if real != HINTS[facts["dtype"]]:
         raise UsageError(f"this CPU has no {facts['dtype']} for openvino (it would take {real}); use another --dtype")
     parts = [part.export_model().read() for part in compiled]
-    tagger = OpenVINO(checkpoint, facts, [_bytes(part) for part in parts], False, "")
-    return parts, _check.difference(tagger, expected)
+    tagger = OpenVINO(checkpoint, facts, [_bytes(part) for part in parts], False, ("", ""))
+    facts["difference"] = _check.difference(tagger, expected)
+    return parts
 
 
 def _bytes(part: bytes) -> np.ndarray:

@@ -80,7 +80,7 @@ def train(
     shares = machine.world.shares(settings.batch, settings.accumulate)
     with ExitStack() as stack:
         files.begin(folder, machine.world, restart, stack)
-        run = _Run(recipe, settings, folder, machine, augment, shares, network, report)
+        run = Run(recipe, settings, folder, machine, augment, shares, network, report)
         if machine.world.gather([(folder / files.STATE).exists()])[0]:
             saved.resume(run.state, settings, folder / files.STATE)
         if len(set(machine.world.gather([run.state.iteration]))) > 1:
@@ -90,7 +90,7 @@ def train(
     return outcome
 
 
-class _Run:
+class Run:
     """One run's objects, and the steps of its loop."""
 
     def __init__(

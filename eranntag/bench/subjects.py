@@ -1,0 +1,83 @@
+"""What is measured: a checkpoint's file, or the file of an architecture with random weights, which is as fast."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from eranntag import checkpoints, models, registry
+from eranntag.checkpoints import header, table, weights
+from eranntag.engine import _check
+from eranntag.errors import UsageError
+from eranntag.network import Network
+from eranntag.recipes.audioset import RECIPE
+from eranntag.training import settings, start
+
+SEED = 0
+LOGIT, DEVIATION = -5.0, 0.5  # AudioSet's clips have 2 or 3 of the 527 classes: most probabilities are near 0
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`name` is what was asked for, `architecture` the paper's name of its model."""
+
+    name: str
+    path: Path
+    architecture: str
+    random: bool = False
+
+
+def find(name: str | None, folder: Path, user_registry: str | None = None, offline: bool = False) -> Subject:
+    """A checkpoint's name, file or `hf:` address, or else an architecture's name, whose random weights go into `folder`.
+
+    Raises what `checkpoints.find` does.
+    """
+    if name is not None and not _is_checkpoint(name, user_registry):
+        try:
+            models.resolve(name)
+        except UsageError:
+            pass  # the message about checkpoints, which follows, names those that are near
+        else:
+            path = folder / f"{name}.safetensors"
+            weights.save(random_network(name), path)
+            return Subject(name, path, _architecture(path), random=True)
+    found = checkpoints.find(name, user_registry, offline)
+    return Subject(found.name, found.path, _architecture(found.path))
+
+
+def _is_checkpoint(name: str, user_registry: str | None) -> bool:
+    return name.startswith("hf:") or os.path.exists(name) or name in table.read(user_registry).rows
+
+
+def _architecture(path: Path) -> str:
+    spec = header.read(path)
+    try:
+        return models.name_of(spec.family, registry.get("eranntag.models", spec.family).Config(**spec.model))
+    except TypeError:  # loading it will say what is wrong
+        return ""
+
+
+def random_network(architecture: str) -> Network:
+    """Seeded weights for AudioSet's 527 classes whose numbers are tame, so that an engine that compares a faster way with
+    float32 takes it, as trained weights are meant to allow: BatchNorm knows the statistics of the sounds of that comparison,
+    and their logits have the mean LOGIT and the deviation DEVIATION. Trained weights are compared when they are loaded."""
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        network = start.network(RECIPE, settings.from_recipe(RECIPE, model=architecture, seed=SEED), None).train()
+        sounds = [clip.waveform[0] for clip in _check.signals(network.frontend.config.sample_rate_hz)]
+        waveforms = torch.from_numpy(np.stack(sounds))
+        norms: list[Any] = [module for module in network.modules() if hasattr(module, "running_mean")]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.momentum = None  # the plain average: one batch is enough
+        network(waveforms)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        logits = network.eval()(waveforms).clip_logits
+        last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
+        scale = DEVIATION / logits.std()
+        last.weight *= scale
+        last.bias.sub_(logits.mean()).mul_(scale).add_(LOGIT)
+    return network

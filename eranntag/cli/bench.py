@@ -1,0 +1,144 @@
+"""eranntag bench: speed and size, beside the paper's."""
+
+import json as json_
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+PAGE = "docs/benchmarks.md"
+
+threads_option = click.option("--threads", type=click.IntRange(1), help="Use this many processors only.  [all]")
+device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+json_option = click.option("--json", is_flag=True, help="Print everything as JSON.")
+budget_option = click.option(
+    "--budget", type=click.FloatRange(0, min_open=True), default=5, show_default=True, help="Seconds for each measurement."
+)
+seconds_type = click.FloatRange(0, min_open=True)
+
+
+@click.group(invoke_without_command=True)
+@click.option(
+    "-c", "--checkpoint", "names", metavar="NAME", multiple=True, help="A checkpoint, or an architecture such as erann-1-6."
+)
+@click.option("--batch", "batches", type=click.IntRange(1), multiple=True, default=(1, 32), help="Clips at once.  [1 and 32]")
+@click.option("--seconds", type=seconds_type, default=10, show_default=True, help="Of a clip.")
+@click.option("--clips", type=click.IntRange(1), default=64, show_default=True, help="Files from end to end.")
+@click.option("--engine", default="auto", show_default=True, help="auto, openvino, torch, or eager (torch as it trains).")
+@device_option
+@click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16 or float16.")
+@threads_option
+@budget_option
+@click.option("--cold-runs", type=click.IntRange(0), default=5, show_default=True, help="Fresh processes; 0: no memory either.")
+@click.option("--peers", is_flag=True, help="Also what is installed of AST (transformers) and CNN14 (panns-inference).")
+@click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
+@click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+@json_option
+@click.option(
+    "--write",
+    metavar="[FILE]",
+    is_flag=False,
+    flag_value=PAGE,
+    help=f"Also write the tables into a page ({PAGE}), between its markers.",
+)
+@click.pass_context
+def command(ctx: click.Context, **options: Any) -> None:
+    """Measure how fast checkpoints tag here, and in how much memory: network alone, files, fresh processes, the plain way.
+
+    -c and --batch may be repeated. An architecture gets random weights, which are as fast. `train` measures a training step.
+    """
+    if ctx.invoked_subcommand is not None:
+        if _typed(ctx) != "eranntag bench":
+            raise click.UsageError(f"options of `bench {ctx.invoked_subcommand}` come after it")
+        return
+    _limit(options["threads"])
+    from eranntag import bench, render
+    from eranntag.bench import page
+    from eranntag.bench.plan import Plan
+    from eranntag.cli._allocator import keep_memory
+    from eranntag.render import bench as tables
+
+    if options["write"]:
+        page.check(Path(options["write"]))
+    keep_memory()
+    fields = ("seconds", "clips", "engine", "device", "dtype", "budget", "cold_runs")
+    report = bench.run(
+        list(dict.fromkeys(options["names"])) or [None],
+        Plan(tuple(dict.fromkeys(options["batches"])), **{name: options[name] for name in fields}),
+        options["registry"],
+        options["offline"],
+        options["peers"],
+        _typed(ctx),
+        lambda line: render.say(f"eranntag: {line}"),
+    )
+    if options["json"]:
+        click.echo(json_.dumps(report.to_dict(), indent=1))
+    else:
+        tables.report(report)
+    if options["write"]:
+        page.write(Path(options["write"]), tables.markdown(report))
+
+
+@command.command()
+@click.option("--model", default="erann-2-2", show_default=True, help="Architecture, erann-S-W.")
+@click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Examples an iteration.")
+@click.option("--seconds", type=seconds_type, default=4, show_default=True, help="Of a crop; whole ones.")
+@device_option
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@click.option("--compile", "compiled", is_flag=True, help="torch.compile the network.")
+@threads_option
+@budget_option
+@json_option
+def train(threads: int | None, json: bool, **options: Any) -> None:
+    """Measure an iteration of training by AudioSet's protocol on noise: all but decoding, evaluations and saves."""
+    _limit(threads)
+    import dataclasses
+
+    from eranntag import render
+    from eranntag.bench import training
+    from eranntag.cli._allocator import keep_memory
+    from eranntag.models import resolve
+    from eranntag.render import bench as tables
+
+    keep_memory()
+    resolve(options["model"])
+    measured = training.measured(**options, tell=lambda line: render.say(f"eranntag: {line}"))
+    if json:
+        click.echo(json_.dumps(dataclasses.asdict(measured), indent=1))
+    else:
+        tables.training(measured)
+
+
+def _limit(threads: int | None) -> None:
+    """Take processors away from this process and its children, before anything counts them: it holds for every engine."""
+    if threads is None:
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise click.UsageError("--threads: this system cannot limit a process to some processors; leave it out")
+    there = sorted(os.sched_getaffinity(0))
+    if threads > len(there):
+        raise click.UsageError(f"--threads {threads}: there are {len(there)} processors")
+    os.sched_setaffinity(0, there[:threads])
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _typed(ctx: click.Context) -> str:
+    """The command as it was given."""
+    import shlex
+
+    words = ["eranntag", "bench"]
+    for option in ctx.command.params:
+        assert option.name is not None
+        if ctx.get_parameter_source(option.name) is not click.core.ParameterSource.COMMANDLINE:
+            continue
+        value, flag = ctx.params[option.name], max(option.opts, key=len)
+        for each in value if isinstance(value, tuple) else (value,):
+            words += (
+                [flag]
+                if each is True or (flag == "--write" and each == PAGE)
+                else [flag, f"{each:g}" if isinstance(each, float) else str(each)]
+            )
+    return shlex.join(words)

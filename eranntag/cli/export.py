@@ -1,0 +1,33 @@
+"""eranntag export: a checkpoint -> ONNX or OpenVINO IR."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+FORMATS = ("onnx", "openvino")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--format", "form", type=click.Choice(FORMATS), required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file.  [NAME.onnx or NAME.xml, here]")
+@click.option("--clip", "clips", multiple=True, metavar="FILE", help="Compare on this sound too; may be repeated.")
+@click.option("--half", is_flag=True, help="Store the weights in float16 (openvino).")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+@click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
+@click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+def command(name: str, form: str, **options: Any) -> None:
+    """Write NAME (as for predict -c) as a network for ONNX Runtime or OpenVINO.
+
+    The network takes log-mel images and its file says how they are computed (docs/export.md). It is written only if it computes
+    the same as eranntag on built-in sounds and on every --clip. Prints the path.
+    """
+    from eranntag import export, render
+    from eranntag.records import printable
+
+    with render.download_bar() as report:
+        done = export.export(name, form, **options, report=report)
+    within = f"probabilities within {done.difference:.1e} of eranntag's ({done.worst})"
+    render.say(printable(f"eranntag: {done.path}: {done.size / 1e6:.1f} MB, {within}, on {', '.join(done.sounds)}"))
+    click.echo(done.path)

@@ -1,0 +1,272 @@
+"""Export: a checkpoint -> ONNX or OpenVINO IR for other programs, checked against the reference before it is written.
+
+The network alone, from image (batch, 1, rows, frames) to `logits` and `scores` (batch, classes), for any batch and any number
+of frames that `frame_multiple` divides. The front-end stays outside (ONNX Runtime's STFT is slow and inexact); what it computes
+is told in the file's metadata. torch is imported late, so that a wrong option is answered at once.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import eranntag
+from eranntag import atomic, audio, checkpoints
+from eranntag.checkpoints import header
+from eranntag.engine import _check, _openvino
+from eranntag.errors import EranntagError, UsageError, reason
+from eranntag.tagger import ACTIVATIONS
+from eranntag.types import Clip
+
+INPUT, OUTPUTS = "image", ("logits", "scores")
+OPSET = 17
+CLIP_SECONDS = 30  # of each clip of the user's are compared
+REPEATS = 2  # of the built-in sounds, for a second duration
+HALF_LIMIT = _check.LIMITS["float16"]
+WORDS = {
+    "logmel": "Mono sound at sample_rate_hz, in [-1, 1]. Zeros at the end up to the smallest number S of whole seconds, "
+    "min_seconds or more, for which frame_multiple divides S * frames_per_second; then up to "
+    "hop_samples * (S * frames_per_second - 1) samples where that is more. Half a window mirrored at both ends, without "
+    "repeating the edge. S * frames_per_second frames: periodic Hann window of window_samples every hop_samples, |FFT|^2, "
+    "n_mels triangles of the mel_scale with unit area from fmin_hz to fmax_hz, 10 log10(max(power, floor))."
+}
+
+Run = Callable[[np.ndarray], Sequence[np.ndarray]]  # image -> logits, scores
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: `size` bytes in all files. The largest `difference` of a probability from the reference's was on
+    `worst`, one of `sounds`."""
+
+    path: Path
+    size: int
+    difference: float
+    worst: str
+    sounds: tuple[str, ...]
+
+
+def export(
+    name: str,
+    form: str,
+    output: Path | None = None,
+    clips: Sequence[str | os.PathLike[str]] = (),
+    half: bool = False,
+    force: bool = False,
+    registry: str | None = None,
+    offline: bool = False,
+    report: checkpoints.Report | None = None,
+) -> Exported:
+    """Write the checkpoint behind `name` (as for `checkpoints.load`) as `form`, one of FORMATS; `force` overwrites.
+
+    `clips` are sounds to compare on, beside the built-in ones. Raises UsageError, AudioError, what `checkpoints.load` raises,
+    and EranntagError, with nothing written, where the file would compute something else than the reference.
+    """
+    format = _format(form, half)
+    path = _path(name, format, output, force)
+    real = [_beginning(clip) for clip in clips]
+    found = checkpoints.find(name, registry, offline, report)
+    network = checkpoints.open_found(found)
+    about = _about(network, found.sha256 or checkpoints.sha256(found.path))
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:80]}.") as folder:
+        draft = Path(folder) / path.name
+        try:
+            format.write(network, about, draft, half)
+            difference, worst, sounds = _compared(format.load(draft), network, real)
+        except Exception as error:  # whatever an exporter or a runtime makes of an operation that it does not know
+            raise EranntagError(f"{name}: cannot be exported as {form}: {reason(error, '')}") from error
+        limit = HALF_LIMIT if half else _check.LIMITS["float32"]
+        if not difference <= limit:
+            what = f"{form} gives other probabilities, by {difference:.3g} for {worst}, where {limit} is the limit"
+            raise EranntagError(f"{name}: {what}; nothing was written")
+        size = sum(draft.with_suffix(suffix).stat().st_size for suffix in format.suffixes)
+        _publish([draft.with_suffix(suffix) for suffix in format.suffixes], path)
+    return Exported(path, size, difference, worst, sounds)
+
+
+def _format(form: str, half: bool) -> "Format":
+    if form not in FORMATS:
+        raise UsageError(f"format {form!r} is none of {', '.join(FORMATS)}")
+    format = FORMATS[form]
+    if missing := [package for package in format.packages if not find_spec(package)]:
+        raise UsageError(f"--format {form} needs {' and '.join(missing)}: pip install {format.install}")
+    if half and not format.half:
+        raise UsageError(f"--half is not for --format {form}; leave it out")
+    return format
+
+
+def _path(name: str, format: "Format", output: Path | None, force: bool) -> Path:
+    """Where to write: `output`, or the name's last part in the current folder. UsageError where that would be a loss."""
+    suffix = format.suffixes[-1]
+    path = output or Path(Path(name).name.removesuffix(".safetensors").partition("@")[0] + suffix)
+    if path.suffix != suffix:
+        raise UsageError(f"--output {path}: must end in {suffix}")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--output {path}: must be in a folder that exists")
+    for file in (path.with_suffix(suffix) for suffix in format.suffixes):
+        if file.exists() and not (force and file.is_file()):
+            raise UsageError(f"{file} is there already; use --force to overwrite it, or another --output")
+    return path
+
+
+def _beginning(source: str | os.PathLike[str]) -> Clip:
+    """The first CLIP_SECONDS of a file."""
+    sound = audio.stream(source)
+    limit, blocks = CLIP_SECONDS * sound.rate, list[np.ndarray]()
+    for block in sound.blocks:
+        blocks.append(block)
+        if sum(block.shape[1] for block in blocks) >= limit:
+            break
+    return Clip(np.concatenate(blocks, 1)[:, :limit], sound.rate, Path(sound.source).name)
+
+
+def _about(network: Any, sha256: str) -> dict[str, str]:
+    """The metadata: what a program needs to use the file, and where it comes from."""
+    config, family = network.frontend.config, network.checkpoint.frontend_family
+    shape = {"rows": config.rows, "frame_multiple": network.model.frame_multiple}
+    image = {"family": family, **dataclasses.asdict(config), **shape, "computed": WORDS.get(family, "")}
+    return {
+        header.KEY: json.dumps(dataclasses.asdict(network.checkpoint)),
+        "eranntag-image": json.dumps(image),
+        "eranntag-version": eranntag.__version__,
+        "eranntag-source-sha256": sha256,
+    }
+
+
+def _compared(run: Run, network: Any, clips: Sequence[Clip]) -> tuple[float, str, tuple[str, ...]]:
+    """The largest difference of a probability (infinite where one is no number), the sound that it was on, and all sounds."""
+    import torch
+
+    from eranntag.engine.eager import Eager
+
+    reference, found, names = Eager(network), list[tuple[float, str]](), dict[str, None]()
+    for sources, waveforms in _sounds(reference, clips):
+        with torch.inference_mode():
+            image = network.frontend(torch.from_numpy(waveforms)).numpy()
+        logits, scores = run(image)
+        expected = reference.scores(waveforms)
+        for ours in (scores, ACTIVATIONS[network.checkpoint.activation](logits)):
+            if ours.shape != expected.shape:
+                raise ValueError(f"{ours.shape} is the shape of the scores, not {expected.shape}")
+            differences = np.nan_to_num(np.abs(ours - expected).max(1), nan=np.inf)
+            found += zip(differences.tolist(), sources, strict=True)
+        names |= dict.fromkeys(sources)
+    return *max(found), tuple(names)
+
+
+def _sounds(reference: Any, clips: Sequence[Clip]) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Names and waveforms (batch, samples): one by one, and the built-in ones together at another length, so that a shape which
+    became a constant is noticed."""
+    built_in = _check.signals(reference.frontend.sample_rate_hz)
+    for clip in (*built_in, *clips):
+        yield [clip.source], reference.waveform(clip)[None]
+    longer = [dataclasses.replace(clip, waveform=np.tile(clip.waveform, REPEATS)) for clip in built_in]
+    yield [clip.source for clip in longer], np.stack([reference.waveform(clip) for clip in longer])
+
+
+def _publish(files: Sequence[Path], path: Path) -> None:
+    """Move the finished `files` to where `path` is. Of several the last is what programs open, and it comes last: whoever
+    is killed on the way leaves no file that opens, rather than an old graph beside new weights."""
+    if len(files) > 1:
+        path.unlink(missing_ok=True)
+    for file in files:
+        with atomic.replace(path.with_suffix(file.suffix)) as temporary:
+            shutil.move(file, temporary)
+
+
+def _scored(network: Any) -> tuple[Any, Any]:
+    """The module that is exported, from image to logits and scores, and an example of its input."""
+    import torch
+    from torch import Tensor, nn
+
+    class Scored(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = network.model
+            self.activation = {"softmax": nn.Softmax(-1), "sigmoid": nn.Sigmoid()}[network.checkpoint.activation]
+
+        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+            logits = self.model(image).clip_logits
+            return logits, self.activation(logits)
+
+    return Scored().eval(), torch.zeros(2, 1, network.frontend.config.rows, network.model.frame_multiple)
+
+
+def _write_onnx(network: Any, about: dict[str, str], path: Path, half: bool) -> None:
+    import onnx
+    import torch
+
+    module, image = _scored(network)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the tracer is old, and that it makes constants of shapes: the check would see it
+        torch.onnx.export(
+            module,
+            (image,),
+            path,
+            dynamo=False,  # five times as fast as the new exporter, without onnxscript; the graph is as good
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_axes={INPUT: {0: "batch", 3: "frames"}, **{name: {0: "batch"} for name in OUTPUTS}},
+        )
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, about)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, path)
+
+
+def _load_onnx(path: Path) -> Run:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors alone
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return lambda image: session.run(list(OUTPUTS), {INPUT: image})
+
+
+def _write_openvino(network: Any, about: dict[str, str], path: Path, half: bool) -> None:
+    module, image = _scored(network)
+    model = _openvino.model_of(module, image, [-1, *image.shape[1:3], -1])
+    for port, name in zip((*model.inputs, *model.outputs), (INPUT, *OUTPUTS), strict=True):
+        port.get_tensor().set_names({name})
+    for key, value in about.items():
+        model.set_rt_info(value, [key])
+    _openvino.imported().save_model(model, path, compress_to_fp16=half)
+
+
+def _load_openvino(path: Path) -> Run:
+    """In float32 on every CPU: the file is checked, not the CPU's bfloat16."""
+    compiled = _openvino.core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(image: np.ndarray) -> Sequence[np.ndarray]:
+        outputs = compiled([image])
+        return [outputs[name] for name in OUTPUTS]
+
+    return run
+
+
+@dataclass(frozen=True)
+class Format:
+    """`suffixes` of its files, the one that programs open last; the `packages` it needs, and how they are installed."""
+
+    suffixes: tuple[str, ...]
+    packages: tuple[str, ...]
+    install: str
+    write: Callable[[Any, dict[str, str], Path, bool], None]  # network, metadata, path, half
+    load: Callable[[Path], Run]
+    half: bool = False
+
+
+FORMATS = {
+    "onnx": Format((".onnx",), ("onnx", "onnxruntime"), "onnx onnxruntime", _write_onnx, _load_onnx),
+    "openvino": Format((".bin", ".xml"), ("openvino",), "'eranntag[openvino]'", _write_openvino, _load_openvino, half=True),
+}
