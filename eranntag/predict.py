@@ -16,7 +16,7 @@ from eranntag.inputs import STDIN
 from eranntag.tagger import Heard, Tagger
 from eranntag.types import Failure, Packed, Prediction
 
-READERS = min(os.cpu_count() or 1, 16) + 1
+READERS = min(os.cpu_count() or 1, 16)
 
 Source = str | Packed | Failure | None
 Result = Prediction | Failure

@@ -2,10 +2,15 @@
 
 import sys
 import warnings
+from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Lock
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 CONVERTER = "openvino.tools.ovc"
 
@@ -74,3 +79,19 @@ def model_of(module: Any, example: Any, shape: list[int]) -> Any:
         model = frontend.convert(frontend.load(decoder))
     model.reshape({0: openvino.PartialShape(shape)})
     return model
+
+
+def saved(model: Any) -> list[bytes]:
+    """A model as its graph (XML) and its weights."""
+    with TemporaryDirectory() as folder:
+        graph, numbers = Path(folder) / "model.xml", Path(folder) / "model.bin"
+        imported().serialize(model, graph, numbers)
+        return [graph.read_bytes(), numbers.read_bytes()]
+
+
+def compiled(parts: Sequence[np.ndarray], shape: tuple[int, ...], hints: dict[str, str]) -> Any:
+    """A `saved` model for images of `shape` alone."""
+    graph, numbers = parts
+    model = core().read_model(graph.tobytes(), imported().Tensor(numbers, shared_memory=True))
+    model.reshape({0: imported().PartialShape(list(shape))})
+    return core().compile_model(model, "CPU", hints)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from importlib import metadata
-from queue import SimpleQueue
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,37 +17,48 @@ import numpy as np
 import eranntag
 from eranntag import devices, features, registry
 from eranntag.engine import Source, Unfit, _check, _compiled, _openvino
+from eranntag.engine._requests import Pool, Specialised
 from eranntag.errors import UsageError, reason
 from eranntag.streaming import Geometry
 from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Clip
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-FORMAT = 1  # another number when the parts or the facts of a compiled network change
+FORMAT = 2  # another number when the parts or the facts of a compiled network change
 
 
 def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
     wanted, why = devices.native_dtype() if dtype == "auto" else (dtype, "as asked")
     choice = dtype == "auto" and wanted != "float32"  # then float32 will do, if need be
-    path = _compiled.folder() / f"{_key(source, wanted, choice)}.ov"
+    key = _key(source, wanted, choice)
+    path, model = _compiled.folder() / f"{key}.ov", _compiled.folder() / f"{key}-model.ov"
     if (entry := _compiled.read(path)) is not None:
         try:
-            return OpenVINO(source.checkpoint, *entry, many, (why, "compiled before"))
+            return OpenVINO(source.checkpoint, *entry, many, (why, "compiled before"), model)
         except RuntimeError:  # what another OpenVINO or CPU wrote is compiled anew
             pass
-    facts, parts = _compile(source, wanted, choice)
-    unkept = _compiled.write(path, facts, parts)
+    facts, parts, models = _compile(source, wanted, choice)
+    unkept = _compiled.write(path, facts, parts) or _compiled.write(model, {}, _openvino.saved(models[0]))
     how = f"compiled now, not kept ({unkept})" if unkept else "compiled now and kept"
-    return OpenVINO(source.checkpoint, facts, [_bytes(part) for part in parts], many, (why, how))
+    return OpenVINO(source.checkpoint, facts, [_bytes(part) for part in parts], many, (why, how), model)
 
 
 class OpenVINO(Tagger):
-    """`parts`: the network (image -> logits, means, maxima) and the head (pooled -> logits), as OpenVINO exported them."""
+    """`parts`: the network (image -> logits, means, maxima) and the head (pooled -> logits), as OpenVINO exported them.
+
+    `model`: where the network is kept uncompiled.
+    """
 
     engine = "openvino"
 
     def __init__(
-        self, checkpoint: Checkpoint, facts: dict[str, Any], parts: list[np.ndarray], many: bool, why: tuple[str, str]
+        self,
+        checkpoint: Checkpoint,
+        facts: dict[str, Any],
+        parts: list[np.ndarray],
+        many: bool,
+        why: tuple[str, str],
+        model: Path | None = None,
     ) -> None:
         frontend, self.image = _frontend(checkpoint)
         self._parts = parts
@@ -61,9 +72,8 @@ class OpenVINO(Tagger):
         told = _check.told(facts["difference"])
         notes = (f"openvino {metadata.version('openvino')}, {facts['dtype']}: {reason}, {told}; {how}",)
         super().__init__(checkpoint, frontend, Geometry(**facts["geometry"]), facts["dtype"], "cpu", parallel, notes)
-        self._network: SimpleQueue[Any] = SimpleQueue()  # of requests: each thread takes one that is free
-        for _ in range(parallel):
-            self._network.put(network.create_infer_request())
+        self._model = model
+        self._outputs = Specialised(Pool(network, parallel, parts), self._special)
         self._head: Any = None
 
     def _imported(self, part: int) -> Any:
@@ -88,13 +98,13 @@ class OpenVINO(Tagger):
         request.infer([pooled])
         return request.get_output_tensor(0).data.copy()
 
-    def _outputs(self, images: np.ndarray) -> list[np.ndarray]:
-        request = self._network.get()
+    def _special(self, shape: tuple[int, ...]) -> Pool | None:
+        """The network for images of `shape` alone, if its model was kept."""
+        entry = _compiled.read(self._model) if self._model else None
         try:
-            request.infer([images], share_inputs=True)
-            return [tensor.data.copy() for tensor in request.output_tensors]
-        finally:
-            self._network.put(request)
+            return Pool(_openvino.compiled(entry[1], shape, self._hints), self.parallel, entry) if entry else None
+        except RuntimeError:
+            return None
 
 
 def _key(source: Source, dtype: str, choice: bool) -> str:
@@ -115,8 +125,8 @@ def _frontend(checkpoint: Checkpoint) -> tuple[Any, Callable[[np.ndarray], np.nd
     return frontend.config, lambda waveform: frontend(torch.from_numpy(waveform)[None])[0, 0].detach().numpy()
 
 
-def _compile(source: Source, dtype: str, choice: bool) -> tuple[dict[str, Any], list[bytes]]:
-    """The facts and the parts; with `choice` in float32 if `dtype` is not as good as the reference."""
+def _compile(source: Source, dtype: str, choice: bool) -> tuple[dict[str, Any], list[bytes], Any]:
+    """The facts, the parts and the models they were compiled from; with `choice` in float32 if `dtype` is not good enough."""
     from eranntag.engine.eager import Eager
 
     reference = Eager(source.network())
@@ -132,7 +142,7 @@ def _compile(source: Source, dtype: str, choice: bool) -> tuple[dict[str, Any], 
         parts = _measured(source.checkpoint, models, facts, expected)
     if facts["dtype"] == "float32" and not facts["difference"] <= _check.LIMITS["float32"]:
         raise Unfit(f"openvino computes {source.checkpoint.name} wrongly: {_check.told(facts['difference'])}")
-    return facts, parts
+    return facts, parts, models
 
 
 def _measured(checkpoint: Checkpoint, models: Any, facts: dict[str, Any], expected: np.ndarray) -> list[bytes]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from eranntag.features._filters import mel_filterbank
 
-CACHED_FRAMES = 128  # computed at once: twice as fast as all at once, as they stay in the processor's cache
+GROUP = 8  # mels that are computed at once
+CACHED_FRAMES = 64  # computed at once in numpy: three times as fast as all at once, as they stay in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,20 @@ class Config:
 
 
 @lru_cache(maxsize=4)
-def _constants(config: Config) -> tuple[np.ndarray, np.ndarray]:
-    return config.window().astype(np.float32), config.filters().T.astype(np.float32)
+def _constants(config: Config) -> tuple[np.ndarray, list[tuple[slice, np.ndarray]]]:
+    """The window, and the filters in groups of neighbours: the bins of a group, and their weights (bins, mels).
+
+    Most weights are zero. And products as small as these BLAS computes in the thread that asks; its own threads would fight
+    with the network's, which made two cores tag half as many files.
+    """
+    filters = config.filters().astype(np.float32)
+    groups = []
+    for start in range(0, config.n_mels, GROUP):
+        group = filters[start : start + GROUP]
+        bins = np.flatnonzero(group.any(0))
+        heard = slice(bins[0], bins[-1] + 1) if len(bins) else slice(0, 1)
+        groups.append((heard, np.ascontiguousarray(group[:, heard].T)))
+    return config.window().astype(np.float32), groups
 
 
 def compute(waveform: np.ndarray, config: Config) -> np.ndarray:
@@ -77,12 +90,13 @@ def compute(waveform: np.ndarray, config: Config) -> np.ndarray:
 
 def frames(signal: np.ndarray, config: Config) -> np.ndarray:
     """(samples,) float32, with what the outermost windows need -> (n_mels, frames) in dB, one for each window that fits."""
-    window, filters = _constants(config)
+    window, groups = _constants(config)
     views = np.lib.stride_tricks.sliding_window_view(signal, config.window_samples)[:: config.hop_samples]
     image = np.empty((config.n_mels, len(views)), np.float32)
     for start in range(0, len(views), CACHED_FRAMES):
         block = slice(start, start + CACHED_FRAMES)
         spectrum = np.fft.rfft(views[block] * window)  # (block, bins)
-        power = spectrum.real**2 + spectrum.imag**2
-        image[:, block] = 10 * np.log10(np.maximum(power.astype(np.float32) @ filters, config.floor)).T
+        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
+        mel = np.concatenate([power[:, bins] @ weights for bins, weights in groups], 1)  # (block, n_mels)
+        image[:, block] = 10 * np.log10(np.maximum(mel, config.floor)).T
     return image
