@@ -84,7 +84,7 @@ def test_the_page_gets_the_tables_and_keeps_the_rest(whole: tuple[dict[str, Any]
     assert text.endswith("\n<!-- end -->\n\nand more\n") and "former" not in text
     for value in report["machine"].values():
         assert value in text
-    rows = [line for line in text.splitlines() if line.startswith("| erann-2-1 * |")]
+    rows = [line for line in text.splitlines() if line.startswith("| erann-2-1 *, float32 |")]
     assert len(rows) == 3
     for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({line.count("|") for line in table.splitlines()}) == 1
@@ -257,7 +257,7 @@ def test_peers_are_timed_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     (peer,), (result,) = report.peers, report.results
     assert peer.parameters == 10 and report.peers_missing == ("Broken: fails: no module named 'flash'",)
-    ratios = report.to_dict()["peers"][0]["ratios"]["erann-2-1"]
+    ratios = report.to_dict()["peers"][0]["ratios"]["erann-2-1, float32"]
     theirs = peer.clips_per_second.median
     assert ratios["eager"] == pytest.approx(result.eager.clips_per_second.median / theirs)
     assert ratios["engine"] == pytest.approx(1000 / result.latency.p50_ms / theirs)

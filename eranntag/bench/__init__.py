@@ -6,7 +6,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -35,7 +35,7 @@ class Report:
         for row, result in zip(values["results"], self.results, strict=True):
             row |= {"files_to_network": result.files_to_network, "files_to_plain": result.files_to_plain}
         for row, peer in zip(values["peers"], self.peers, strict=True):
-            row["ratios"] = {result.name: peer.ratios(result) for result in self.results}
+            row["ratios"] = {f"{result.name}, {result.dtype}": peer.ratios(result) for result in self.results}
         return values
 
 
@@ -47,18 +47,22 @@ def run(
     beside_peers: bool = False,
     command: str = "",
     tell: Callable[[str], None] = lambda _: None,
+    dtypes: Sequence[str] = (),
 ) -> Report:
-    """Measure every one of `names` (checkpoints or architectures; None is the default checkpoint) by `plan`.
+    """Measure every one of `names` (checkpoints or architectures; None is the default checkpoint) by `plan`, or in
+    each of `dtypes` instead of its own.
 
     `tell` hears what is under way, a line each. Raises what loading a checkpoint raises, and EranntagError where not even
     one clip fits into memory.
     """
-    engine.check(plan.engine, plan.device, plan.dtype)
+    plans = [replace(plan, dtype=dtype) for dtype in dtypes or (plan.dtype,)]
+    for each in plans:
+        engine.check(each.engine, each.device, each.dtype)
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="eranntag-bench-")))
         found = [subjects.find(name, folder, registry, offline) for name in names]  # a wrong name costs no measurement
         files = tagging.sounds(folder, plan)
-        results = tuple(_measured(subject, files, plan, folder, tell) for subject in found)
+        results = tuple(_measured(subject, files, each, folder, tell) for subject in found for each in plans)
         others, missing = peers.measured(plan, results[0].eager.device, tell) if beside_peers else ((), ())
     return Report(command, machine.described(results[0].device), plan, results, others, missing)
 

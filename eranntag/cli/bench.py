@@ -27,7 +27,7 @@ seconds_type = click.FloatRange(0, min_open=True)
 @click.option("--clips", type=click.IntRange(1), default=64, show_default=True, help="Files from end to end.")
 @click.option("--engine", default="auto", show_default=True, help="auto, openvino, torch, or eager (torch as it trains).")
 @device_option
-@click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16 or float16.")
+@click.option("--dtype", "dtypes", multiple=True, default=("auto",), help="auto, float32, bfloat16 or float16.  [auto]")
 @threads_option
 @budget_option
 @click.option("--cold-runs", type=click.IntRange(0), default=5, show_default=True, help="Fresh processes; 0: no memory either.")
@@ -46,7 +46,8 @@ seconds_type = click.FloatRange(0, min_open=True)
 def command(ctx: click.Context, **options: Any) -> None:
     """Measure how fast checkpoints tag here, and in how much memory: network alone, files, fresh processes, the plain way.
 
-    -c and --batch may be repeated. An architecture gets random weights, which are as fast. `train` measures a training step.
+    -c, --dtype and --batch may be repeated. An architecture gets random weights, which are as fast. `train` measures a training
+    step.
     """
     if ctx.invoked_subcommand is not None:
         if _typed(ctx) != "eranntag bench":
@@ -62,7 +63,7 @@ def command(ctx: click.Context, **options: Any) -> None:
     if options["write"]:
         page.check(Path(options["write"]))
     keep_memory()
-    fields = ("seconds", "clips", "engine", "device", "dtype", "budget", "cold_runs")
+    fields = ("seconds", "clips", "engine", "device", "budget", "cold_runs")
     report = bench.run(
         list(dict.fromkeys(options["names"])) or [None],
         Plan(tuple(dict.fromkeys(options["batches"])), **{name: options[name] for name in fields}),
@@ -71,6 +72,7 @@ def command(ctx: click.Context, **options: Any) -> None:
         options["peers"],
         _typed(ctx),
         lambda line: render.say(f"eranntag: {line}"),
+        tuple(dict.fromkeys(options["dtypes"])),
     )
     if options["json"]:
         click.echo(json_.dumps(report.to_dict(), indent=1))

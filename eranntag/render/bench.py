@@ -130,7 +130,7 @@ def _peers(measured: Report) -> Table:
         f"one clip of {measured.plan.seconds:g} s at a time, eager, float32, random weights, same run; then how many times as "
         "fast ours are: eager like them, and as `eranntag` runs them. V100: the paper's (Table 4, 10 s, B=1)."
     )
-    ours = tuple(f"{result.name}, {how}" for result in measured.results for how in ("eager", result.engine))
+    ours = tuple(f"{result.name}, {how}" for result in measured.results for how in ("eager", f"{result.engine} {result.dtype}"))
     rows = []
     for peer in measured.peers:
         published = _published(peer.v100.audioset_batch_1 if peer.v100 else None)
@@ -147,7 +147,7 @@ def _notes(measured: Report) -> Iterator[str]:
 
 
 def _name(result: Result) -> str:
-    return result.name + (" *" if result.random else "")
+    return f"{result.name}{' *' * result.random}, {result.dtype}"
 
 
 def _engine(result: Result) -> str:
