@@ -21,6 +21,7 @@ import numpy as np
 
 import eranntag
 from eranntag import atomic, audio, checkpoints
+from eranntag import registry as folders
 from eranntag.checkpoints import header
 from eranntag.engine import _check, _openvino
 from eranntag.errors import EranntagError, UsageError, reason
@@ -32,13 +33,6 @@ OPSET = 17
 CLIP_SECONDS = 30  # of each clip of the user's are compared
 REPEATS = 2  # of the built-in sounds, for a second duration
 HALF_LIMIT = _check.LIMITS["float16"]
-WORDS = {
-    "logmel": "Mono sound at sample_rate_hz, in [-1, 1]. Zeros at the end up to the smallest number S of whole seconds, "
-    "min_seconds or more, for which frame_multiple divides S * frames_per_second; then up to "
-    "hop_samples * (S * frames_per_second - 1) samples where that is more. Half a window mirrored at both ends, without "
-    "repeating the edge. S * frames_per_second frames: periodic Hann window of window_samples every hop_samples, |FFT|^2, "
-    "n_mels triangles of the mel_scale with unit area from fmin_hz to fmax_hz, 10 log10(max(power, floor))."
-}
 
 Run = Callable[[np.ndarray], Sequence[np.ndarray]]  # image -> logits, scores
 
@@ -133,7 +127,8 @@ def _about(network: Any, sha256: str) -> dict[str, str]:
     """The metadata: what a program needs to use the file, and where it comes from."""
     config, family = network.frontend.config, network.checkpoint.frontend_family
     shape = {"rows": config.rows, "frame_multiple": network.model.frame_multiple}
-    image = {"family": family, **dataclasses.asdict(config), **shape, "computed": WORDS.get(family, "")}
+    words = folders.get("eranntag.features", family).IN_WORDS
+    image = {"family": family, **dataclasses.asdict(config), **shape, "computed": words}
     return {
         header.KEY: json.dumps(dataclasses.asdict(network.checkpoint)),
         "eranntag-image": json.dumps(image),
@@ -267,6 +262,6 @@ class Format:
 
 
 FORMATS = {
-    "onnx": Format((".onnx",), ("onnx", "onnxruntime"), "onnx onnxruntime", _write_onnx, _load_onnx),
+    "onnx": Format((".onnx",), ("onnx", "onnxruntime"), "'eranntag[onnx]'", _write_onnx, _load_onnx),
     "openvino": Format((".bin", ".xml"), ("openvino",), "'eranntag[openvino]'", _write_openvino, _load_openvino, half=True),
 }

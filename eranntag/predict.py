@@ -112,4 +112,4 @@ def _scored(tagger: Tagger, group: list[Heard]) -> Iterator[tuple[Heard, Result]
         yield group[0], failed
     else:
         for item, row in zip(group, scores, strict=True):
-            yield item, _attempt(partial(tagger.prediction, row, item.seconds, item.source), item.source)
+            yield item, _attempt(partial(tagger.prediction, row, item.seconds(), item.source), item.source)

@@ -42,10 +42,8 @@ class Geometry:
         return -(-self.context_frames // self.frame_multiple) * self.frame_multiple
 
 
-def pooled(
-    blocks: Iterable[np.ndarray], config: Any, frames: Frames, geometry: Geometry, columns: Columns
-) -> tuple[np.ndarray, int]:
-    """What global pooling makes of a whole sound, (1, channels) float32, and how many samples that has.
+def pooled(blocks: Iterable[np.ndarray], config: Any, frames: Frames, geometry: Geometry, columns: Columns) -> np.ndarray:
+    """What global pooling makes of a whole sound: (1, channels) float32.
 
     `blocks` (samples,) are mono at the rate of `config`, the front-end's; `frames(signal, config)` its image (rows, frames);
     `columns(images)` the mean and the maximum of each column, twice (1, channels, columns). The network computes a piece while
@@ -58,14 +56,11 @@ def pooled(
         total = total + means.sum(-1, dtype=np.float64)  # (1, channels)
         highest = np.maximum(highest, maxima.max(-1))
         count += means.shape[-1]
-    return (total / count + highest).astype(np.float32), signal.samples
+    return (total / count + highest).astype(np.float32)
 
 
 class _Signal:
-    """What the front-end frames of a sound: zeros behind it, then half a window reflected at both ends, in blocks (samples,).
-
-    `samples`, the length of the sound itself, is known when all was taken.
-    """
+    """What the front-end frames of a sound: zeros behind it, then half a window reflected at both ends; blocks (samples,)."""
 
     def __init__(self, blocks: Iterable[np.ndarray], config: Any, frame_multiple: int) -> None:
         self.blocks, self.config, self.frame_multiple, self.samples = blocks, config, frame_multiple, 0

@@ -5,7 +5,7 @@ No torch here, so that a light engine starts at once.
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO
@@ -36,11 +36,11 @@ ACTIVATIONS = {"softmax": _softmax, "sigmoid": _sigmoid}
 
 @dataclass(frozen=True)
 class Heard:
-    """A sound that was read: `prepared` for the network, with its `seconds`; or, of a long one, `blocks` (samples,) of mono
-    sound at the front-end's rate, which are read as they are needed."""
+    """A sound that was read: `prepared` for the network; or, of a long one, `blocks` (samples,) of mono sound at the
+    front-end's rate, which are read as they are needed. `seconds()` of the sound were read so far."""
 
     source: str
-    seconds: float = 0.0
+    seconds: Callable[[], float]
     prepared: np.ndarray | None = None
     blocks: Iterator[np.ndarray] | None = None
 
@@ -111,14 +111,24 @@ class Tagger(ABC):
         else:
             sound = audio.stream(source, name)
         limit = self.longest_seconds * sound.rate
-        blocks: list[np.ndarray] = []
-        for block in sound.blocks:
-            blocks.append(block)
-            if sum(block.shape[1] for block in blocks) > limit:
-                rest = audio.Stream(sound.rate, sound.source, chain(blocks, sound.blocks))
-                return Heard(sound.source, blocks=audio.mono_blocks(rest, self.frontend.sample_rate_hz))
-        clip = Clip(np.concatenate(blocks, 1), sound.rate, sound.source)
-        return Heard(clip.source, clip.seconds, self.prepare(clip))
+        beginning: list[np.ndarray] = []
+        samples = 0
+
+        def counted() -> Iterator[np.ndarray]:
+            nonlocal samples
+            for block in sound.blocks:
+                samples += block.shape[1]
+                yield block
+
+        blocks = counted()
+        for block in blocks:
+            beginning.append(block)
+            if samples > limit:
+                whole = audio.Stream(sound.rate, sound.source, chain(beginning, blocks))
+                mono = audio.mono_blocks(whole, self.frontend.sample_rate_hz)
+                return Heard(sound.source, lambda: samples / sound.rate, blocks=mono)
+        clip = Clip(np.concatenate(beginning, 1), sound.rate, sound.source)
+        return Heard(clip.source, lambda: clip.seconds, self.prepare(clip))
 
     @property
     def longest_seconds(self) -> float:
@@ -132,15 +142,15 @@ class Tagger(ABC):
         heard = self.hear(source, name)
         if heard.prepared is None:
             return self.tag_long(heard)
-        return self.prediction(self.scores(heard.prepared[None])[0], heard.seconds, heard.source)
+        return self.prediction(self.scores(heard.prepared[None])[0], heard.seconds(), heard.source)
 
     def tag_long(self, heard: Heard) -> Prediction:
         """The rest of a long sound is read and computed block by block (`eranntag.streaming`)."""
         assert heard.blocks is not None
         frames = features.twin(self.checkpoint.frontend_family).frames
-        pooled, samples = streaming.pooled(heard.blocks, self.frontend, frames, self.geometry, self.columns)
+        pooled = streaming.pooled(heard.blocks, self.frontend, frames, self.geometry, self.columns)
         scores = ACTIVATIONS[self.checkpoint.activation](self.classify(pooled))[0]
-        return self.prediction(scores, samples / self.frontend.sample_rate_hz, heard.source)
+        return self.prediction(scores, heard.seconds(), heard.source)
 
     def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Prediction:
         """A row of `scores` as a Prediction; EranntagError when the network gave no finite numbers."""

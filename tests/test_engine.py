@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import eranntag
-from eranntag import checkpoints, devices, engine
+from eranntag import checkpoints, devices, engine, registry
 from eranntag.checkpoints import weights
 from eranntag.engine import Source, _check, _compiled, _requests
 from eranntag.engine.eager import Eager
@@ -142,6 +142,16 @@ def test_torch_is_taken_where_openvino_fails(path: Path, monkeypatch: pytest.Mon
     tagger = eranntag.load(path, device="cpu")
     assert tagger.engine == "torch"
     assert tagger.notes[0] == "openvino cannot convert tiny: No conversion rule for operation"
+
+
+def test_the_reference_is_taken_where_all_else_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("CUDA error: no kernel image\nfor this device")
+
+    monkeypatch.setattr(engine, "find_spec", lambda _: None)
+    monkeypatch.setattr(registry.get("eranntag.engine", "torch"), "build", broken)
+    tagger = eranntag.load(path, device="cpu")
+    assert tagger.engine == "eager" and tagger.notes == ("torch's fast way fails on cpu: CUDA error: no kernel image",)
 
 
 @openvino

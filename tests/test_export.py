@@ -269,7 +269,7 @@ def test_wrong_use_is_one_line(options: list[str], message: str, faked: Callable
 
 @pytest.mark.parametrize(
     ("form", "advice"),
-    [("onnx", "needs onnx and onnxruntime: pip install onnx onnxruntime"), ("openvino", "pip install 'eranntag[openvino]'")],
+    [("onnx", "needs onnx and onnxruntime: pip install 'eranntag[onnx]'"), ("openvino", "pip install 'eranntag[openvino]'")],
 )
 def test_a_missing_package_is_named(form: str, advice: str, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "find_spec", lambda name: None)

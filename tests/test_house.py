@@ -169,7 +169,7 @@ def test_a_registry_is_its_folder() -> None:
 @pytest.mark.parametrize("name", front_ends())
 def test_a_front_end_keeps_its_contract(name: str) -> None:
     module = registry.get("eranntag.features", name)
-    assert module.__doc__ and is_frozen(module.Config)
+    assert module.__doc__ and is_frozen(module.Config) and module.IN_WORDS
     config = module.Config()
     frontend = module.Frontend(config)
     for samples, multiple in ((1, 1), (config.sample_rate_hz, 16), (3 * config.sample_rate_hz, 128)):

@@ -12,6 +12,7 @@ import soxr
 import eranntag
 from eranntag import audio
 from eranntag.checkpoints import table
+from eranntag.errors import UsageError
 from eranntag.predict import predict
 from eranntag.recipes import esc50
 from eranntag.tagger import Tagger
@@ -73,6 +74,37 @@ def test_the_accuracy_is_the_registrys(predictions: list[Prediction], clips: lis
     metrics = table.read().row(table.read().default).metrics
     assert metrics["metric"] == "accuracy"
     assert np.mean(right) == pytest.approx(metrics["value"], abs=0.15)
+
+
+def test_the_engine_of_choice_says_what_the_reference_says(predictions: list[Prediction], clips: list[Example]) -> None:
+    reference = eranntag.load(device="cpu", engine="eager")
+    for prediction, clip in zip(predictions, clips, strict=True):
+        expected = reference.tag(clip.path)
+        assert np.abs(prediction.scores - expected.scores).max() < 0.03
+        assert [tag.label for tag in prediction.top(5)] == [tag.label for tag in expected.top(5)]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "torch"])
+def test_bfloat16_stays_within_what_is_promised(engine: str, predictions: list[Prediction], clips: list[Example]) -> None:
+    try:
+        tagger = eranntag.load(device="cpu", engine=engine, dtype="bfloat16")
+    except UsageError as error:
+        pytest.skip(str(error))
+    for prediction, clip in list(zip(predictions, clips, strict=True))[::3]:
+        assert np.abs(tagger.tag(clip.path).scores - prediction.scores).max() < 0.03
+
+
+def test_a_long_sound_of_real_clips_is_heard_as_in_one_pass(clips: list[Example], tmp_path: Path) -> None:
+    sound = np.concatenate([audio.read(clip.path).waveform[0] for clip in clips[:30]])[:-12345]
+    soundfile.write(tmp_path / "long.flac", sound, 44100)
+    tagger = eranntag.load(device="cpu", dtype="float32")
+    assert tagger.longest_seconds < len(sound) / 44100
+    clip = audio.read(tmp_path / "long.flac")
+    one_pass = eranntag.load(device="cpu", engine="torch", dtype="float32")
+    expected = one_pass.scores(one_pass.prepare(clip)[None])[0]
+    (result,) = predict(tagger, [str(tmp_path / "long.flac")])
+    np.testing.assert_allclose(result.scores, expected, rtol=0, atol=1e-4)
+    assert result.seconds == pytest.approx(clip.seconds, abs=1e-6)
 
 
 def at_rate(waveform: np.ndarray, rate: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from eranntag import devices, registry
-from eranntag.errors import EranntagError, UsageError
+from eranntag.errors import EranntagError, UsageError, reason
 from eranntag.types import Checkpoint
 
 if TYPE_CHECKING:
@@ -72,7 +72,11 @@ def build(source: Source, engine: str = "auto", device: str = "auto", dtype: str
                 why = str(error)
         else:
             why = "openvino, which is faster on most CPUs, is not installed: pip install 'eranntag[openvino]'"
-    tagger = registry.get(__name__, "torch").build(source, device, dtype, many)
+    try:
+        tagger = registry.get(__name__, "torch").build(source, device, dtype, many)
+    except RuntimeError as error:  # of a GPU's driver or libraries
+        why = f"torch's fast way fails on {device}: {reason(error, '')}"
+        tagger = registry.get(__name__, "eager").build(source, device, dtype, many)
     if why:
         tagger.notes = (why, *tagger.notes)
     return tagger

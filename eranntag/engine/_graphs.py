@@ -9,19 +9,23 @@ SHAPES = 8  # captured at most: each keeps its memory
 
 
 class Graphs:
-    """`function` of one CUDA tensor, captured for the first shapes that come twice."""
+    """`function` of one CUDA tensor, captured for the first shapes that come twice; where that fails, it is simply called."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        self.function = function
+        self.function, self.shapes = function, SHAPES
         self.seen: set[torch.Size] = set()
         self.captured: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
 
     def __call__(self, given: Tensor) -> Tensor:
         if given.shape not in self.captured:
-            if given.shape not in self.seen or len(self.captured) == SHAPES:
+            if given.shape not in self.seen or len(self.captured) == self.shapes:
                 self.seen.add(given.shape)
                 return self.function(given)
-            self.captured[given.shape] = self._capture(given)
+            try:
+                self.captured[given.shape] = self._capture(given)
+            except RuntimeError:  # an operation that cannot be captured, or no memory for it
+                self.shapes = len(self.captured)
+                return self.function(given)
         graph, place, result = self.captured[given.shape]
         place.copy_(given)
         graph.replay()

@@ -5,7 +5,8 @@ A front-end module has
 * `Config`: a frozen dataclass, units in the names, the paper's values as defaults, with `sample_rate_hz`,
   `rows` and `padded_samples(samples, frame_multiple)`;
 * `Frontend(config)`: a `torch.nn.Module` from (batch, samples) float32, already padded, to an image
-  (batch, 1, rows, frames) float32. It computes in float32 under any autocast.
+  (batch, 1, rows, frames) float32. It computes in float32 under any autocast;
+* `IN_WORDS`: how to compute it from the Config, for whoever runs an exported network.
 
 A front-end may have a twin without torch, `_NAME_numpy.py`, for engines that start at once and for long sounds: the same
 `Config`, `compute(waveform, config)` from (samples,) already padded to (rows, frames), and `frames(signal, config)`. Other

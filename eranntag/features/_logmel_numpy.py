@@ -14,6 +14,14 @@ from eranntag.features._filters import mel_filterbank
 GROUP = 8  # mels that are computed at once
 CACHED_FRAMES = 64  # computed at once in numpy: three times as fast as all at once, as they stay in the processor's cache
 
+IN_WORDS = (
+    "Mono sound at sample_rate_hz, in [-1, 1]. Zeros at the end up to the smallest number S of whole seconds, "
+    "min_seconds or more, for which frame_multiple divides S * frames_per_second; then up to "
+    "hop_samples * (S * frames_per_second - 1) samples where that is more. Half a window mirrored at both ends, without "
+    "repeating the edge. S * frames_per_second frames: periodic Hann window of window_samples every hop_samples, |FFT|^2, "
+    "n_mels triangles of the mel_scale with unit area from fmin_hz to fmax_hz, 10 log10(max(power, floor))."
+)
+
 
 @dataclass(frozen=True)
 class Config:

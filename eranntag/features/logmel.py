@@ -6,9 +6,9 @@
 import torch
 from torch import Tensor, nn
 
-from eranntag.features._logmel_numpy import Config
+from eranntag.features._logmel_numpy import IN_WORDS, Config
 
-__all__ = ["Config", "Frontend"]
+__all__ = ["IN_WORDS", "Config", "Frontend"]
 
 BLOCK_FRAMES = 16384  # computed at once, to bound the memory that hours of sound take
 
