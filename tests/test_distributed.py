@@ -92,12 +92,12 @@ def test_the_accumulated_parts_are_the_same_in_two_processes(data: Path, tmp_pat
 INTERRUPTED = """
 from eranntag.training import loop
 
-def step(*args, calls=iter([True, False]), step=loop._Run.step):
+def step(*args, calls=iter([True, False]), step=loop.Run.step):
     if next(calls):
         return step(*args)
     raise KeyboardInterrupt
 
-loop._Run.step, loop.SAVE_SECONDS = step, -1
+loop.Run.step, loop.SAVE_SECONDS = step, -1
 if __name__ == "__main__":
     from eranntag.cli import main
     main()
@@ -111,14 +111,14 @@ def test_one_process_goes_on_for_two_and_two_for_one(
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(loop, "SAVE_SECONDS", -1)
-        steps, step = iter([True, False]), loop._Run.step
+        steps, step = iter([True, False]), loop.Run.step
 
         def interrupted(run: Any, stream: Any) -> Tensor:
             if next(steps):
                 return step(run, stream)
             raise KeyboardInterrupt
 
-        patch.setattr(loop._Run, "step", interrupted)
+        patch.setattr(loop.Run, "step", interrupted)
         assert runs.command(*options(data, out)).exit_code == 130
     script = tmp_path / "interrupted.py"
     script.write_text(INTERRUPTED)

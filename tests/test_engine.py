@@ -208,7 +208,6 @@ def test_other_weights_or_another_dtype_are_compiled_anew(
     assert len(list(cache.glob("*.ov"))) == 6
 
 
-@openvino
 @pytest.mark.parametrize(
     "damage",
     [
@@ -218,17 +217,30 @@ def test_other_weights_or_another_dtype_are_compiled_anew(
         lambda content: content[:-9000] + bytes([content[-9000] ^ 1]) + content[-8999:],
         lambda content: b"{}\n" + content,
         lambda content: content.replace(b'"parts"', b'"ports"', 1),
+        lambda content: content.replace(b"40000", b"-4000", 1),
         lambda content: b"[" * 100_000,
         lambda content: b"\xff" * 4096,
     ],
 )
-def test_a_damaged_one_is_compiled_anew(damage: Callable[[bytes], bytes], tiny_tagger: Eager, path: Path, cache: Path) -> None:
+def test_a_damaged_one_counts_as_absent(damage: Callable[[bytes], bytes], cache: Path) -> None:
+    _compiled.write(cache / "a.ov", {}, [bytes(range(200)) * 200, b"head"])
+    assert _compiled.read(cache / "a.ov") is not None
+    content = (cache / "a.ov").read_bytes()
+    assert damage(content) != content
+    (cache / "a.ov").write_bytes(damage(content))
+    assert _compiled.read(cache / "a.ov") is None
+
+
+@openvino
+def test_what_is_absent_or_from_elsewhere_is_compiled_anew(tiny_tagger: Eager, path: Path, cache: Path) -> None:
     engine.build(source(tiny_tagger, path), "openvino")
     (kept,) = set(cache.glob("*.ov")) - set(cache.glob("*-model.ov"))
-    kept.write_bytes(damage(kept.read_bytes()))
-    tagger = engine.build(source(tiny_tagger, path), "openvino")
-    assert "compiled now and kept" in tagger.notes[0]
-    np.testing.assert_allclose(tagger.tag(noise(1)).scores, tiny_tagger.tag(noise(1)).scores, atol=1e-4)
+    facts = (_compiled.read(kept) or ({}, []))[0]
+    for spoil in (lambda: kept.write_bytes(b"no"), lambda: _compiled.write(kept, facts, [b"another OpenVINO's", b"part"])):
+        spoil()
+        tagger = engine.build(source(tiny_tagger, path), "openvino")
+        assert "compiled now and kept" in tagger.notes[0]
+        np.testing.assert_allclose(tagger.tag(noise(1)).scores, tiny_tagger.tag(noise(1)).scores, atol=1e-4)
     assert "compiled before" in engine.build(source(tiny_tagger, path), "openvino").notes[0]
 
 
@@ -241,6 +253,16 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     tagger = engine.build(source(tiny_tagger, path), "openvino")
     assert "compiled now, not kept (" in tagger.notes[0]
     assert np.isfinite(tagger.tag(noise(1)).scores).all()
+
+
+def test_a_cache_that_can_only_be_read_is_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _compiled.write(cache / "a.ov", {"name": "a"}, [b"x"])
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert _compiled.read(cache / "a.ov") is not None
 
 
 def test_the_room_of_compiled_networks_is_bounded(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,17 +31,20 @@ print(json.dumps([seconds, memory, done.returncode, done.stderr.decode(errors="r
 @dataclass(frozen=True)
 class Cold:
     """Seconds from the start of `eranntag predict CLIP` to its end. `first_seconds`: the very first one, which may compile the
-    network and keep it. `memory_bytes`: the most that a process held in RAM, by the clips given to it as one batch."""
+    network and keep it; `eager_seconds`: the plain way, torch as it trains. `memory_bytes`: the most that a process held in
+    RAM, by the clips given to it as one batch."""
 
     first_seconds: float
     seconds: Spread
+    eager_seconds: Spread
     memory_bytes: dict[int, int | None]
 
 
 def measured(weights: Path, files: Sequence[str], plan: Plan, folder: Path, tell: Callable[[str], None]) -> Cold:
     """Of the weight file `weights`; compiled networks are kept in `folder`. EranntagError when the command fails."""
     tell(f"{1 + plan.cold_runs} fresh processes")
-    options = ["-c", str(weights), "--engine", plan.engine, "--device", plan.device, "--dtype", plan.dtype]
+    which = ["-c", str(weights), "--device", plan.device]
+    options = [*which, "--engine", plan.engine, "--dtype", plan.dtype]
     cache = folder / f"cache-{weights.stem}"
     first, _ = _started([*options, files[0]], cache)
     starts = [_started([*options, files[0]], cache) for _ in range(plan.cold_runs)]
@@ -49,7 +52,8 @@ def measured(weights: Path, files: Sequence[str], plan: Plan, folder: Path, tell
     for batch in plan.batches:
         if batch not in memory:
             memory[batch] = _started([*options, "--batch", str(batch), *files[:batch]], cache)[1]
-    return Cold(first, spread([seconds for seconds, _ in starts]), memory)
+    plain = [_started([*which, "--engine", "eager", files[0]], cache)[0] for _ in range(min(3, plan.cold_runs))]
+    return Cold(first, spread([seconds for seconds, _ in starts]), spread(plain), memory)
 
 
 def _started(words: Sequence[str], cache: Path) -> tuple[float, int | None]:

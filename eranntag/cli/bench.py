@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from eranntag.cli._typed import typed
+
 PAGE = "docs/benchmarks.md"
 
 threads_option = click.option("--threads", type=click.IntRange(1), help="Use this many processors only.  [all]")
@@ -50,7 +52,7 @@ def command(ctx: click.Context, **options: Any) -> None:
     step.
     """
     if ctx.invoked_subcommand is not None:
-        if _typed(ctx) != "eranntag bench":
+        if typed(ctx) != "eranntag bench":
             raise click.UsageError(f"options of `bench {ctx.invoked_subcommand}` come after it")
         return
     _limit(options["threads"])
@@ -70,7 +72,7 @@ def command(ctx: click.Context, **options: Any) -> None:
         options["registry"],
         options["offline"],
         options["peers"],
-        _typed(ctx),
+        typed(ctx),
         lambda line: render.say(f"eranntag: {line}"),
         tuple(dict.fromkeys(options["dtypes"])),
     )
@@ -125,22 +127,3 @@ def _limit(threads: int | None) -> None:
     import torch
 
     torch.set_num_threads(threads)
-
-
-def _typed(ctx: click.Context) -> str:
-    """The command as it was given."""
-    import shlex
-
-    words = ["eranntag", "bench"]
-    for option in ctx.command.params:
-        assert option.name is not None
-        if ctx.get_parameter_source(option.name) is not click.core.ParameterSource.COMMANDLINE:
-            continue
-        value, flag = ctx.params[option.name], max(option.opts, key=len)
-        for each in value if isinstance(value, tuple) else (value,):
-            words += (
-                [flag]
-                if each is True or (flag == "--write" and each == PAGE)
-                else [flag, f"{each:g}" if isinstance(each, float) else str(each)]
-            )
-    return shlex.join(words)

@@ -1,13 +1,12 @@
 """eranntag evaluate: checkpoint + data set -> its measures."""
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from eranntag.cli import _tagger
+from eranntag.cli._typed import typed
 
 
 @click.command()
@@ -41,21 +40,10 @@ def command(context: click.Context, /, recipe: str, paper: bool, as_json: bool, 
     for failure in result.failures:
         render.failure(failure)
     if page:
-        plots.evaluation(result, page, _typed(context), paper)
+        plots.evaluation(result, page, typed(context), paper)
     if as_json:
         click.echo(json.dumps(result.to_dict(paper), indent=1))
     else:
         render.evaluation(result, paper)
     if result.failures:
         raise SystemExit(3)
-
-
-def _typed(context: click.Context) -> str:
-    """The command line again, with what the environment added."""
-    words = ["eranntag", "evaluate"]
-    for parameter in context.command.params:
-        name, value = str(parameter.name), context.params[str(parameter.name)]
-        if context.get_parameter_source(name) != ParameterSource.DEFAULT:
-            option = [] if isinstance(parameter, click.Argument) else parameter.opts[-1:]
-            words += option if value is True else [*option, str(value)]
-    return shlex.join(words)

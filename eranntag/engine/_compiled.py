@@ -9,6 +9,7 @@ import os
 import time
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]] | None:
                 return None
             parts.append(part)
             at += -(-size // ALIGNMENT) * ALIGNMENT
-        os.utime(path)
+        with suppress(OSError):  # a cache may be there to be read alone
+            os.utime(path)
         return head["facts"], parts
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -63,7 +63,7 @@ def _tables(measured: Report) -> Iterator[Table]:
     yield _latency(measured)
     yield _files(measured)
     if measured.peers:
-        yield _peers(measured)
+        yield from _peers(measured)
 
 
 def _network(measured: Report) -> Table:
@@ -87,8 +87,8 @@ def _latency(measured: Report) -> Table:
     batches = tuple(dict.fromkeys((1, *measured.plan.batches)))
     meaning = (
         "milliseconds of the network for one clip alone (percentiles); seconds of a whole `eranntag predict CLIP` in a fresh "
-        "process, median (lowest-highest), and the very first one, which may compile the network and keep it; the most memory "
-        "that the process held, by the clips in its batch."
+        "process, median (lowest-highest), the very first one, which may compile the network and keep it, and those of torch "
+        "as it trains; the most memory that the process held, by the clips in its batch."
     )
     memory = tuple(f"memory, B={batch}" for batch in batches)
     gpu = tuple(f"GPU, B={batch}" for batch in measured.plan.batches if measured.results[0].throughputs[0].gpu_bytes)
@@ -96,11 +96,11 @@ def _latency(measured: Report) -> Table:
     for result in measured.results:
         times = (f"{each:.1f}" for each in (result.latency.p50_ms, result.latency.p90_ms, result.latency.p99_ms))
         cold = result.cold
-        start = (_spread(cold.seconds, 2), f"{cold.first_seconds:.2f}") if cold else ("", "")
+        starts = (_spread(cold.seconds, 2), f"{cold.first_seconds:.2f}", _spread(cold.eager_seconds, 2)) if cold else ("",) * 3
         held = (_bytes(cold.memory_bytes.get(batch)) if cold else "" for batch in batches)
         on_gpu = (_bytes(each.gpu_bytes) for each in result.throughputs if gpu)
-        rows.append((_name(result), *times, *start, *held, *on_gpu))
-    columns = ("model", "p50 ms", "p90 ms", "p99 ms", "cold start s", "first s", *memory, *gpu)
+        rows.append((_name(result), *times, *starts, *held, *on_gpu))
+    columns = ("model", "p50 ms", "p90 ms", "p99 ms", "cold start s", "first s", "eager s", *memory, *gpu)
     return Table("One clip", meaning, columns, tuple(rows))
 
 
@@ -125,18 +125,28 @@ def _files(measured: Report) -> Table:
     return Table("Files", meaning, columns, rows)
 
 
-def _peers(measured: Report) -> Table:
+def _peers(measured: Report) -> Iterator[Table]:
     meaning = (
-        f"one clip of {measured.plan.seconds:g} s at a time, eager, float32, random weights, same run; then how many times as "
-        "fast ours are: eager like them, and as `eranntag` runs them. V100: the paper's (Table 4, 10 s, B=1)."
+        f"one clip of {measured.plan.seconds:g} s at a time, eager, float32, random weights, same run. V100: the paper's "
+        "(Table 4, 10 s, B=1)."
     )
-    ours = tuple(f"{result.name}, {how}" for result in measured.results for how in ("eager", f"{result.engine} {result.dtype}"))
-    rows = []
-    for peer in measured.peers:
-        published = _published(peer.v100.audioset_batch_1 if peer.v100 else None)
-        ratios = (f"{ratio:.1f}" for result in measured.results for ratio in peer.ratios(result).values())
-        rows.append((f"{peer.name} ({peer.holds})", f"{peer.parameters:,}", _spread(peer.clips_per_second), published, *ratios))
-    return Table("Peers", meaning, ("model", "parameters", "clips/s, B=1", "V100", *ours), tuple(rows))
+    rows = tuple(
+        (
+            f"{peer.name} ({peer.holds})",
+            f"{peer.parameters:,}",
+            _spread(peer.clips_per_second),
+            _published(peer.v100.audioset_batch_1 if peer.v100 else None),
+        )
+        for peer in measured.peers
+    )
+    yield Table("Peers", meaning, ("model", "parameters", "clips/s, B=1", "V100"), rows)
+    columns = tuple(f"{peer.name}, {how}" for peer in measured.peers for how in ("eager", "as it runs"))
+    ratios = tuple(
+        (_name(result), *(f"{ratio:.1f}" for peer in measured.peers for ratio in peer.ratios(result).values()))
+        for result in measured.results
+    )
+    meaning = "how many times as many clips a second as the peer: eager like it, and as `eranntag` runs (one at a time)."
+    yield Table("Beside the peers", meaning, ("model", *columns), ratios)
 
 
 def _notes(measured: Report) -> Iterator[str]:
