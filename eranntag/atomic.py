@@ -46,6 +46,8 @@ def _umask() -> int:
 
 
 def _sync(path: Path) -> None:
+    if os.name == "nt":  # knows neither folders nor files that are open for reading
+        return
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -71,6 +71,8 @@ def export(
     found = checkpoints.find(name, registry, offline, report)
     network = checkpoints.open_found(found)
     about = _about(network, found.sha256 or checkpoints.sha256(found.path))
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise UsageError(f"--output {path}: its folder may not be written")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:80]}.") as folder:
         draft = Path(folder) / path.name
         try:

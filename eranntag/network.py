@@ -42,5 +42,5 @@ class Network(nn.Module):
 
 def memory_format(model: nn.Module, device: torch.device) -> torch.memory_format:
     """channels_last is 1.5 times as fast, but torch 2.14 corrupts the heap with 8 channels on AVX-512 CPUs."""
-    narrowest = min(layer.out_channels for layer in model.modules() if isinstance(layer, nn.Conv2d))
+    narrowest = min((layer.out_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)), default=16)
     return torch.channels_last if device.type == "cuda" or narrowest >= 16 else torch.contiguous_format

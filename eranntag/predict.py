@@ -31,11 +31,12 @@ def predict(tagger: Tagger, sources: Iterable[Source], batch: int | None = None)
     padded because of its neighbours. Memory is bounded by the batch, not by the number of sources or their length.
     """
     size, stop = batch or tagger.batch, Event()
-    opened = (_standard_input(tagger) if source == STDIN else source for source in sources)
+    waiting = size + READERS + (2 * tagger.parallel + 1)  # at most, between a source and its result
+    opened = (each for source in sources for each in _opened(tagger, source, waiting))
     heard = ahead(lambda source: _heard(tagger, source, stop), opened, READERS, size + READERS)
     try:
         for results in ahead(
-            lambda items: list(_tagged(tagger, items)), _batches(heard, size), tagger.parallel, tagger.parallel
+            lambda items: list(_tagged(tagger, items)), _batches(heard, size), tagger.parallel, 2 * tagger.parallel
         ):
             yield from results
     finally:
@@ -55,9 +56,13 @@ def _batches(items: Iterable[Heard | Failure | None], size: int) -> Iterator[lis
         yield batch
 
 
-def _standard_input(tagger: Tagger) -> Heard | Failure:
-    """Read here: a thread that waits for standard input could not be interrupted."""
-    return _attempt(lambda: tagger.hear(sys.stdin.buffer, STDIN), STDIN)
+def _opened(tagger: Tagger, source: Source, waiting: int) -> Iterator[Source | Heard]:
+    """Standard input is read here: a thread that waits for it could not be interrupted. What came before it comes out first."""
+    if source != STDIN:
+        yield source
+        return
+    yield from [None] * waiting
+    yield _attempt(lambda: tagger.hear(sys.stdin.buffer, STDIN), STDIN)
 
 
 def _heard(tagger: Tagger, source: Source | Heard, stop: Event) -> Heard | Failure | None:

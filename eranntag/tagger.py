@@ -49,7 +49,8 @@ class Tagger(ABC):
     """`prepare`, `scores` and `tag` are what predict, evaluate and bench use; an engine writes `logits`.
 
     `frontend` is the front-end's Config. `engine`, `dtype` and `device` name how it runs, `notes` say why. `parallel` calls of
-    `scores` may run side by side, and `batch` clips at once are what it likes.
+    `scores` may run side by side, and `batch` clips at once are what it likes. `exact()` is the same engine in float32,
+    for what a dtype that was not asked for cannot hold.
     """
 
     engine = ""
@@ -67,6 +68,7 @@ class Tagger(ABC):
     ) -> None:
         self.checkpoint, self.frontend, self.geometry = checkpoint, frontend, geometry
         self.dtype, self.device, self.parallel, self.notes = dtype, device, parallel, notes
+        self.exact: Callable[[], Tagger] | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -98,8 +100,13 @@ class Tagger(ABC):
         raise NotImplementedError
 
     def scores(self, prepared: np.ndarray) -> np.ndarray:
-        """(batch, ...) of prepared clips of one shape -> probabilities (batch, classes) float32."""
-        return ACTIVATIONS[self.checkpoint.activation](self.logits(prepared))
+        """(batch, ...) of prepared clips of one shape -> probabilities (batch, classes) float32; NaN where there are none."""
+        logits = self.logits(prepared)
+        scores = ACTIVATIONS[self.checkpoint.activation](logits)
+        lost = ~np.isfinite(logits).all(1)
+        if lost.any():  # a sigmoid would make 1 of infinity
+            scores[lost] = self.exact().scores(prepared[lost]) if self.exact is not None else np.nan
+        return scores
 
     def hear(self, source: Sound, name: str = "") -> Heard:
         """Read a clip, file, clip of a shard or open stream; of what is longer than a block only the beginning.
@@ -128,7 +135,8 @@ class Tagger(ABC):
                 mono = audio.mono_blocks(whole, self.frontend.sample_rate_hz)
                 return Heard(sound.source, lambda: samples / sound.rate, blocks=mono)
         clip = Clip(np.concatenate(beginning, 1), sound.rate, sound.source)
-        return Heard(clip.source, lambda: clip.seconds, self.prepare(clip))
+        seconds = clip.seconds  # not the clip: its samples are no longer needed
+        return Heard(clip.source, lambda: seconds, self.prepare(clip))
 
     @property
     def longest_seconds(self) -> float:
@@ -155,5 +163,6 @@ class Tagger(ABC):
     def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Prediction:
         """A row of `scores` as a Prediction; EranntagError when the network gave no finite numbers."""
         if not np.isfinite(scores).all():
-            raise EranntagError(f"{source}: the scores are not finite in {self.dtype}; try --dtype float32")
+            remedy = "; try --dtype float32" if self.dtype != "float32" else ""
+            raise EranntagError(f"{source}: the scores are not finite in {self.dtype}{remedy}")
         return Prediction(self.labels, scores, seconds, source, self.checkpoint.name)

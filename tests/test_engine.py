@@ -20,7 +20,7 @@ from eranntag import checkpoints, devices, engine, registry
 from eranntag.checkpoints import weights
 from eranntag.engine import Source, _check, _compiled, _requests
 from eranntag.engine.eager import Eager
-from eranntag.errors import UsageError
+from eranntag.errors import IntegrityError, UsageError
 from eranntag.tagger import Tagger
 from eranntag.types import Clip
 
@@ -151,7 +151,7 @@ def test_the_reference_is_taken_where_all_else_fails(path: Path, monkeypatch: py
     monkeypatch.setattr(engine, "find_spec", lambda _: None)
     monkeypatch.setattr(registry.get("eranntag.engine", "torch"), "build", broken)
     tagger = eranntag.load(path, device="cpu")
-    assert tagger.engine == "eager" and tagger.notes == ("torch's fast way fails on cpu: CUDA error: no kernel image",)
+    assert tagger.engine == "eager" and tagger.notes[0] == "torch's fast way fails on cpu: CUDA error: no kernel image"
 
 
 @openvino
@@ -191,7 +191,7 @@ def test_a_compiled_network_is_used_again_without_the_weights(tiny_tagger: Eager
     loads: list[str] = []
     first = engine.build(source(tiny_tagger, path, loads), "openvino")
     again = engine.build(source(tiny_tagger, path, loads), "openvino", many=True)
-    assert len(loads) == 1 and len(list(cache.glob("*.ov"))) == 2
+    assert len(loads) == 1 and len(list(cache.glob("*.ov"))) == 1
     assert "compiled now and kept" in first.notes[0] and "compiled before" in again.notes[0]
     np.testing.assert_array_equal(first.tag(noise(1.5)).scores, again.tag(noise(1.5)).scores)  # whatever the threads
 
@@ -205,7 +205,7 @@ def test_other_weights_or_another_dtype_are_compiled_anew(
     monkeypatch.setitem(_check.LIMITS, "bfloat16", 1e-7)
     for some, dtype in ((given, "auto"), (given, "float32"), (dataclasses.replace(given, sha256="0" * 64), "float32")):
         assert engine.build(some, "openvino", dtype=dtype).dtype == "float32"
-    assert len(list(cache.glob("*.ov"))) == 6
+    assert len(list(cache.glob("*.ov"))) == 3
 
 
 @pytest.mark.parametrize(
@@ -216,14 +216,16 @@ def test_other_weights_or_another_dtype_are_compiled_anew(
         lambda content: content[: -2 * 4096],
         lambda content: content[:-9000] + bytes([content[-9000] ^ 1]) + content[-8999:],
         lambda content: b"{}\n" + content,
-        lambda content: content.replace(b'"parts"', b'"ports"', 1),
+        lambda content: content.replace(b"parts", b"ports", 1),
         lambda content: content.replace(b"40000", b"-4000", 1),
+        lambda content: content.replace(b"65", b"64", 1),
+        lambda content: b"[1, 2, 3]\n" + content,
         lambda content: b"[" * 100_000,
         lambda content: b"\xff" * 4096,
     ],
 )
 def test_a_damaged_one_counts_as_absent(damage: Callable[[bytes], bytes], cache: Path) -> None:
-    _compiled.write(cache / "a.ov", {}, [bytes(range(200)) * 200, b"head"])
+    _compiled.write(cache / "a.ov", {"frame_multiple": 65}, [bytes(range(200)) * 200, b"", b"head"])
     assert _compiled.read(cache / "a.ov") is not None
     content = (cache / "a.ov").read_bytes()
     assert damage(content) != content
@@ -234,9 +236,9 @@ def test_a_damaged_one_counts_as_absent(damage: Callable[[bytes], bytes], cache:
 @openvino
 def test_what_is_absent_or_from_elsewhere_is_compiled_anew(tiny_tagger: Eager, path: Path, cache: Path) -> None:
     engine.build(source(tiny_tagger, path), "openvino")
-    (kept,) = set(cache.glob("*.ov")) - set(cache.glob("*-model.ov"))
+    (kept,) = cache.glob("*.ov")
     facts = (_compiled.read(kept) or ({}, []))[0]
-    for spoil in (lambda: kept.write_bytes(b"no"), lambda: _compiled.write(kept, facts, [b"another OpenVINO's", b"part"])):
+    for spoil in (lambda: kept.write_bytes(b"no"), lambda: _compiled.write(kept, facts, [b"another OpenVINO's"] * 4)):
         spoil()
         tagger = engine.build(source(tiny_tagger, path), "openvino")
         assert "compiled now and kept" in tagger.notes[0]
@@ -253,6 +255,115 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
     tagger = engine.build(source(tiny_tagger, path), "openvino")
     assert "compiled now, not kept (" in tagger.notes[0]
     assert np.isfinite(tagger.tag(noise(1)).scores).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of files")
+def test_a_folder_that_others_may_write_to_is_not_trusted(cache: Path) -> None:
+    assert _compiled.write(cache / "a.ov", {}, [b"x"]) == "" and _compiled.read(cache / "a.ov")
+    assert cache.stat().st_mode & 0o777 == 0o700
+    cache.chmod(0o777)
+    assert _compiled.read(cache / "a.ov") is None
+    assert _compiled.write(cache / "b.ov", {}, [b"x"]) == f"{cache} could be written by others"
+
+
+def test_what_a_killed_writer_left_is_removed_in_time(cache: Path) -> None:
+    cache.mkdir(parents=True)
+    for name, age in (("old", 2 * _compiled.UNFINISHED_SECONDS), ("new", 10)):
+        (cache / f".{name}.part").write_bytes(b"x")
+        os.utime(cache / f".{name}.part", (time.time() - age,) * 2)
+    _compiled.write(cache / "a.ov", {}, [b"x"])
+    assert {file.name for file in cache.iterdir()} == {".new.part", "a.ov"}
+
+
+def test_weights_that_change_while_they_are_read_are_refused(
+    path: Path, tiny_tagger: Eager, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = weights.load
+
+    def replaced(*arguments: Any) -> Any:
+        tiny_tagger.network.model.fc2.bias.data += 1
+        weights.save(tiny_tagger.network, path)
+        return load(*arguments)
+
+    monkeypatch.setattr(weights, "load", replaced)
+    with pytest.raises(IntegrityError, match="changed while it was read; try again"):
+        eranntag.load(path, device="cpu")
+    assert not list(cache.glob("*.ov"))
+
+
+def test_numbers_that_a_chosen_dtype_cannot_hold_are_computed_in_float32(
+    tiny_tagger: Eager, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "native_dtype", lambda: ("bfloat16", "so says the test"))
+    tagger = engine.build(source(tiny_tagger, path), "torch", "cpu")
+    assert tagger.dtype == "bfloat16"
+    logits = type(tagger).logits
+
+    def overflowing(self: Any, prepared: np.ndarray) -> np.ndarray:
+        values = logits(self, prepared)
+        if self.dtype == "bfloat16":
+            values[1] = np.inf
+        return values
+
+    monkeypatch.setattr(type(tagger), "logits", overflowing)
+    two = np.stack([tagger.prepare(noise(1, seed)) for seed in (1, 2)])
+    scores = tagger.scores(two)
+    np.testing.assert_allclose(scores[1], tiny_tagger.scores(two)[1], atol=1e-4)
+    asked = engine.build(source(tiny_tagger, path), "torch", "cpu", "bfloat16")
+    assert np.isnan(asked.scores(two)[1]).all() and np.isfinite(asked.scores(two)[0]).all()
+
+
+@openvino
+@pytest.mark.parametrize(
+    "error", [ImportError("libopenvino.so.2641: no such file"), RuntimeError("no plugin"), AttributeError("Core")]
+)
+def test_a_broken_openvino_is_told_of_and_torch_taken(error: Exception, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eranntag.engine import _openvino
+
+    def broken() -> Any:
+        raise error
+
+    monkeypatch.setattr(_openvino, "imported", broken)
+    _openvino.core.cache_clear()
+    tagger = eranntag.load(path, device="cpu")
+    assert tagger.engine == "torch" and tagger.notes[0].endswith(str(error))
+
+
+@openvino
+def test_a_dtype_that_openvino_has_not_is_not_chosen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from eranntag.engine import _compile
+
+    measured = _compile._measured
+
+    def without(checkpoint: Any, models: Any, facts: Any, expected: Any) -> Any:
+        return ([], "this CPU has none") if facts["dtype"] != "float32" else measured(checkpoint, models, facts, expected)
+
+    monkeypatch.setattr(devices, "native_dtype", lambda: ("float16", "so says the test"))
+    monkeypatch.setattr(_compile, "_measured", without)
+    tagger = eranntag.load(path, device="cpu")
+    assert (tagger.engine, tagger.dtype) == ("openvino", "float32") and "this CPU has none" in tagger.notes[0]
+    with pytest.raises(UsageError, match="this CPU has none; use another --dtype"):
+        eranntag.load(path, device="cpu", engine="openvino", dtype="float16")
+
+
+def test_a_thread_too_many_costs_no_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(_requests.Thread, "start", refuse)
+    given = np.zeros((1, 1, 2, 2))
+    pool = _requests.Specialised(lambda images: [images], lambda shape: None)  # type: ignore[arg-type]
+    assert all(pool(given)[0] is given for _ in range(2 * _requests.OFTEN))
+
+
+def test_a_network_of_its_own_with_other_numbers_is_not_used() -> None:
+    pool = _requests.Specialised(lambda images: [images], lambda shape: lambda images: [images + 1e-7])  # type: ignore
+    given = np.zeros((1, 1, 2, 2))
+    pool._specialise(given, [given])
+    assert not pool.own
+    pool.special = lambda shape: lambda images: [images.copy()]  # type: ignore[assignment, return-value]
+    pool._specialise(given, [given])
+    assert list(pool.own) == [given.shape]
 
 
 def test_a_cache_that_can_only_be_read_is_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +396,7 @@ def test_many_processes_may_compile_the_same_at_once(path: Path, cache: Path, tm
     running = [subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE) for _ in range(2)]
     said = {process.communicate(timeout=120)[0] for process in running}
     assert [process.returncode for process in running] == [0, 0] and len(said) == 1
-    assert len(list(cache.iterdir())) == 2
+    assert len(list(cache.iterdir())) == 1
 
 
 @openvino
@@ -300,7 +411,8 @@ def test_a_length_that_comes_often_gets_a_network_of_its_own_with_the_same_numbe
     after = [tagger.tag(noise(2, seed)).scores for seed in range(_requests.OFTEN)]
     np.testing.assert_array_equal(after, before)
     assert list(tagger._outputs.own) == [(1, 1, 128, 256)]
-    for file in cache.glob("*-model.ov"):
+    for file in cache.glob("*.ov"):
+        file.unlink()
         file.write_bytes(b"damaged")
     for seed in range(_requests.OFTEN + 2):
         tagger.tag(noise(1, seed))  # the general one goes on

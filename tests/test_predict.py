@@ -73,7 +73,7 @@ def test_sources_are_taken_only_as_they_are_needed(tiny_tagger: Eager, sounds: l
 
     results = predict(tiny_tagger, names(), batch)
     for given, _ in enumerate(islice(results, 9), 1):
-        assert taken <= given + (tiny_tagger.parallel + 2) * batch + READERS
+        assert taken <= given + (2 * tiny_tagger.parallel + 2) * batch + READERS
 
 
 def test_every_kind_of_broken_file_is_a_failure_with_a_reason_of_one_line(
@@ -121,9 +121,12 @@ def test_a_batch_that_is_too_large_is_computed_one_by_one(
 def test_scores_that_are_not_finite_are_a_failure(
     tiny_tagger: Eager, sounds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tiny_tagger, "scores", lambda waveforms: np.full((len(waveforms), 4), np.nan, np.float32))
+    monkeypatch.setattr(tiny_tagger, "logits", lambda waveforms: np.full((len(waveforms), 4), np.inf, np.float32))
     (result,) = predict(tiny_tagger, sounds[:1])
-    assert isinstance(result, Failure) and "--dtype float32" in result.reason
+    assert result == Failure(sounds[0], "the scores are not finite in float32")
+    tiny_tagger.dtype = "float16"
+    (result,) = predict(tiny_tagger, sounds[:1])
+    assert result == Failure(sounds[0], "the scores are not finite in float16; try --dtype float32")
 
 
 def test_stereo_is_the_mean_of_its_channels(tiny_tagger: Eager, wav: Writer) -> None:

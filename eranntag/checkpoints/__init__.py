@@ -57,11 +57,18 @@ def load(
 
     engines.check(engine, device, dtype)  # first: a wrong device need not wait for a download
     found = find(name, registry, offline, report)
+    digest = found.sha256 or sha256(found.path)
     spec = header.read(found.path)
     if found.row:
         spec = dataclasses.replace(spec, name=found.row.name)
-    source = engines.Source(spec, found.sha256 or sha256(found.path), lambda: open_found(found))
-    return engines.build(source, engine, device, dtype, many)
+
+    def network() -> Network:
+        opened = open_found(found)
+        if sha256(found.path) != digest or opened.checkpoint != spec:  # what is compiled is kept under that digest
+            raise IntegrityError(f"{found.name}: {found.path} changed while it was read; try again")
+        return opened
+
+    return engines.build(engines.Source(spec, digest, network), engine, device, dtype, many)
 
 
 def open_found(found: Found) -> Network:

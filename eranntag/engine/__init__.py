@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from eranntag import devices, registry
@@ -63,20 +65,30 @@ def build(source: Source, engine: str = "auto", device: str = "auto", dtype: str
     """
     device, why = check(engine, device, dtype), ""
     if engine != "auto":
-        return registry.get(__name__, engine).build(source, device, dtype, many)
+        return _exact(registry.get(__name__, engine), source, device, dtype, many)
     if device == "cpu":
         if find_spec("openvino"):
             try:
-                return registry.get(__name__, "openvino").build(source, device, dtype, many)
+                return _exact(registry.get(__name__, "openvino"), source, device, dtype, many)
             except Unfit as error:
                 why = str(error)
+            except (ImportError, AttributeError, RuntimeError) as error:  # an installation that is broken, or too old
+                why = f"openvino fails here: {reason(error, '')}"
         else:
             why = "openvino, which is faster on most CPUs, is not installed: pip install 'eranntag[openvino]'"
     try:
-        tagger = registry.get(__name__, "torch").build(source, device, dtype, many)
+        tagger = _exact(registry.get(__name__, "torch"), source, device, dtype, many)
     except RuntimeError as error:  # of a GPU's driver or libraries
         why = f"torch's fast way fails on {device}: {reason(error, '')}"
         tagger = registry.get(__name__, "eager").build(source, device, dtype, many)
     if why:
         tagger.notes = (why, *tagger.notes)
+    return tagger
+
+
+def _exact(engine: ModuleType, source: Source, device: str, dtype: str, many: bool) -> Tagger:
+    """Built; and if it chose a reduced dtype itself, with float32 at hand for clips whose numbers that cannot hold."""
+    tagger = engine.build(source, device, dtype, many)
+    if dtype == "auto" and tagger.dtype != "float32":
+        tagger.exact = cache(lambda: engine.build(source, device, "float32", many))
     return tagger

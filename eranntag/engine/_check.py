@@ -6,7 +6,7 @@ from eranntag.tagger import Tagger
 from eranntag.types import Clip
 
 SECONDS = 2
-LIMITS = {"float32": 1e-3, "bfloat16": 0.02, "float16": 0.02}  # of a probability; 0.03 is promised for all sounds
+LIMITS = {"float32": 1e-3, "bfloat16": 0.02, "float16": 0.02}  # of a probability
 
 
 def signals(rate_hz: int) -> tuple[Clip, ...]:

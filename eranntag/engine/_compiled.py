@@ -1,14 +1,14 @@
 """Compiled networks on disk: one file each, written whole, read by mapping it into memory.
 
-A line of JSON (`facts`, the sizes of the parts, their CRC-32), zeros up to the next multiple of ALIGNMENT, then the parts,
-each from such a multiple on. A file that is damaged in any way counts as absent.
+A line of JSON (the CRC-32 of the text that follows in it: `facts`, the sizes of the parts, their CRC-32), zeros up to a
+multiple of ALIGNMENT, then the parts, each from such a multiple on. A file that is damaged in any way counts as absent.
 """
 
 import json
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,64 +19,86 @@ from eranntag import atomic, cache
 
 ALIGNMENT = 4096
 KEPT_BYTES = 4 << 30  # of all compiled networks; those that were not used for longest go
+UNFINISHED_SECONDS = 3600  # after which what a writer left is nobody's any more
 
 
 def folder() -> Path:
     return cache.folder() / "compiled"
 
 
-def read(path: Path) -> tuple[dict[str, Any], list[np.ndarray]] | None:
-    """The facts and the parts as bytes, or None."""
+def read(path: Path, which: slice = slice(None)) -> tuple[dict[str, Any], list[np.ndarray]] | None:
+    """The facts and those parts as bytes, or None."""
     try:
+        if _strangers(path.parent):
+            return None
         with open(path, "rb") as file:
-            head = json.loads(file.readline(1 << 20))
-        parts, at = [], ALIGNMENT * head["pages"]
-        for size, crc in head["parts"]:
-            part = np.memmap(path, np.uint8, "c", at, (size,))
-            if zlib.crc32(part) != crc:
-                return None
-            parts.append(part)
-            at += -(-size // ALIGNMENT) * ALIGNMENT
+            crc, text = json.loads(file.readline(1 << 20))
+        if zlib.crc32(text.encode()) != crc:
+            return None
+        head = json.loads(text)
+        places = list(_places(head["first"], [size for size, _ in head["parts"]]))[which]
+        parts = [_part(path, at, size) for at, size in places]
+        if any(zlib.crc32(part) != crc for part, (_, crc) in zip(parts, head["parts"][which], strict=True)):
+            return None
         with suppress(OSError):  # a cache may be there to be read alone
             os.utime(path)
         return head["facts"], parts
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
 def write(path: Path, facts: dict[str, Any], parts: Sequence[bytes]) -> str:
     """Keep them; "" or why that is not possible, which only costs the time to compile again."""
-    head = {"facts": facts, "parts": [(len(part), zlib.crc32(part)) for part in parts], "pages": 1}
-    head["pages"] = 1 + (len(json.dumps(head)) + 8) // ALIGNMENT
+    about = {"facts": facts, "parts": [(len(part), zlib.crc32(part)) for part in parts]}
+    first = (1 + (len(json.dumps(about)) * 2 + 100) // ALIGNMENT) * ALIGNMENT  # JSON in JSON has some more quotes
+    text = json.dumps({**about, "first": first})
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _strangers(path.parent):
+            return f"{path.parent} could be written by others"
         _make_room(path.parent, KEPT_BYTES - sum(map(len, parts)))
         with atomic.replace(path) as temporary, open(temporary, "wb") as file:
-            file.write(json.dumps(head).encode() + b"\n")
-            at = ALIGNMENT * head["pages"]
-            for part in parts:
+            file.write(json.dumps([zlib.crc32(text.encode()), text]).encode() + b"\n")
+            for part, (at, size) in zip(parts, _places(first, list(map(len, parts))), strict=True):
                 file.seek(at)
                 file.write(part)
-                at += -(-len(part) // ALIGNMENT) * ALIGNMENT
-            file.truncate(at)
+                file.truncate(at + -(-size // ALIGNMENT) * ALIGNMENT)
     except OSError as error:
         return error.strerror or str(error)
     return ""
 
 
+def _places(first: int, sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    at = first
+    for size in sizes:
+        yield at, size
+        at += -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _part(path: Path, at: int, size: int) -> np.ndarray:
+    return np.memmap(path, np.uint8, "c", at, (size,)) if size else np.zeros(0, np.uint8)
+
+
+def _strangers(place: Path) -> bool:
+    """Could others have put a network there? They run as they are, unlike weights, whose SHA-256 is known."""
+    if not hasattr(os, "getuid"):
+        return False
+    stat = place.stat()
+    return stat.st_uid not in (0, os.getuid()) or bool(stat.st_mode & 0o002)
+
+
 def _make_room(place: Path, allowed: int) -> None:
-    entries = sorted(((stat.st_mtime, stat.st_size, path) for path, stat in _files(place)), reverse=True)
-    for used, size, path in entries:
-        allowed -= size
-        if allowed < 0 and used < time.time() - 60:  # not what another process has just written
-            path.unlink(missing_ok=True)
+    now = time.time()
+    for used, size, path in sorted(_files(place), reverse=True):
+        unfinished = path.suffix == ".part"
+        allowed -= 0 if unfinished else size
+        if used < now - (UNFINISHED_SECONDS if unfinished else 60) and (unfinished or allowed < 0):  # not what is just written
+            with suppress(OSError):  # another user's, or in use on Windows
+                path.unlink()
 
 
-def _files(place: Path) -> list[tuple[Path, os.stat_result]]:
-    found = []
-    for path in place.glob("*.ov"):
-        try:
-            found.append((path, path.stat()))
-        except OSError:  # another process was faster
-            continue
-    return found
+def _files(place: Path) -> Iterator[tuple[float, int, Path]]:
+    for path in (*place.glob("*.ov"), *place.glob(".*.part")):
+        with suppress(OSError):  # another process was faster
+            stat = path.stat()
+            yield stat.st_mtime, stat.st_size, path

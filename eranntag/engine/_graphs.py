@@ -1,6 +1,7 @@
 """CUDA graphs: the kernels of one shape are launched as one. A single clip is otherwise bound by launching them."""
 
 from collections.abc import Callable
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ class Graphs:
     """`function` of one CUDA tensor, captured for the first shapes that come twice; where that fails, it is simply called."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        self.function, self.shapes = function, SHAPES
+        self.function, self.shapes, self.lock = function, SHAPES, Lock()
         self.seen: set[torch.Size] = set()
         self.captured: dict[torch.Size, tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
 
@@ -27,9 +28,10 @@ class Graphs:
                 self.shapes = len(self.captured)
                 return self.function(given)
         graph, place, result = self.captured[given.shape]
-        place.copy_(given)
-        graph.replay()
-        return result.clone()  # the graph's own is overwritten by the next replay
+        with self.lock:
+            place.copy_(given)
+            graph.replay()
+            return result.clone()  # the graph's own is overwritten by the next replay
 
     def _capture(self, given: Tensor) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
         place = given.clone()
@@ -40,6 +42,6 @@ class Graphs:
                 self.function(place)
         torch.cuda.current_stream(given.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=stream):  # of this very GPU: the default one may be another's
             result = self.function(place)
         return graph, place, result

@@ -15,7 +15,9 @@ BATCH_ON_GPU = 16
 
 
 def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
-    return Eager(source.network().to(device), "float32" if dtype == "auto" else dtype)
+    dtype = "float32" if dtype == "auto" else dtype
+    note = f"eager, torch {torch.__version__}, {dtype} on {device}: as it is trained"
+    return Eager(source.network().to(device), dtype, (note,))
 
 
 def geometry(model: torch.nn.Module) -> Geometry:

@@ -7,8 +7,9 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from functools import partial
+from functools import cached_property, partial
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +17,38 @@ import numpy as np
 
 import eranntag
 from eranntag import devices, features, registry
-from eranntag.engine import Source, Unfit, _check, _compiled, _openvino
+from eranntag.engine import Source, _check, _compiled, _openvino
 from eranntag.engine._requests import Pool, Specialised
-from eranntag.errors import UsageError, reason
 from eranntag.streaming import Geometry
 from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Clip
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-FORMAT = 2  # another number when the parts or the facts of a compiled network change
+FORMAT = 3  # another number when the parts or the facts of a compiled network change
+NETWORK, MODEL = slice(0, 2), slice(2, 4)  # of the parts: network and head, as exported; graph and weights, for other shapes
 
 
 def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
     wanted, why = devices.native_dtype() if dtype == "auto" else (dtype, "as asked")
     choice = dtype == "auto" and wanted != "float32"  # then float32 will do, if need be
-    key = _key(source, wanted, choice)
-    path, model = _compiled.folder() / f"{key}.ov", _compiled.folder() / f"{key}-model.ov"
-    if (entry := _compiled.read(path)) is not None:
+    path = _compiled.folder() / f"{_key(source, wanted, choice)}.ov"
+    if (entry := _compiled.read(path, NETWORK)) is not None:
         try:
-            return OpenVINO(source.checkpoint, *entry, many, (why, "compiled before"), model)
+            return OpenVINO(source.checkpoint, *entry, many, (why, "compiled before"), path)
         except RuntimeError:  # what another OpenVINO or CPU wrote is compiled anew
             pass
-    facts, parts, models = _compile(source, wanted, choice)
-    unkept = _compiled.write(path, facts, parts) or _compiled.write(model, {}, _openvino.saved(models[0]))
+    from eranntag.engine._compile import compiled  # needs torch
+
+    facts, parts = compiled(source, wanted, choice)
+    unkept = _compiled.write(path, facts, parts)
     how = f"compiled now, not kept ({unkept})" if unkept else "compiled now and kept"
-    return OpenVINO(source.checkpoint, facts, [_bytes(part) for part in parts], many, (why, how), model)
+    return OpenVINO(source.checkpoint, facts, [writable(part) for part in parts], many, (why, how), path)
 
 
 class OpenVINO(Tagger):
     """`parts`: the network (image -> logits, means, maxima) and the head (pooled -> logits), as OpenVINO exported them.
 
-    `model`: where the network is kept uncompiled.
+    `kept`: the file where all parts are.
     """
 
     engine = "openvino"
@@ -58,27 +60,22 @@ class OpenVINO(Tagger):
         parts: list[np.ndarray],
         many: bool,
         why: tuple[str, str],
-        model: Path | None = None,
+        kept: Path | None = None,
     ) -> None:
         frontend, self.image = _frontend(checkpoint)
-        self._parts = parts
-        self._hints = {
-            "INFERENCE_PRECISION_HINT": HINTS[facts["dtype"]],
-            "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY",
-        }
-        network = self._imported(0)
+        self._parts, self._kept = parts, kept
+        self._hints = {"INFERENCE_PRECISION_HINT": HINTS[facts["dtype"]]}
+        network = self._imported(0, many)
         parallel = network.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        reason, how = facts["refused"] or why[0], why[1]
-        told = _check.told(facts["difference"])
-        notes = (f"openvino {metadata.version('openvino')}, {facts['dtype']}: {reason}, {told}; {how}",)
+        reason = facts["refused"] or why[0]
+        told = f"{facts['dtype']} on cpu: {reason}, {_check.told(facts['difference'])}; {why[1]}"
+        notes = (f"openvino {metadata.version('openvino')}, {told}",)
         super().__init__(checkpoint, frontend, Geometry(**facts["geometry"]), facts["dtype"], "cpu", parallel, notes)
-        self._model = model
-        self._outputs = Specialised(Pool(network, parallel, parts), self._special)
-        self._head: Any = None
+        self._outputs = Specialised(Pool(network, parallel, parts), partial(self._special, many))
 
-    def _imported(self, part: int) -> Any:
+    def _imported(self, part: int, many: bool = False) -> Any:
         tensor = _openvino.imported().Tensor(self._parts[part], shared_memory=True)
-        return _openvino.core().import_model(tensor, "CPU", self._hints)
+        return _openvino.core().import_model(tensor, "CPU", _aim(self._hints, many))
 
     def prepare(self, clip: Clip) -> np.ndarray:
         """(1, rows, frames): its image."""
@@ -88,29 +85,50 @@ class OpenVINO(Tagger):
         return np.concatenate([self._outputs(image[None])[0] for image in prepared])  # one by one: batches gain nothing
 
     def columns(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        _, means, highest = self._outputs(images)
+        _, means, highest = self._alone(images)
         return means, highest
 
     def classify(self, pooled: np.ndarray) -> np.ndarray:
-        if self._head is None:
-            self._head = self._imported(1)
         request = self._head.create_infer_request()  # small, and so each thread has its own
         request.infer([pooled])
         return request.get_output_tensor(0).data.copy()
 
-    def _special(self, shape: tuple[int, ...]) -> Pool | None:
+    @cached_property
+    def _alone(self) -> Callable[[np.ndarray], list[np.ndarray]]:
+        """For blocks of a long sound, one after the other with all cores: each that ran side by side would keep its memory."""
+        return Pool(self._imported(0), 1, self._parts)
+
+    @cached_property
+    def _head(self) -> Any:
+        return self._imported(1)
+
+    def _special(self, many: bool, shape: tuple[int, ...]) -> Pool | None:
         """The network for images of `shape` alone, if its model was kept."""
-        entry = _compiled.read(self._model) if self._model else None
+        entry = _compiled.read(self._kept, MODEL) if self._kept else None
         try:
-            return Pool(_openvino.compiled(entry[1], shape, self._hints), self.parallel, entry) if entry else None
+            network = _openvino.compiled(entry[1], shape, _aim(self._hints, many)) if entry else None
         except RuntimeError:
             return None
+        return Pool(network, self.parallel, entry) if network else None
+
+
+def writable(part: bytes) -> np.ndarray:
+    """As openvino wants its memory."""
+    return np.frombuffer(bytearray(part), np.uint8)
+
+
+def _aim(hints: dict[str, str], many: bool) -> dict[str, str]:
+    return {**hints, "PERFORMANCE_HINT": "THROUGHPUT" if many else "LATENCY"}
 
 
 def _key(source: Source, dtype: str, choice: bool) -> str:
-    """Of everything that a compiled network depends on."""
-    versions = (FORMAT, eranntag.__version__, metadata.version("openvino"), sorted(devices.cpu_flags()))
-    return hashlib.sha256(json.dumps([source.sha256, dtype, choice, versions]).encode()).hexdigest()[:40]
+    """Of everything that a compiled network depends on: also the code, which may change between versions."""
+    spec, versions = asdict(source.checkpoint), (FORMAT, eranntag.__version__, metadata.version("openvino"))
+    modules = (f"models.{source.checkpoint.family}", f"features.{source.checkpoint.frontend_family}")
+    found = (find_spec(f"eranntag.{module}") for module in modules)
+    code = [hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest() for spec in found if spec and spec.origin]
+    facts = [source.sha256, spec, dtype, choice, versions, sorted(devices.cpu_flags()), code]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
 
 
 def _frontend(checkpoint: Checkpoint) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
@@ -123,40 +141,3 @@ def _frontend(checkpoint: Checkpoint) -> tuple[Any, Callable[[np.ndarray], np.nd
     module = registry.get("eranntag.features", checkpoint.frontend_family)
     frontend = module.Frontend(module.Config(**checkpoint.frontend)).eval()
     return frontend.config, lambda waveform: frontend(torch.from_numpy(waveform)[None])[0, 0].detach().numpy()
-
-
-def _compile(source: Source, dtype: str, choice: bool) -> tuple[dict[str, Any], list[bytes], Any]:
-    """The facts, the parts and the models they were compiled from; with `choice` in float32 if `dtype` is not good enough."""
-    from eranntag.engine.eager import Eager
-
-    reference = Eager(source.network())
-    expected = _check.scores(reference)
-    try:
-        models = _openvino.converted(reference.network)
-    except Exception as error:  # whatever an operation that it does not know makes of it
-        raise Unfit(f"openvino cannot convert {source.checkpoint.name}: {reason(error, '')}") from None
-    facts = {"geometry": asdict(reference.geometry), "dtype": dtype, "refused": "", "difference": 0.0}
-    parts = _measured(source.checkpoint, models, facts, expected)
-    if choice and not facts["difference"] <= _check.LIMITS[dtype]:
-        facts |= {"dtype": "float32", "refused": f"{dtype} is not as good ({_check.told(facts['difference'])})"}
-        parts = _measured(source.checkpoint, models, facts, expected)
-    if facts["dtype"] == "float32" and not facts["difference"] <= _check.LIMITS["float32"]:
-        raise Unfit(f"openvino computes {source.checkpoint.name} wrongly: {_check.told(facts['difference'])}")
-    return facts, parts, models
-
-
-def _measured(checkpoint: Checkpoint, models: Any, facts: dict[str, Any], expected: np.ndarray) -> list[bytes]:
-    """The parts in the dtype of `facts`, whose `difference` is set."""
-    hints = {"INFERENCE_PRECISION_HINT": HINTS[facts["dtype"]]}
-    compiled = [_openvino.core().compile_model(model, "CPU", hints) for model in models if model is not None]
-    real = compiled[0].get_property("INFERENCE_PRECISION_HINT").to_string()
-    if real != HINTS[facts["dtype"]]:
-        raise UsageError(f"this CPU has no {facts['dtype']} for openvino (it would take {real}); use another --dtype")
-    parts = [part.export_model().read() for part in compiled]
-    tagger = OpenVINO(checkpoint, facts, [_bytes(part) for part in parts], False, ("", ""))
-    facts["difference"] = _check.difference(tagger, expected)
-    return parts
-
-
-def _bytes(part: bytes) -> np.ndarray:
-    return np.frombuffer(bytearray(part), np.uint8)  # writable, as openvino wants it

@@ -23,10 +23,14 @@ def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
         tagger = Fast(source.network().to(device), wanted)
         difference = _check.difference(tagger, reference)
         if difference <= _check.LIMITS[wanted]:
-            tagger.notes = (f"torch {torch.__version__}, {wanted}: {why}; {_check.told(difference)}",)
+            tagger.notes = (_note(wanted, device, f"{why}; {_check.told(difference)}"),)
             return tagger
         wanted, why = "float32", f"{wanted} is not as good: {_check.told(difference)}"
-    return Fast(source.network().to(device), wanted, (f"torch {torch.__version__}, {wanted}: {why}",))
+    return Fast(source.network().to(device), wanted, (_note(wanted, device, why),))
+
+
+def _note(dtype: str, device: str, why: str) -> str:
+    return f"torch {torch.__version__}, {dtype} on {device}: {why}"
 
 
 class Fast(Eager):

@@ -9,8 +9,9 @@ A front-end module has
 * `IN_WORDS`: how to compute it from the Config, for whoever runs an exported network.
 
 A front-end may have a twin without torch, `_NAME_numpy.py`, for engines that start at once and for long sounds: the same
-`Config`, `compute(waveform, config)` from (samples,) already padded to (rows, frames), and `frames(signal, config)`. Other
-files with an underscore are shared by front-ends and need no torch.
+`Config`, `compute(waveform, config)` from (samples,) already padded to (rows, frames), and `frames(signal, config)` of what
+has its surroundings already; the Config then also has `window_samples`, `hop_samples`, `frames_per_second` and
+`frames(padded)`. Other files with an underscore are shared by front-ends and need no torch.
 """
 
 from importlib import import_module
