@@ -108,7 +108,9 @@ def _cache() -> Finding:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
     free = shutil.disk_usage(nearest).free
     offline = "; offline (HF_HUB_OFFLINE)" if constants.is_offline_mode() else ""
-    remedy = "" if os.access(nearest, os.W_OK) else "cannot be written: set ERANNTAG_CACHE to another folder"
+    remedy = (
+        "" if nearest.is_dir() and os.access(nearest, os.W_OK) else "cannot be written: set ERANNTAG_CACHE to another folder"
+    )
     return Finding("cache", f"{folder}: {size / 1e6:.1f} MB, {free / 1e9:.1f} GB free{offline}", remedy)
 
 

@@ -172,7 +172,7 @@ def test_a_wrong_conversion_is_noticed(path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"engine": "openvin"}, "no 'openvin' among the engine .*did you mean 'openvino'"),
+        ({"engine": "openvin"}, "engine 'openvin' is none of auto, eager, openvino, torch; did you mean 'openvino'"),
         ({"dtype": "float"}, "dtype 'float' is none of auto, float32, bfloat16, float16; did you mean 'float"),
         ({"device": "gpu"}, "device 'gpu' is none of auto, cpu, cuda"),
         pytest.param({"engine": "openvino", "device": "mps"}, "openvino runs on the CPU, not on mps", marks=[openvino]),
@@ -342,7 +342,7 @@ def test_a_dtype_that_openvino_has_not_is_not_chosen(path: Path, monkeypatch: py
     monkeypatch.setattr(_compile, "_measured", without)
     tagger = eranntag.load(path, device="cpu")
     assert (tagger.engine, tagger.dtype) == ("openvino", "float32") and "this CPU has none" in tagger.notes[0]
-    with pytest.raises(UsageError, match="this CPU has none; use another --dtype"):
+    with pytest.raises(UsageError, match="this CPU has none; use another --dtype, or --engine torch"):
         eranntag.load(path, device="cpu", engine="openvino", dtype="float16")
 
 

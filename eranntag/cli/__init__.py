@@ -36,7 +36,8 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except click.UsageError as error:
             cause, code = error, error.exit_code
-            line = f"{error.format_message()} (see `{(error.ctx or ctx).command_path} --help`)"
+            text = " ".join(error.format_message().split("\n")).replace("\t", "")
+            line = f"{text} (see `{(error.ctx or ctx).command_path} --help`)"
         except (click.exceptions.Exit, SystemExit):
             raise
         except BrokenPipeError:  # `eranntag predict ... | head -1`: whoever closed the pipe has enough
@@ -67,5 +68,11 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise SystemExit(143)
 
+    def interrupt(*_: Any) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only break the end that is under way
+        raise KeyboardInterrupt
+
     signal.signal(signal.SIGTERM, terminate)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started this wants it to be ignored
+        signal.signal(signal.SIGINT, interrupt)
     cli(prog_name="eranntag")

@@ -47,8 +47,8 @@ def check(engine: str, device: str, dtype: str) -> str:
     """The device that will be used; UsageError for an engine, device or dtype that is unknown or not here."""
     if dtype not in ("auto", *DTYPES):
         raise UsageError(f"dtype {dtype!r} is none of auto, {', '.join(DTYPES)}{registry.did_you_mean(dtype, DTYPES)}")
-    if engine != "auto":
-        registry.get(__name__, engine)
+    if engine not in ("auto", *names()):
+        raise UsageError(f"engine {engine!r} is none of auto, {', '.join(names())}{registry.did_you_mean(engine, names())}")
     if engine != "openvino":
         return devices.pick(device)
     if find_spec("openvino") is None:

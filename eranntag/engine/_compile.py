@@ -26,7 +26,7 @@ def compiled(source: Source, dtype: str, choice: bool) -> tuple[dict[str, Any], 
     facts = {"geometry": asdict(reference.geometry), "dtype": dtype, "refused": "", "difference": 0.0}
     parts, refused = _measured(source.checkpoint, models, facts, expected)
     if refused and not choice and dtype != "float32":
-        raise UsageError(f"{refused}; use another --dtype")
+        raise UsageError(f"{refused}; use another --dtype, or --engine torch")
     if not refused and choice and not facts["difference"] <= _check.LIMITS[dtype]:
         refused = f"{dtype} is not as good ({_check.told(facts['difference'])})"
     if refused:
@@ -43,7 +43,7 @@ def _measured(checkpoint: Checkpoint, models: Any, facts: dict[str, Any], expect
     compiled = [_openvino.core().compile_model(model, "CPU", hints) for model in models if model is not None]
     real = compiled[0].get_property("INFERENCE_PRECISION_HINT").to_string()
     if real != HINTS[facts["dtype"]]:
-        return [], f"this CPU has no {facts['dtype']} for openvino (it would take {real})"
+        return [], f"openvino has no {facts['dtype']} on this CPU"
     parts = [part.export_model().read() for part in compiled]
     tagger = OpenVINO(checkpoint, facts, [writable(part) for part in parts], False, ("", ""))
     facts["difference"] = _check.difference(tagger, expected)
