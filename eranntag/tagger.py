@@ -101,11 +101,16 @@ class Tagger(ABC):
 
     def scores(self, prepared: np.ndarray) -> np.ndarray:
         """(batch, ...) of prepared clips of one shape -> probabilities (batch, classes) float32; NaN where there are none."""
-        logits = self.logits(prepared)
+        scores = self._probabilities(self.logits(prepared))
+        lost = np.isnan(scores).any(1)
+        if lost.any() and self.exact is not None:
+            scores[lost] = self.exact().scores(prepared[lost])
+        return scores
+
+    def _probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """(batch, classes); a row with a logit that is not finite is all NaN, as a sigmoid would make 1 of infinity."""
         scores = ACTIVATIONS[self.checkpoint.activation](logits)
-        lost = ~np.isfinite(logits).all(1)
-        if lost.any():  # a sigmoid would make 1 of infinity
-            scores[lost] = self.exact().scores(prepared[lost]) if self.exact is not None else np.nan
+        scores[~np.isfinite(logits).all(1)] = np.nan
         return scores
 
     def hear(self, source: Sound, name: str = "") -> Heard:
@@ -157,8 +162,7 @@ class Tagger(ABC):
         assert heard.blocks is not None
         frames = features.twin(self.checkpoint.frontend_family).frames
         pooled = streaming.pooled(heard.blocks, self.frontend, frames, self.geometry, self.columns)
-        scores = ACTIVATIONS[self.checkpoint.activation](self.classify(pooled))[0]
-        return self.prediction(scores, heard.seconds(), heard.source)
+        return self.prediction(self._probabilities(self.classify(pooled))[0], heard.seconds(), heard.source)
 
     def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Prediction:
         """A row of `scores` as a Prediction; EranntagError when the network gave no finite numbers."""

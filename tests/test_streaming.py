@@ -11,7 +11,7 @@ import torch
 
 from eranntag import audio, streaming
 from eranntag.engine.eager import Eager, geometry
-from eranntag.errors import AudioError
+from eranntag.errors import AudioError, EranntagError
 from eranntag.features import _logmel_numpy as logmel
 from eranntag.models import erann
 from eranntag.network import Network
@@ -263,3 +263,11 @@ def test_the_duration_of_a_long_sound_is_that_of_its_file(wav: Callable[..., Pat
     path = wav("x.wav", sound(20 * 8000 + 1).waveform[0][: 20 * 8000 + 1], 8000)
     prediction = in_blocks(tiny_tagger, 1024).tag(path)
     assert prediction.seconds == audio.read(path).seconds == 20 + 1 / 8000
+
+
+def test_a_long_sound_whose_logits_are_not_finite_has_no_scores(
+    wav: Callable[..., Path], tiny_tagger: Eager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny_tagger, "classify", lambda pooled: np.full((1, 4), np.inf, np.float32))
+    with pytest.raises(EranntagError, match="not finite in float32"):
+        in_blocks(tiny_tagger, 1024).tag(wav("x.wav", sound(20 * RATE).waveform[0], RATE))
