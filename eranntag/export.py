@@ -183,19 +183,11 @@ def _publish(files: Sequence[Path], path: Path) -> None:
 def _scored(network: Any) -> tuple[Any, Any]:
     """The module that is exported, from image to logits and scores, and an example of its input."""
     import torch
-    from torch import Tensor, nn
 
-    class Scored(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = network.model
-            self.activation = {"softmax": nn.Softmax(-1), "sigmoid": nn.Sigmoid()}[network.checkpoint.activation]
+    from eranntag.engine._parts import Scored
 
-        def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-            logits = self.model(image).clip_logits
-            return logits, self.activation(logits)
-
-    return Scored().eval(), torch.zeros(2, 1, network.frontend.config.rows, network.model.frame_multiple)
+    image = torch.zeros(2, 1, network.frontend.config.rows, network.model.frame_multiple)
+    return Scored(network.model, network.checkpoint.activation).eval(), image
 
 
 def _write_onnx(network: Any, about: dict[str, str], path: Path, half: bool) -> None:

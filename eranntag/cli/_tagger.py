@@ -5,14 +5,23 @@ from typing import Any
 
 import click
 
+ENGINE = click.option(
+    "--engine", default="auto", show_default=True, help="auto, openvino, torch, or eager (torch as it trains)."
+)
+DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+REGISTRY = click.option(
+    "--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]"
+)
+OFFLINE = click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+
 _OPTIONS = [
     click.option("-c", "--checkpoint", metavar="NAME", help="A name of `eranntag checkpoints`, a file, or hf:OWNER/REPO."),
-    click.option("--engine", default="auto", show_default=True, help="auto, openvino, torch, or eager (torch as it trains)."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
+    ENGINE,
+    DEVICE,
     click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16 or float16."),
     click.option("--batch", type=click.IntRange(1), help="Clips computed at once.  [1 on a CPU, 16 on a GPU]"),
-    click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]"),
-    click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only."),
+    REGISTRY,
+    OFFLINE,
     click.option("-v", "--verbose", is_flag=True, help="Say on standard error what runs, and why."),
 ]
 

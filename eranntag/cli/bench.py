@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
+from eranntag.cli._tagger import DEVICE, ENGINE, OFFLINE, REGISTRY
 from eranntag.cli._typed import typed
 
 PAGE = "docs/benchmarks.md"
 
 threads_option = click.option("--threads", type=click.IntRange(1), help="Use this many processors only.  [all]")
-device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 json_option = click.option("--json", is_flag=True, help="Print everything as JSON.")
 budget_option = click.option(
     "--budget", type=click.FloatRange(0, min_open=True), default=5, show_default=True, help="Seconds for each measurement."
@@ -27,15 +27,15 @@ seconds_type = click.FloatRange(0, min_open=True)
 @click.option("--batch", "batches", type=click.IntRange(1), multiple=True, default=(1, 32), help="Clips at once.  [1 and 32]")
 @click.option("--seconds", type=seconds_type, default=10, show_default=True, help="Of a clip.")
 @click.option("--clips", type=click.IntRange(1), default=64, show_default=True, help="Files from end to end.")
-@click.option("--engine", default="auto", show_default=True, help="auto, openvino, torch, or eager (torch as it trains).")
-@device_option
+@ENGINE
+@DEVICE
 @click.option("--dtype", "dtypes", multiple=True, default=("auto",), help="auto, float32, bfloat16 or float16.  [auto]")
 @threads_option
 @budget_option
 @click.option("--cold-runs", type=click.IntRange(0), default=5, show_default=True, help="Fresh processes; 0: no memory either.")
 @click.option("--peers", is_flag=True, help="Also what is installed of AST (transformers) and CNN14 (panns-inference).")
-@click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
-@click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+@REGISTRY
+@OFFLINE
 @json_option
 @click.option(
     "--write",
@@ -88,7 +88,7 @@ def command(ctx: click.Context, **options: Any) -> None:
 @click.option("--model", default="erann-2-2", show_default=True, help="Architecture, erann-S-W.")
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Examples an iteration.")
 @click.option("--seconds", type=seconds_type, default=4, show_default=True, help="Of a crop; whole ones.")
-@device_option
+@DEVICE
 @click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
 @click.option("--compile", "compiled", is_flag=True, help="torch.compile the network.")
 @threads_option

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from eranntag.cli._tagger import OFFLINE, REGISTRY
+
 FORMATS = ("onnx", "openvino")
 
 
@@ -15,8 +17,8 @@ FORMATS = ("onnx", "openvino")
 @click.option("--clip", "clips", multiple=True, metavar="FILE", help="Compare on this sound too; may be repeated.")
 @click.option("--half", is_flag=True, help="Store the weights in float16 (openvino).")
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
-@click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
-@click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+@REGISTRY
+@OFFLINE
 def command(name: str, form: str, **options: Any) -> None:
     """Write NAME (as for predict -c) as a network for ONNX Runtime or OpenVINO.
 

@@ -22,6 +22,18 @@ class Body(Logits):
         return self.model.classify(means.mean(-1) + highest.max(-1).values), means, highest
 
 
+class Scored(Logits):
+    """image -> logits and probabilities (batch, classes)"""
+
+    def __init__(self, model: nn.Module, activation: str) -> None:
+        super().__init__(model)
+        self.activation = {"softmax": nn.Softmax(-1), "sigmoid": nn.Sigmoid()}[activation]
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        logits = super().forward(image)
+        return logits, self.activation(logits)
+
+
 class Head(Logits):
     """pooled (batch, channels) -> logits (batch, classes)"""
 

@@ -96,7 +96,7 @@ class OpenVINO(Tagger):
     @cached_property
     def _alone(self) -> Callable[[np.ndarray], list[np.ndarray]]:
         """For blocks of a long sound, one after the other with all cores: each that ran side by side would keep its memory."""
-        return Pool(self._imported(0), 1, self._parts)
+        return Pool(self._imported(0), 1, self._parts) if self.parallel > 1 else self._outputs.general
 
     @cached_property
     def _head(self) -> Any:
