@@ -8,6 +8,7 @@ from eranntag.errors import CheckpointError
 from eranntag.tagger import ACTIVATIONS
 from eranntag.types import Checkpoint, Output
 
+OF_FRONTEND = "frontend."  # no module of a model is called so
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -32,12 +33,35 @@ class Network(nn.Module):
         self.checkpoint = checkpoint
 
     @property
+    def learned(self) -> bool:
+        """Whether the front-end has parameters, which are trained and saved with the model's."""
+        return any(True for _ in self.frontend.parameters())
+
+    @property
+    def trained(self) -> nn.Module:
+        """What a run trains: the model, or all of the network where the front-end is learned."""
+        return self if self.learned else self.model
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a weight file holds: the model's tensors by their own names, a learned front-end's as `frontend.NAME`."""
+        return {**self.model.state_dict(), **{f"{OF_FRONTEND}{name}": t for name, t in self.frontend.state_dict().items()}}
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `tensors`; all must be there, in their shapes."""
+        learned = {name: tensor for name, tensor in tensors.items() if name.startswith(OF_FRONTEND)}
+        self.frontend.load_state_dict({name.removeprefix(OF_FRONTEND): tensor for name, tensor in learned.items()})
+        self.model.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in learned})
+
+    @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
 
-    def forward(self, waveform: Tensor) -> Output:
-        """(batch, samples), padded as `Tagger.prepare` does, at the front-end's rate -> Output of logits."""
-        return self.model(self.frontend(waveform))
+    def forward(self, waveform: Tensor, mask: Tensor | None = None) -> Output:
+        """(batch, samples), padded as `Tagger.prepare` does, at the front-end's rate -> Output of logits.
+
+        `mask` is the model's: ones and zeros of the image's shape.
+        """
+        return self.model(self.frontend(waveform), mask)
 
 
 def memory_format(model: nn.Module, device: torch.device) -> torch.memory_format:

@@ -19,7 +19,7 @@ import numpy as np
 
 from eranntag.ahead import ahead
 
-Frames = Callable[[np.ndarray, Any], np.ndarray]
+Frames = Callable[[np.ndarray], np.ndarray]
 Columns = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
@@ -45,7 +45,7 @@ class Geometry:
 def pooled(blocks: Iterable[np.ndarray], config: Any, frames: Frames, geometry: Geometry, columns: Columns) -> np.ndarray:
     """What global pooling makes of a whole sound: (1, channels) float32.
 
-    `blocks` (samples,) are mono at the rate of `config`, the front-end's; `frames(signal, config)` its image (rows, frames);
+    `blocks` (samples,) are mono at the rate of `config`, the front-end's; `frames(signal)` its image (rows, frames);
     `columns(images)` the mean and the maximum of each column, twice (1, channels, columns). The network computes a piece while
     the next one is read: with it there are three in memory.
     """
@@ -57,6 +57,22 @@ def pooled(blocks: Iterable[np.ndarray], config: Any, frames: Frames, geometry: 
         highest = np.maximum(highest, maxima.max(-1))
         count += means.shape[-1]
     return (total / count + highest).astype(np.float32)
+
+
+def windows(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
+    """Blocks (samples,) of any length, one at least -> `samples` each; the last is what is left, and not empty if they are not."""
+    held: list[np.ndarray] = []
+    length = 0
+    for block in blocks:
+        held.append(block)
+        length += len(block)
+        if length > samples:
+            whole = np.concatenate(held)
+            while len(whole) > samples:
+                yield whole[:samples]
+                whole = whole[samples:]
+            held, length = [whole], len(whole)
+    yield np.concatenate(held)
 
 
 class _Signal:
@@ -102,7 +118,7 @@ def _images(signal: Iterable[np.ndarray], config: Any, frames: Frames) -> Iterat
     for samples in signal:
         held = np.concatenate([held, samples])
         if len(held) >= config.window_samples:
-            image = frames(held, config)
+            image = frames(held)
             yield image
             held = held[image.shape[1] * config.hop_samples :]
 

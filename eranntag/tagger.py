@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any, BinaryIO
 
@@ -16,6 +17,8 @@ from eranntag import audio, features, streaming
 from eranntag.errors import EranntagError
 from eranntag.streaming import Geometry
 from eranntag.types import Checkpoint, Clip, Packed, Prediction
+
+WINDOW_SECONDS = 60  # of a long sound that cannot be computed exactly in blocks
 
 Sound = Clip | str | os.PathLike[str] | Packed | BinaryIO
 
@@ -145,10 +148,17 @@ class Tagger(ABC):
 
     @property
     def longest_seconds(self) -> float:
-        """What is longer is computed in blocks, if the front-end and the family can: the same result, in bounded memory."""
-        if self.geometry.context_frames is None or features.twin(self.checkpoint.frontend_family) is None:
-            return float("inf")
+        """What is longer is computed in blocks, so that memory is bounded; see `tag_long`."""
+        if self._frames is None:
+            return WINDOW_SECONDS
         return self.geometry.block_frames / self.frontend.frames_per_second
+
+    @cached_property
+    def _frames(self) -> Callable[[np.ndarray], np.ndarray] | None:
+        """How pieces of a long sound become images, if the family can take these in pieces."""
+        if self.geometry.context_frames is None:
+            return None
+        return features.framer(self.checkpoint.frontend_family, self.frontend)
 
     def tag(self, source: Sound, name: str = "") -> Prediction:
         """Tag one clip, file or open stream, of any length. Raises AudioError when it cannot be read."""
@@ -158,11 +168,26 @@ class Tagger(ABC):
         return self.prediction(self.scores(heard.prepared[None])[0], heard.seconds(), heard.source)
 
     def tag_long(self, heard: Heard) -> Prediction:
-        """The rest of a long sound is read and computed block by block (`eranntag.streaming`)."""
+        """The rest of a long sound is read and computed block by block.
+
+        The result is that of one pass (`eranntag.streaming`) if front-end and family see only so far; a learned front-end or
+        squeeze-and-excitation does not. Then it is the mean of the probabilities of windows, by their length.
+        """
         assert heard.blocks is not None
-        frames = features.twin(self.checkpoint.frontend_family).frames
-        pooled = streaming.pooled(heard.blocks, self.frontend, frames, self.geometry, self.columns)
-        return self.prediction(self._probabilities(self.classify(pooled))[0], heard.seconds(), heard.source)
+        if self._frames is not None:
+            pooled = streaming.pooled(heard.blocks, self.frontend, self._frames, self.geometry, self.columns)
+            scores = self._probabilities(self.classify(pooled))[0]
+        else:
+            scores = self._of_windows(heard.blocks)
+        return self.prediction(scores, heard.seconds(), heard.source)
+
+    def _of_windows(self, blocks: Iterator[np.ndarray]) -> np.ndarray:
+        total, samples, rate = np.zeros(len(self.labels)), 0, self.frontend.sample_rate_hz
+        for window in streaming.windows(blocks, WINDOW_SECONDS * rate):
+            prepared = self.prepare(Clip(window[None], rate))
+            total += self.scores(prepared[None])[0] * len(window)
+            samples += len(window)
+        return (total / samples).astype(np.float32)
 
     def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Prediction:
         """A row of `scores` as a Prediction; EranntagError when the network gave no finite numbers."""

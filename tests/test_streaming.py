@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +172,7 @@ def test_any_cut_pools_like_one_pass(config: logmel.Config, samples: int) -> Non
             continue
         for block_frames in (4, 40, 256):
             lattice = dataclasses.replace(PLAIN, block_frames=block_frames)
-            pooled = streaming.pooled(cut(waveform, seed, most), config, logmel.frames, lattice, plain)
+            pooled = streaming.pooled(cut(waveform, seed, most), config, partial(logmel.frames, config=config), lattice, plain)
             assert pooled.shape == (1, 3) and pooled.dtype == np.float32
             np.testing.assert_allclose(pooled, sums.mean(-1) - sums.min(-1), rtol=1e-5, atol=1e-2)
 
@@ -182,7 +183,7 @@ def test_frames_of_blocks_are_those_of_the_whole(config: logmel.Config) -> None:
     for samples in (rate // 3, rate, 3 * rate + 1, 7 * rate - 1):
         waveform = sound(samples, rate).waveform[0]
         signal = streaming._Signal(cut(waveform, samples), config, 1)
-        image = np.concatenate(list(streaming._images(signal, config, logmel.frames)), 1)
+        image = np.concatenate(list(streaming._images(signal, config, partial(logmel.frames, config=config))), 1)
         assert signal.samples == samples
         np.testing.assert_allclose(image, logmel.compute(padded(waveform, config), config), rtol=0, atol=1e-4)
 
@@ -219,7 +220,7 @@ def test_little_is_read_ahead_of_the_network() -> None:
         done += block
         return result
 
-    streaming.pooled(blocks(), config, logmel.frames, PLAIN, columns)
+    streaming.pooled(blocks(), config, partial(logmel.frames, config=config), PLAIN, columns)
     margin = PLAIN.margin_frames * config.hop_samples
     kept = 1600 + config.window_samples + 100  # the end that may have to be reflected or cut off, and a block
     assert done > 50 * block and most <= 3 * block + margin + 2 * kept
@@ -237,7 +238,7 @@ def test_a_network_that_fails_stops_the_reading() -> None:
         raise MemoryError("no more")
 
     with pytest.raises(MemoryError, match="no more"):
-        streaming.pooled(blocks(), SMALL[0], logmel.frames, PLAIN, columns)
+        streaming.pooled(blocks(), SMALL[0], partial(logmel.frames, config=SMALL[0]), PLAIN, columns)
     assert sum(given) < 10 * 1600
 
 

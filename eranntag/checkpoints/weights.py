@@ -25,7 +25,7 @@ def save(network: Network, path: str | os.PathLike[str], half: bool = True) -> N
     """Write `network` atomically; with `half` its matrices in float16, vectors (biases, BatchNorm) always in float32."""
     tensors = {
         name: tensor.detach().cpu().to(torch.float16 if half and tensor.ndim > 1 else tensor.dtype).contiguous()
-        for name, tensor in network.model.state_dict().items()
+        for name, tensor in network.tensors().items()
     }
     spec = {**dataclasses.asdict(network.checkpoint), "tensors_sha256": _digest(tensors)}
     with atomic.replace(path) as temporary:
@@ -48,8 +48,8 @@ def load(path: str | os.PathLike[str], name: str | None = None) -> Network:
         network = Network(spec)
     except (EranntagError, TypeError) as error:
         raise CheckpointError(f"{os.fspath(path)}: {error}") from None
-    _check_shapes(tensors, network.model.state_dict(), path)
-    network.model.load_state_dict(tensors, strict=True)
+    _check_shapes(tensors, network.tensors(), path)
+    network.load_tensors(tensors)
     return network.eval()
 
 

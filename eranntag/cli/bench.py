@@ -49,7 +49,7 @@ def command(ctx: click.Context, **options: Any) -> None:
     """Measure how fast checkpoints tag here, and in how much memory: network alone, files, fresh processes, the plain way.
 
     -c, --dtype and --batch may be repeated. An architecture gets random weights, which are as fast. `train` measures a training
-    step.
+    step, `features` the front-ends.
     """
     if ctx.invoked_subcommand is not None:
         if typed(ctx) != "eranntag bench":
@@ -85,7 +85,7 @@ def command(ctx: click.Context, **options: Any) -> None:
 
 
 @command.command()
-@click.option("--model", default="erann-2-2", show_default=True, help="Architecture, erann-S-W.")
+@click.option("--model", default="erann-2-2", show_default=True, help="Architecture: erann-S-W, psla, cnn14.")
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Examples an iteration.")
 @click.option("--seconds", type=seconds_type, default=4, show_default=True, help="Of a crop; whole ones.")
 @DEVICE
@@ -112,6 +112,31 @@ def train(threads: int | None, json: bool, **options: Any) -> None:
         click.echo(json_.dumps(dataclasses.asdict(measured), indent=1))
     else:
         tables.training(measured)
+
+
+@command.command()
+@click.option("--batch", type=click.IntRange(1), default=8, show_default=True, help="Clips at once.")
+@click.option("--seconds", type=seconds_type, default=5, show_default=True, help="Of a clip.")
+@DEVICE
+@threads_option
+@budget_option
+@json_option
+def features(threads: int | None, json: bool, **options: Any) -> None:
+    """Measure every front-end alone, in torch, on noise."""
+    _limit(threads)
+    import dataclasses
+
+    from eranntag import render
+    from eranntag.bench import frontends
+    from eranntag.cli._allocator import keep_memory
+    from eranntag.render import bench as tables
+
+    keep_memory()
+    measured = frontends.measured(**options, tell=lambda line: render.say(f"eranntag: {line}"))
+    if json:
+        click.echo(json_.dumps([dataclasses.asdict(each) for each in measured], indent=1))
+    else:
+        tables.frontends(measured)
 
 
 def _limit(threads: int | None) -> None:

@@ -9,7 +9,6 @@ from eranntag.engine import Source, Unfit, _check, _openvino
 from eranntag.engine.eager import Eager
 from eranntag.engine.openvino import HINTS, OpenVINO, writable
 from eranntag.errors import UsageError, reason
-from eranntag.types import Checkpoint
 
 
 def compiled(source: Source, dtype: str, choice: bool) -> tuple[dict[str, Any], list[bytes]]:
@@ -24,20 +23,20 @@ def compiled(source: Source, dtype: str, choice: bool) -> tuple[dict[str, Any], 
     except Exception as error:  # whatever an operation that it does not know makes of it
         raise Unfit(f"openvino cannot convert {source.checkpoint.name}: {reason(error, '')}") from None
     facts = {"geometry": asdict(reference.geometry), "dtype": dtype, "refused": "", "difference": 0.0}
-    parts, refused = _measured(source.checkpoint, models, facts, expected)
+    parts, refused = _measured(source, models, facts, expected)
     if refused and not choice and dtype != "float32":
         raise UsageError(f"{refused}; use another --dtype, or --engine torch")
     if not refused and choice and not facts["difference"] <= _check.LIMITS[dtype]:
         refused = f"{dtype} is not as good ({_check.told(facts['difference'])})"
     if refused:
         facts |= {"dtype": "float32", "refused": refused}
-        parts, refused = _measured(source.checkpoint, models, facts, expected)
+        parts, refused = _measured(source, models, facts, expected)
     if facts["dtype"] == "float32" and not facts["difference"] <= _check.LIMITS["float32"]:
         raise Unfit(f"openvino computes {source.checkpoint.name} wrongly: {_check.told(facts['difference'])}")
     return facts, [*parts, *[b""] * (2 - len(parts)), *_openvino.saved(models[0])]
 
 
-def _measured(checkpoint: Checkpoint, models: Any, facts: dict[str, Any], expected: np.ndarray) -> tuple[list[bytes], str]:
+def _measured(source: Source, models: Any, facts: dict[str, Any], expected: np.ndarray) -> tuple[list[bytes], str]:
     """The parts in the dtype of `facts`, whose `difference` is set; or why there are none."""
     hints = {"INFERENCE_PRECISION_HINT": HINTS[facts["dtype"]]}
     compiled = [_openvino.core().compile_model(model, "CPU", hints) for model in models if model is not None]
@@ -45,6 +44,6 @@ def _measured(checkpoint: Checkpoint, models: Any, facts: dict[str, Any], expect
     if real != HINTS[facts["dtype"]]:
         return [], f"openvino has no {facts['dtype']} on this CPU"
     parts = [part.export_model().read() for part in compiled]
-    tagger = OpenVINO(checkpoint, facts, [writable(part) for part in parts], False, ("", ""))
+    tagger = OpenVINO(source, facts, [writable(part) for part in parts], False, ("", ""))
     facts["difference"] = _check.difference(tagger, expected)
     return parts, ""

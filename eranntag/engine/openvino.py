@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import cached_property, partial
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,11 @@ from eranntag.engine import Source, _check, _compiled, _openvino
 from eranntag.engine._requests import Pool, Specialised
 from eranntag.streaming import Geometry
 from eranntag.tagger import Tagger
-from eranntag.types import Checkpoint, Clip
+from eranntag.types import Clip
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
-FORMAT = 3  # another number when the parts or the facts of a compiled network change
+_PACKAGE = Path(eranntag.__file__).parent
+FORMAT = 4  # another number when the parts or the facts of a compiled network change
 NETWORK, MODEL = slice(0, 2), slice(2, 4)  # of the parts: network and head, as exported; graph and weights, for other shapes
 
 
@@ -34,7 +34,7 @@ def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
     path = _compiled.folder() / f"{_key(source, wanted, choice)}.ov"
     if (entry := _compiled.read(path, NETWORK)) is not None:
         try:
-            return OpenVINO(source.checkpoint, *entry, many, (why, "compiled before"), path)
+            return OpenVINO(source, *entry, many, (why, "compiled before"), path)
         except RuntimeError:  # what another OpenVINO or CPU wrote is compiled anew
             pass
     from eranntag.engine._compile import compiled  # needs torch
@@ -42,7 +42,7 @@ def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
     facts, parts = compiled(source, wanted, choice)
     unkept = _compiled.write(path, facts, parts)
     how = f"compiled now, not kept ({unkept})" if unkept else "compiled now and kept"
-    return OpenVINO(source.checkpoint, facts, [writable(part) for part in parts], many, (why, how), path)
+    return OpenVINO(source, facts, [writable(part) for part in parts], many, (why, how), path)
 
 
 class OpenVINO(Tagger):
@@ -55,14 +55,15 @@ class OpenVINO(Tagger):
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        source: Source,
         facts: dict[str, Any],
         parts: list[np.ndarray],
         many: bool,
         why: tuple[str, str],
         kept: Path | None = None,
     ) -> None:
-        frontend, self.image = _frontend(checkpoint)
+        checkpoint = source.checkpoint
+        frontend, self.image = _frontend(source)
         self._parts, self._kept = parts, kept
         self._hints = {"INFERENCE_PRECISION_HINT": HINTS[facts["dtype"]]}
         network = self._imported(0, many)
@@ -124,15 +125,15 @@ def _aim(hints: dict[str, str], many: bool) -> dict[str, str]:
 def _key(source: Source, dtype: str, choice: bool) -> str:
     """Of everything that a compiled network depends on: also the code, which may change between versions."""
     spec, versions = asdict(source.checkpoint), (FORMAT, eranntag.__version__, metadata.version("openvino"))
-    modules = (f"models.{source.checkpoint.family}", f"features.{source.checkpoint.frontend_family}")
-    found = (find_spec(f"eranntag.{module}") for module in modules)
-    code = [hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest() for spec in found if spec and spec.origin]
+    files = (path for folder in ("models", "features") for path in sorted((_PACKAGE / folder).glob("*.py")))
+    code = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
     facts = [source.sha256, spec, dtype, choice, versions, sorted(devices.cpu_flags()), code]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]
 
 
-def _frontend(checkpoint: Checkpoint) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
+def _frontend(source: Source) -> tuple[Any, Callable[[np.ndarray], np.ndarray]]:
     """The front-end's Config and waveform (samples,) -> image (rows, frames): its numpy twin if it has one, else torch."""
+    checkpoint = source.checkpoint
     if twin := features.twin(checkpoint.frontend_family):
         config = twin.Config(**checkpoint.frontend)
         return config, partial(twin.compute, config=config)
@@ -140,4 +141,6 @@ def _frontend(checkpoint: Checkpoint) -> tuple[Any, Callable[[np.ndarray], np.nd
 
     module = registry.get("eranntag.features", checkpoint.frontend_family)
     frontend = module.Frontend(module.Config(**checkpoint.frontend)).eval()
-    return frontend.config, lambda waveform: frontend(torch.from_numpy(waveform)[None])[0, 0].detach().numpy()
+    if any(True for _ in frontend.parameters()):
+        frontend = source.network().frontend.requires_grad_(False)  # nothing of the layers is kept for gradients
+    return frontend.config, lambda waveform: frontend(torch.from_numpy(waveform)[None])[0, 0].numpy()

@@ -45,3 +45,95 @@ def mel_filterbank(
     falling = (edges[2:] - hz) / (edges[2:] - edges[1:-1])
     triangles = np.maximum(0, np.minimum(rising, falling))
     return triangles * 2 / (edges[2:] - edges[:-2])
+
+
+def hann(samples: int) -> np.ndarray:
+    """Periodic Hann window (samples,)."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(samples) / samples)
+
+
+def dct_matrix(coefficients: int, size: int) -> np.ndarray:
+    """The first rows k of the orthonormal DCT-II: (coefficients, size), sqrt(2 / size) cos(pi k (n + 1/2) / size).
+
+    Row 0 is divided by sqrt(2), so that it has the norm of the others.
+    """
+    k, n = np.arange(coefficients)[:, None], np.arange(size)
+    matrix = np.sqrt(2 / size) * np.cos(np.pi * k * (n + 0.5) / size)
+    matrix[0] /= np.sqrt(2)
+    return matrix
+
+
+def erb_hz(hz: np.ndarray | float) -> np.ndarray:
+    """Equivalent rectangular bandwidth of the ear's filter at a frequency: Glasberg & Moore (1990), eq. (3)."""
+    return 24.7 * (1 + 4.37e-3 * np.asarray(hz, dtype=np.float64))
+
+
+def erb_centres(count: int, fmin_hz: float, fmax_hz: float) -> np.ndarray:
+    """(count,) frequencies in Hz from fmin_hz to fmax_hz, equally spaced in ERBs: 21.4 log10(1 + 0.00437 f), eq. (4) there."""
+    low, high = np.log10(1 + 4.37e-3 * np.array([fmin_hz, fmax_hz]))
+    return (10 ** np.linspace(low, high, count) - 1) / 4.37e-3
+
+
+def gammatone_filterbank(sample_rate_hz: int, n_fft: int, count: int, fmin_hz: float, fmax_hz: float) -> np.ndarray:
+    """Power responses |H|^2 of fourth-order gammatone filters, 1 at their centres: (count, n_fft // 2 + 1).
+
+    The impulse response t^3 exp(-2 pi b t) cos(2 pi f_c t) with b = 1.019 ERB(f_c) (Slaney, Apple Technical Report 35, 1993)
+    has the transform (1 + j (f - f_c) / b)^-4 + (1 + j (f + f_c) / b)^-4, where the second term matters only as f_c nears b.
+    """
+    centres = erb_centres(count, fmin_hz, fmax_hz)[:, None]
+    bandwidths = 1.019 * erb_hz(centres)
+    hz = np.arange(n_fft // 2 + 1) * sample_rate_hz / n_fft
+    response = (1 + 1j * (hz - centres) / bandwidths) ** -4 + (1 + 1j * (hz + centres) / bandwidths) ** -4
+    return np.abs(response) ** 2
+
+
+def chroma_filterbank(sample_rate_hz: int, n_fft: int) -> np.ndarray:
+    """What each bin of a power spectrum gives to the pitch classes C, C#, ... B: (12, n_fft // 2 + 1).
+
+    Ellis, "Chroma feature analysis and synthesis" (2007), with the values of librosa.filters.chroma at A4 = 440 Hz: a Gaussian
+    over the distance between bin and class, its sigma half a semitone or half the bin's width, whichever is more; each bin's
+    twelve weights have the 2-norm exp(-(o - 5)^2 / 8), where o is the bin's octave above 27.5 Hz: most at 880 Hz.
+    """
+    hz = np.arange(1, n_fft // 2 + 2) * sample_rate_hz / n_fft
+    semitones = 12 * np.log2(hz / 27.5)  # above A0
+    semitones = np.concatenate([[semitones[0] - 18], semitones])  # 0 Hz has no pitch: half an octave from bin 1's, and broad
+    widths = np.maximum(np.diff(semitones), 1)  # (bins,)
+    semitones = semitones[:-1]
+    distance = (semitones - np.arange(3, 15)[:, None] + 6) % 12 - 6  # row 0 is C, three semitones above A
+    weights = np.exp(-0.5 * (2 * distance / widths) ** 2)
+    weights /= np.linalg.norm(weights, axis=0)
+    return weights * np.exp(-0.5 * ((semitones / 12 - 5) / 2) ** 2)
+
+
+def constant_q_factor(bins_per_octave: int) -> float:
+    """Centre frequency over bandwidth of filters so far apart, as librosa >= 0.10: (r^2 + 1) / (r^2 - 1), r = 2^(1 / bins)."""
+    step = 2 ** (2 / bins_per_octave)
+    return (step + 1) / (step - 1)
+
+
+def constant_q_kernels(hz: np.ndarray, q: float, sample_rate_hz: int, samples: int) -> np.ndarray:
+    """Complex kernels (len(hz), samples), centred on sample samples // 2: sum_n x[n] conj(kernel[n]) is the transform.
+
+    Brown, "Calculation of a constant Q spectral transform" (1991), with the window and the scale of `librosa.cqt`: a tone of
+    frequency f under a Hann window of length L = q * rate / f, whose sum is 1, times sqrt(L) (so that white noise is equally
+    loud in all rows). As the window sums to L / 2: kernel[n] = 2 / sqrt(L) cos^2(pi n / L) exp(2 pi i f n / rate), |n| < L / 2.
+    """
+    hz = np.asarray(hz, dtype=np.float64)[:, None]  # (kernels, 1)
+    lengths = q * sample_rate_hz / hz
+    if lengths.max() > samples - 1:
+        raise ValueError(f"a constant-Q kernel of {lengths.max():.1f} samples does not fit {samples}")
+    n = np.arange(samples) - samples // 2
+    windows = np.where(np.abs(n) < lengths / 2, np.cos(np.pi * n / lengths) ** 2, 0)
+    return 2 / np.sqrt(lengths) * windows * np.exp(2j * np.pi * hz / sample_rate_hz * n)
+
+
+def kaldi_filterbank(sample_rate_hz: int, n_fft: int, n_mels: int, fmin_hz: float, fmax_hz: float) -> np.ndarray:
+    """Triangles of height 1 on the mel axis (HTK's scale), as in Kaldi's feat/mel-computations: (n_mels, n_fft // 2 + 1).
+
+    Edges are equally spaced in mel, and the flanks are straight there, not in Hz. A triangle narrower than a bin may be empty.
+    """
+    edges = np.linspace(*hz_to_mel([fmin_hz, fmax_hz], "htk"), n_mels + 2)[:, None]  # (n_mels + 2, 1)
+    mels = hz_to_mel(np.arange(n_fft // 2 + 1) * sample_rate_hz / n_fft, "htk")  # (bins,)
+    rising = (mels - edges[:-2]) / (edges[1:-1] - edges[:-2])
+    falling = (edges[2:] - mels) / (edges[2:] - edges[1:-1])
+    return np.maximum(0, np.minimum(rising, falling))

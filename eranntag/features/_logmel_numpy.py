@@ -10,34 +10,27 @@ from functools import lru_cache
 import numpy as np
 
 from eranntag.features._filters import mel_filterbank
+from eranntag.features._framing import FRAMING_IN_WORDS, Framing
 
 GROUP = 8  # mels that are computed at once
 CACHED_FRAMES = 64  # computed at once in numpy: three times as fast as all at once, as they stay in the processor's cache
 
-IN_WORDS = (
-    "Mono sound at sample_rate_hz, in [-1, 1]. Zeros at the end up to the smallest number S of whole seconds, "
-    "min_seconds or more, for which frame_multiple divides S * frames_per_second; then up to "
-    "hop_samples * (S * frames_per_second - 1) samples where that is more. Half a window mirrored at both ends, without "
-    "repeating the edge. S * frames_per_second frames: periodic Hann window of window_samples every hop_samples, |FFT|^2, "
-    "n_mels triangles of the mel_scale with unit area from fmin_hz to fmax_hz, 10 log10(max(power, floor))."
+IN_WORDS = FRAMING_IN_WORDS + (
+    "periodic Hann window of window_samples, |FFT|^2, n_mels triangles of the mel_scale with unit area from fmin_hz to "
+    "fmax_hz, 10 log10(max(power, floor))."
 )
 
 
 @dataclass(frozen=True)
-class Config:
-    """The paper's values as defaults. `floor` is the smallest mel power, before the logarithm; every clip is padded to
-    `min_seconds`."""
+class Config(Framing):
+    """The paper's values as defaults. `floor` is the smallest mel power, before the logarithm."""
 
-    sample_rate_hz: int = 44100
     window_samples: int = 1380
-    hop_samples: int = 345
-    frames_per_second: int = 128
     n_mels: int = 128
     fmin_hz: float = 50.0
     fmax_hz: float = 14000.0
     mel_scale: str = "slaney"
     floor: float = 1e-10
-    min_seconds: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
@@ -46,23 +39,6 @@ class Config:
     @property
     def rows(self) -> int:
         return self.n_mels
-
-    def padded_samples(self, samples: int, frame_multiple: int = 1) -> int:
-        """Length after zero padding: whole seconds, then as much as 128 frames a second need (eq. 1).
-
-        T_0 = floor(n / 345) + 1 frames is 128 t up to t = 5 s; longer clips get 60 t - 345 samples more. Seconds are
-        added until `frame_multiple` divides T_0.
-        """
-        seconds = max(self.min_seconds, -(-samples // self.sample_rate_hz))
-        while seconds * self.frames_per_second % frame_multiple:
-            seconds += 1
-        frames = seconds * self.frames_per_second
-        return max(seconds * self.sample_rate_hz, self.hop_samples * (frames - 1))
-
-    def frames(self, padded: int) -> int:
-        """Frames of a padded signal: centred framing gives floor(n / hop) + 1, cut to whole 128 a second."""
-        frames = padded // self.hop_samples + 1
-        return frames - frames % self.frames_per_second
 
     def window(self) -> np.ndarray:
         """Periodic Hann window (window_samples,)."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eranntag.bench import Report
+    from eranntag.bench.frontends import Frontend
     from eranntag.bench.measure import Spread
     from eranntag.bench.tagging import Result
     from eranntag.bench.training import Training
@@ -56,6 +57,17 @@ def training(measured: Training) -> None:
         **measured.machine,
     }
     print("\n".join(f"{name + ':':11} {value}" for name, value in lines.items() if value))
+
+
+def frontends(measured: Sequence[Frontend]) -> None:
+    """The front-ends as a Markdown table, and the machine, on stdout."""
+    first = measured[0]
+    print(f"milliseconds a clip of {first.seconds:g} s, median (lowest-highest), on {first.device}\n")
+    print("| front-end | rows | frames | batch | ms |\n|---|---:|---:|---:|---:|")
+    for each in measured:
+        name = each.name + ", learned" * each.learned
+        print(f"| {name} | {each.rows} | {each.frames} | {each.batch} | {_spread(each.milliseconds)} |")
+    print("\n" + "\n".join(f"{name + ':':11} {value}" for name, value in first.machine.items()))
 
 
 def _tables(measured: Report) -> Iterator[Table]:
