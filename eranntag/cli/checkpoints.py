@@ -1,6 +1,10 @@
-"""eranntag checkpoints: list, show, pull, verify, row."""
+"""eranntag checkpoints: list, show, pull, verify, row, convert."""
+
+from pathlib import Path
 
 import click
+
+CONVERTED = ("cnn14",)
 
 registry_option = click.option("--registry", metavar="FILE", help="A registry of your own.  [$ERANNTAG_REGISTRY]")
 
@@ -8,7 +12,7 @@ registry_option = click.option("--registry", metavar="FILE", help="A registry of
 @click.group(invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """The models that have a name: list (the default), show, pull, verify, row."""
+    """The models that have a name: list (the default), show, pull, verify, row, convert."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_)
 
@@ -50,11 +54,12 @@ def show(name: str, registry: str | None) -> None:
 @click.argument("name")
 @registry_option
 def pull(name: str, registry: str | None) -> None:
-    """Download NAME into the cache, verify it, and print its path."""
+    """Download NAME into the cache, verify it, and print its path; of an ensemble those of all members."""
     from eranntag import checkpoints, render
 
     with render.download_bar() as report:
-        click.echo(checkpoints.find(name, registry, report=report).path)
+        for found in checkpoints.find_all(name, registry, report=report):
+            click.echo(found.path)
 
 
 @command.command()
@@ -78,3 +83,25 @@ def row(file: str) -> None:
     from eranntag.checkpoints import table
 
     click.echo(table.describe(file), nl=False)
+
+
+@command.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--model", type=click.Choice(CONVERTED), required=True, help="The network whose published weights FILE holds.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Write to this file, .safetensors.")
+@click.option("--float32", is_flag=True, help="Keep the matrices in float32, at twice the size.")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+def convert(file: Path, model: str, output: Path, float32: bool, force: bool) -> None:
+    """Make a weight file of FILE, which others published, and print its path.
+
+    cnn14: PANNs' Cnn14_mAP=0.431.pth from https://zenodo.org/records/3987831 (docs/checkpoints.md). No code of FILE is run.
+    """
+    from eranntag import render
+    from eranntag.checkpoints import convert as converter
+    from eranntag.records import printable
+
+    spec = converter.convert(file, output, model, half=not float32, force=force).checkpoint
+    stored = "float32" if float32 else "matrices in float16"
+    about = f"{spec.title}, {len(spec.labels)} classes, {stored}; licence of the weights: {spec.licence}"
+    render.say(printable(f"eranntag: {output}: {output.stat().st_size / 1e6:.1f} MB, {about}"))
+    click.echo(output)

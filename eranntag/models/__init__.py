@@ -4,12 +4,15 @@ A family module has
 
 * `Config`: a frozen dataclass of hyper-parameters; `from_name(name) -> Config | None` and `to_name(config)`
   turn the paper's model names into configurations and back;
+* `FRONTEND`: the name of the front-end that its paper uses, and the arguments of that front-end's `Config`;
 * `Model(config, rows, classes)`: a `torch.nn.Module` from an image (batch, 1, rows, frames) to an `Output` of logits;
   `frame_multiple` divides every number of frames it accepts; `replace_head(classes, layers)` gives it new classes, with
   one of the module's `HEADS` (names of last layers, the usual choice first) made anew.
-  An optional `mask` of the image's shape zeroes parts of the normalised image (SpecAugment);
+  An optional `mask` of the image's shape zeroes parts of it where the family's paper does: after normalisation (ERANN,
+  CNN14), before it (PSLA);
 * where the family pools plainly over time: `columns(image)` and `classify(pooled)`, `context_frames` and `block_frames`, so
   that `eranntag.streaming` can compute an image in pieces;
+* perhaps `load_pretrained()`, which begins with weights of another task and says which;
 * perhaps `optimise(dtype)`, in place and for evaluation only: what makes it faster, BatchNorm in convolutions say.
 """
 
@@ -24,7 +27,19 @@ def resolve(name: str) -> tuple[str, Any]:
     for family in registry.names(__name__):
         if (config := registry.get(__name__, family).from_name(name)) is not None:
             return family, config
-    raise UsageError(f"no architecture is called {name!r}; ERANN's are named erann-S-W, such as erann-1-6 or erann-2-2")
+    others = ", ".join(other for other in registry.names(__name__) if other != "erann")
+    raise UsageError(f"no architecture is called {name!r}; ERANN's are named erann-S-W, such as erann-1-6; others: {others}")
+
+
+def front_end(name: str) -> tuple[str, dict[str, Any]]:
+    """The front-end that an architecture's paper uses, and the arguments of its Config. Raises UsageError."""
+    found: tuple[str, dict[str, Any]] = registry.get(__name__, resolve(name)[0]).FRONTEND
+    return found
+
+
+def described(name: str, features: str) -> str:
+    """An architecture's name, with that of its front-end if it is another than its paper's."""
+    return name if features == front_end(name)[0] else f"{name}-{features}"
 
 
 def name_of(family: str, config: Any) -> str:

@@ -9,6 +9,7 @@ The image is (batch, 1, rows, frames): frequency before time, as the paper's "12
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from eranntag.types import Output
 
 SLOPE = 0.01  # of every Leaky ReLU
+FRONTEND: tuple[str, dict[str, Any]] = ("logmel", {})
 HEADS = ("fc2", "fc1+fc2")  # what `replace_head` can make anew, the default first
 BLOCK_FRAMES = 128 * 240  # of width 1: what is computed at once of a long image, so that every width takes as much memory
 

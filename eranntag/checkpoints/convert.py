@@ -1,0 +1,198 @@
+"""Weights that other people published -> a weight file of ours. The only place that reads somebody's pickle.
+
+torch reads it with `weights_only`, so that nothing but tensors and plain containers is made of it and none of its code runs.
+Every tensor of the network must be there, fit and be finite; what else there is must be a constant of the front-end and equal
+ours, so that the weights of another variant are refused. Nothing is written unless all fits.
+"""
+
+import os
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eranntag.checkpoints import weights
+from eranntag.errors import CheckpointError, UsageError
+from eranntag.features import logmel
+from eranntag.models import cnn14
+from eranntag.network import Network
+from eranntag.recipes import audioset
+from eranntag.types import Checkpoint
+
+TOLERANCE = 1e-5  # of a front-end's constants: more than rounding, far less than what is between two front-ends
+NUMPY = (  # what the pickle of an array names
+    "numpy.ndarray", "numpy.dtype", "numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct", "numpy._core.multiarray.scalar",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Published:
+    """Weights of one family by one publisher. `checkpoint` is what they become; their file is a dictionary whose `entry` is
+    the state dict. `theirs`: our tensor's name -> theirs; `constants`: what their file holds of the front-end."""
+
+    checkpoint: Checkpoint
+    entry: str
+    theirs: Callable[[str], str]
+    constants: Callable[[Any], Mapping[str, np.ndarray]]
+
+
+def _panns_name(name: str) -> str:
+    """blocks.0.norm1.weight -> conv_block1.bn1.weight, fc2.bias -> fc_audioset.bias"""
+    if match := re.fullmatch(r"blocks\.(\d)\.(.+)", name):
+        return f"conv_block{int(match[1]) + 1}.{match[2].replace('norm', 'bn')}"
+    return name.replace("fc2.", "fc_audioset.")
+
+
+def _panns_constants(config: logmel.Config) -> dict[str, np.ndarray]:
+    """The short-time Fourier transform as two convolutions (bins, 1, samples), and the mel filters (bins, mels)."""
+    samples = np.arange(config.window_samples)
+    angles = 2 * np.pi * np.outer(np.arange(config.window_samples // 2 + 1), samples) / config.window_samples
+    return {
+        "spectrogram_extractor.stft.conv_real.weight": (config.window() * np.cos(angles))[:, None],
+        "spectrogram_extractor.stft.conv_imag.weight": (-config.window() * np.sin(angles))[:, None],
+        "logmel_extractor.melW": config.filters().T,
+    }
+
+
+# Weights of PANNs' Cnn14_DecisionLevelMax and ...Avg, which pool differently, have the same tensors and cannot be told apart.
+PUBLISHED = {
+    "cnn14": Published(
+        Checkpoint(
+            name="cnn14-audioset",
+            family="cnn14",
+            model=asdict(cnn14.Config()),
+            frontend_family=cnn14.FRONTEND[0],
+            frontend=asdict(logmel.Config(**cnn14.FRONTEND[1])),
+            labels=audioset.RECIPE.labels,
+            activation="sigmoid",
+            title="CNN14 on AudioSet (PANNs)",
+            data="AudioSet",
+            licence="CC BY 4.0",
+            source="https://zenodo.org/records/3987831",
+        ),
+        "model",
+        _panns_name,
+        _panns_constants,
+    )
+}
+
+
+def convert(
+    file: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    model: str = "cnn14",
+    half: bool = True,
+    force: bool = False,
+) -> Network:
+    """Write the published weights of `file` (PANNs' Cnn14_mAP=0.431.pth for "cnn14") to `output`, and return their Network.
+
+    `half`: matrices in float16, as everywhere. Raises UsageError for an `output` that cannot be or, without `force`, is there
+    already, and CheckpointError for a file that is not what `model` says.
+    """
+    if model not in PUBLISHED:
+        raise UsageError(f"nobody's weights are known for {model!r}, only for {', '.join(PUBLISHED)}")
+    file, output, published = Path(file), Path(output), PUBLISHED[model]
+    _check_output(output, force)
+    given = _state(_unpickled(file), published.entry, file)
+    network = Network(published.checkpoint).eval()
+    expected = network.model.state_dict()
+    sources = {name: published.theirs(name) for name in expected}
+    constants = published.constants(network.frontend.config)
+    if missing := sorted(set(sources.values()) - given.keys()):
+        raise CheckpointError(f"{file}: not the weights of {model}: {_first(missing)} missing")
+    if unknown := sorted(map(str, given.keys() - set(sources.values()) - constants.keys())):
+        raise CheckpointError(f"{file}: not the weights of {model}: {_first(unknown)} unknown")
+    for name in sorted(constants.keys() & given.keys()):
+        _check_constant(given[name], constants[name], f"{file}: {name}", published)
+    state = {name: _fitted(given[source], expected[name], half, f"{file}: {source}") for name, source in sources.items()}
+    network.model.load_state_dict(state)
+    weights.save(network, output, half)
+    return network
+
+
+def _check_output(output: Path, force: bool) -> None:
+    if output.suffix != ".safetensors":
+        raise UsageError(f"--output {output}: must end in .safetensors")
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"--output {output}: must be in a folder that exists")
+    if output.exists() and not (force and output.is_file()):
+        raise UsageError(f"{output} is there already; use --force to overwrite it, or another --output")
+
+
+class _Skipped:
+    """What stands for numpy's objects, so that no pickle reaches numpy: beside the weights PANNs' files may hold the state of
+    a sampler."""
+
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __setstate__(self, _: object) -> None:
+        pass
+
+
+def _unpickled(file: Path) -> Any:
+    """What torch.save wrote, with `_Skipped` for arrays; a zip archive is mapped into memory, the older format read.
+
+    Raises CheckpointError, also for whatever could be code.
+    """
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals([(_Skipped, name) for name in NUMPY]):
+            warnings.simplefilter("ignore")  # that a format or kind of tensor is old or slow
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from None
+    except Exception as error:  # whatever torch makes of bytes that are not its own
+        if isinstance(error, pickle.UnpicklingError) and (asked := re.search(r"GLOBAL ([\w.]+)", str(error))):
+            asks = f"it asks for {asked[1]}, which is no tensor and could run code; nothing of it was run"
+            raise CheckpointError(f"{file}: refused: {asks}") from None
+        raise CheckpointError(f"{file}: not a file of torch.save, or not all of it; download it again") from None
+
+
+def _state(content: Any, entry: str, file: Path) -> dict[Any, Any]:
+    state = content.get(entry) if isinstance(content, dict) else None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{file}: not the weights that were published: it has no dictionary {entry!r}")
+    return state
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _check_constant(given: Any, ours: np.ndarray, what: str, published: Published) -> None:
+    _check_tensor(given, what)
+    if given.shape != ours.shape or not np.allclose(given.float().numpy(), ours, rtol=0, atol=TOLERANCE):
+        rate = published.checkpoint.frontend["sample_rate_hz"]
+        other = f"another front-end than that of {published.checkpoint.family} ({rate} Hz)"
+        raise CheckpointError(f"{what} {tuple(given.shape)} belongs to {other}: the weights are of another variant")
+
+
+def _fitted(given: Any, ours: Tensor, half: bool, what: str) -> Tensor:
+    """A published tensor as ours: kernels transposed (time before frequency there), in our dtype."""
+    _check_tensor(given, what)
+    if given.ndim == 4:
+        given = given.transpose(2, 3)
+    if given.shape != ours.shape:
+        raise CheckpointError(f"{what} has shape {tuple(given.shape)}, not {tuple(ours.shape)}")
+    if given.is_floating_point() != ours.is_floating_point():
+        raise CheckpointError(f"{what} is of {given.dtype}, not {ours.dtype}")
+    given = given.to(ours.dtype)
+    if not torch.isfinite(given).all():
+        raise CheckpointError(f"{what} has values that are not finite")
+    if half and given.ndim > 1 and given.abs().max() > torch.finfo(torch.float16).max:
+        raise CheckpointError(f"{what} has values too large for float16; use --float32")
+    return given
+
+
+def _check_tensor(given: Any, what: str) -> None:
+    if not isinstance(given, Tensor) or given.layout != torch.strided or given.device.type != "cpu" or given.is_quantized:
+        raise CheckpointError(f"{what} is no plain tensor")
