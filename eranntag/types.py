@@ -139,7 +139,8 @@ class Recipe:
     """A data set's protocol: how it is split and how the paper trains on it (Section 4, Tables 3 to 9).
 
     `activation` is "softmax" where a clip has exactly one class, else "sigmoid". `labels` and `folds` are empty where the
-    data itself names them (csv, folder). Every clip is padded to `min_seconds`, in training to `crop_seconds`.
+    data itself names them (csv, folder). Every clip is padded to `min_seconds`, in training to `crop_seconds`. `families` has
+    what is different for a model family that has a protocol of its own.
     """
 
     name: str
@@ -161,9 +162,14 @@ class Recipe:
     ema_decay: float = 0.999
     mixup: str = "modified"
     mixup_alpha: float = 1.0
+    mixup_rate: float = 1.0
+    mixup_partner: str = "sampler"
+    weight_decay: float = 0.0
+    warm_up: int = 0
     augment: tuple[str, ...] = ("spec-augment",)
     sampler: str = "shuffle"
     min_seconds: int = 1
+    families: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     paper: tuple[Published, ...] = ()
 
 

@@ -16,7 +16,7 @@ from eranntag.training.augment import MIXUPS, NAMES, Augment
 from eranntag.training.augment.levels import a_weighting, sound_level
 from eranntag.training.augment.mixup import blend, loudness_share, mix_coefficient, modified_mixup
 from eranntag.training.augment.perturb import PERTURBATIONS, band_limit, low_pass, noise, pitch_shift, read, shift_pitch, speed
-from eranntag.training.augment.specaugment import spec_augment, stripes
+from eranntag.training.augment.specaugment import STRIPES, spec_augment, stripes
 from eranntag.training.augmentations import parse
 from eranntag.types import Batch
 
@@ -52,7 +52,7 @@ def spectrum(waveform: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def test_every_name_and_kind_of_mixup_is_taken() -> None:
-    assert list(NAMES)[:-1] == list(PERTURBATIONS)
+    assert list(NAMES) == [*PERTURBATIONS, *STRIPES]
     for mixup in MIXUPS:
         augment = Augment(tuple(NAMES), mixup, 1.0, RATE)
         assert augment.clips_per_example == (1 if mixup == "none" else 2)
@@ -472,7 +472,7 @@ def made_by(names: Sequence[str], mixup: str, batch: Batch, examples: Sequence[i
     part = Batch(batch.waveform[clips], batch.target[clips])
     rngs = [np.random.default_rng([6, example]) for example in examples]
     image, target = augment.images(part, plain, [np.random.default_rng([5, clip]) for clip in clips], rngs)
-    return image, target, augment.mask(image.expand(-1, -1, 128, -1), rngs)
+    return image, target, augment.mask(128, image.shape[-1], rngs)
 
 
 @pytest.mark.parametrize("mixup", MIXUPS)
@@ -530,7 +530,7 @@ def test_without_augmentation_nothing_changes() -> None:
 def test_stripe_widths_are_uniform_below_the_maximum() -> None:
     rng = np.random.default_rng(0)
     for width in (64, 16):
-        masks = np.stack([stripes(4096, width, rng) for _ in range(4000)])
+        masks = np.stack([stripes(4096, width, rng, 2) for _ in range(4000)])
         dropped = 4096 - masks.sum(1)  # of two stripes that hardly ever meet
         begins = (np.diff(masks.astype(int), axis=1, prepend=1) < 0).sum(1)
         assert dropped.max() <= 2 * (width - 1) and begins.max() == 2
@@ -540,16 +540,16 @@ def test_stripe_widths_are_uniform_below_the_maximum() -> None:
 
 def test_stripes_start_anywhere() -> None:
     rng = np.random.default_rng(0)
-    keep = np.stack([stripes(128, 16, rng) for _ in range(20000)])
+    keep = np.stack([stripes(128, 16, rng, 2) for _ in range(20000)])
     dropped = 1 - keep.mean(0)
     assert dropped[15:112].std() / dropped[15:112].mean() < 0.05  # as likely everywhere, but at the edges
     assert dropped[0] > 0 and (keep.sum(1) < 128).mean() == pytest.approx(1 - 1 / 256, abs=0.01)
 
 
 def test_a_mask_is_whole_rows_and_whole_frames() -> None:
-    augment, image = Augment(["spec-augment"], "none", 1.0, RATE), torch.zeros(200, 1, 128, 512)
-    masks = augment.mask(image, generators(200))
-    assert masks is not None and masks.shape == image.shape and masks.dtype == torch.float32
+    augment = Augment(["spec-augment"], "none", 1.0, RATE)
+    masks = augment.mask(128, 512, generators(200))
+    assert masks is not None and masks.shape == (200, 1, 128, 512) and masks.dtype == torch.float32
     assert ((masks == 0) | (masks == 1)).all()
     mask = masks[:, 0].bool().numpy()
     rows, frames = mask.any(2), mask.any(1)
@@ -563,7 +563,7 @@ def test_a_mask_is_whole_rows_and_whole_frames() -> None:
 
 def test_masks_are_functions_of_their_seeds_and_values() -> None:
     def masks(name: str, seed: int) -> Tensor:
-        found = Augment([name], "none", 1.0, RATE).mask(torch.zeros(40, 1, 128, 128), generators(40, seed))
+        found = Augment([name], "none", 1.0, RATE).mask(128, 128, generators(40, seed))
         assert found is not None
         return found
 
@@ -575,6 +575,6 @@ def test_masks_are_functions_of_their_seeds_and_values() -> None:
 
 
 def test_a_small_image_is_never_dropped_whole() -> None:
-    rows, frames = spec_augment(12, 20, generators(2000), 64, 16)
+    rows, frames = spec_augment(12, 20, generators(2000), 64, 16, 2)
     assert rows.shape == (2000, 12) and frames.shape == (2000, 20)
     assert rows.any(1).all() and frames.any(1).all()

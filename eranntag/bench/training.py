@@ -16,7 +16,6 @@ from eranntag.bench import machine
 from eranntag.bench.measure import Spread, clocked, fitting, rate, spread, timed
 from eranntag.recipes.audioset import RECIPE
 from eranntag.training import settings, start
-from eranntag.training.augment import Augment
 from eranntag.training.data import Drawn
 from eranntag.training.distributed import Machine
 from eranntag.training.loop import Run
@@ -89,8 +88,7 @@ def measured(
 
 def _run(protocol: settings.Settings, device: torch.device, compiled: bool) -> Run:
     network = start.network(RECIPE, protocol, None)
-    augment = Augment(protocol.augment, protocol.mixup, protocol.mixup_alpha, network.frontend.config.sample_rate_hz)
-    shares = [slice(0, protocol.batch)]
+    augment, shares = start.augmentation(protocol, network), [slice(0, protocol.batch)]
     return Run(RECIPE, protocol, Path(), Machine(device, compiled=compiled), augment, shares, network, lambda _: None)
 
 

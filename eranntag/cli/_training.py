@@ -15,6 +15,12 @@ _OPTIONS = [
     click.option(
         "--data", envvar="ERANNTAG_DATA", help="The data set: a folder, one that holds it, or a CSV.  [$ERANNTAG_DATA]"
     ),
+    click.option(
+        "--labels",
+        "additions",
+        type=click.Path(dir_okay=False),
+        help="Labels to add to the training clips, as `eranntag labels enhance` writes them.",
+    ),
     click.option("--fold", "--folds", "folds", metavar="N|all", help="Hold out this fold; 1,3 or all: one run for each."),
     click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Runs with successive seeds."),
     click.option("--iterations", type=int, help="Length of the run.  [the recipe's]"),
@@ -98,10 +104,12 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
     import torch
 
     from eranntag import devices
+    from eranntag.labels import table
     from eranntag.render import training as render
     from eranntag.training import comparison, distributed, protocol, tensorboard
 
     folds = folds_from(options["folds"], dataset.recipe)
+    added = table.read_additions(options["additions"], dataset) if options["additions"] else {}
     several = len(folds) * options["repeats"] > 1
     one = f"-fold{folds[0]}" if folds[0] is not None else ""
     folder = options["out"] or Path("runs") / (name if several else f"{name}{one}-seed{settings.seed}")
@@ -114,7 +122,7 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
             report = tensorboard.also(report)
         done = []
         for finished in protocol.runs(
-            dataset, settings, folds, options["repeats"], folder, select, machine, base, options["restart"], report
+            dataset, settings, folds, options["repeats"], folder, select, machine, base, options["restart"], report, added
         ):
             done.append(finished)
             if world.first:

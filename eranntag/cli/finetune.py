@@ -41,5 +41,6 @@ def command(checkpoint: str, recipe: str, head: str | None, registry: str | None
     identity = f"{base.checkpoint.name} {checkpoints.sha256(found.path)[:12]}"
     validation = 0.2 if options["validation"] is None else options["validation"]
     defaults = {"validation": validation, "patience": 10 if validation else 0, "ema_warm_up": bool(validation)}
-    settings = _training.settings_from(dataset.recipe, options, model=model, base=identity, head=head, **defaults)
+    defaults |= {"model": model, "features": base.checkpoint.frontend_family, "base": identity, "head": head}
+    settings = _training.settings_from(dataset.recipe, options, **defaults)
     _training.run(dataset, settings, options, f"{base.checkpoint.name}-{recipe}", options["select"], base)

@@ -4,27 +4,29 @@ from typing import Any
 
 import click
 
+from eranntag import registry
 from eranntag.cli import _training
 
 
 @click.command()
 @click.argument("recipe")
-@click.option("--model", default="erann-1-3", show_default=True, help="Architecture, erann-S-W.")
+@click.option("--model", default="erann-1-3", show_default=True, help="Architecture: erann-S-W, psla or cnn14.")
+@click.option("--features", metavar="NAME", help=f"Front-end: {', '.join(registry.names('eranntag.features'))}.  [the model's]")
 @_training.options
-def command(recipe: str, model: str, **options: Any) -> None:
+def command(recipe: str, model: str, features: str | None, **options: Any) -> None:
     """Train a model from scratch by the protocol of RECIPE: audioset, esc50, urbansound8k, ravdess, or csv and folder for
     sounds of your own.
 
     Interrupt it at any moment: the same command goes on where it stopped. Several GPUs or machines:
     torchrun --nproc-per-node=N -m eranntag train ...
     """
-    from eranntag import recipes
+    from eranntag import models, recipes
     from eranntag.cli._allocator import keep_memory
-    from eranntag.models import resolve
 
     keep_memory()
-    resolve(model)
+    features = features or models.front_end(model)[0]
+    registry.get("eranntag.features", features)
     _training.check(options)
     dataset = recipes.load(recipe, options["data"])
-    settings = _training.settings_from(dataset.recipe, options, model=model)
-    _training.run(dataset, settings, options, f"{model}-{recipe}", options["select"] or "last")
+    settings = _training.settings_from(dataset.recipe, options, model=model, features=features)
+    _training.run(dataset, settings, options, f"{models.described(model, features)}-{recipe}", options["select"] or "last")

@@ -1,7 +1,7 @@
 """The names, values and limits of the augmentations, without torch: for help texts, and to refuse early.
 
-The papers name them, but for `band-limit`, and print no values. The stripes are those of PANNs (Cnn14_mel128), the speed that
-of between-class learning.
+The papers name them, but for `band-limit`, and print no values. The stripes are those of PANNs (Cnn14_mel128) and PSLA,
+the speed that of between-class learning.
 """
 
 import re
@@ -29,6 +29,7 @@ NAMES = {  # in the order in which they are applied, whatever the order in which
     "noise": Augmentation("15-40", "-", 0, 120, "white noise in half of the clips, at a signal-to-noise ratio in dB"),
     "band-limit": Augmentation("4000-16000", "-", 100, 1e6, "nothing above a cut-off in Hz, in half of the examples"),
     "spec-augment": Augmentation("64x16", "x", 1, 1e6, "two time stripes and two frequency stripes below TIMExROWS"),
+    "time-frequency-mask": Augmentation("192x48", "x", 1, 1e6, "one time stripe and one frequency stripe below TIMExROWS"),
 }
 
 MIXUPS = {  # Table 3 of ERANN v2; labels are mixed r : 1 - r in all of them

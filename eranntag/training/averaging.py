@@ -1,9 +1,15 @@
 """Averaged weights, which the papers evaluate."""
 
 import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import nn
+
+from eranntag.errors import UsageError
+from eranntag.network import Network
 
 
 class ExponentialMovingAverage:
@@ -27,3 +33,30 @@ class ExponentialMovingAverage:
         counters = [name for name, value in values.items() if not value.is_floating_point()]
         if counters:
             torch._foreach_copy_([averages[n] for n in counters], [values[n] for n in counters])
+
+
+def mean(networks: Sequence[Network]) -> Network:
+    """PSLA's weight averaging (Section III-F): the plain mean of checkpoints of one run, BatchNorm's statistics included.
+
+    Into the first of `networks`, which say nothing of how good the result is. UsageError unless they are of one architecture
+    with the same classes, trained with the same settings on the same clips: what one has left out the mean would have seen.
+    """
+    first, *others = networks
+    ours = first.checkpoint
+    for theirs in (other.checkpoint for other in others):
+        for part in ("family", "model", "frontend_family", "frontend", "labels", "activation", "training"):
+            if _comparable(getattr(theirs, part)) != _comparable(getattr(ours, part)):
+                what = f"{ours.name} and {theirs.name} differ in their {part.replace('_', ' ')}"
+                raise UsageError(f"{what}; only checkpoints of one run can be averaged")
+    tensors = [network.tensors() for network in networks]
+    means = {name: torch.stack([each[name].double() for each in tensors]).mean(0) for name in tensors[0]}
+    first.load_tensors({name: means[name].to(tensor.dtype) for name, tensor in tensors[0].items()})
+    iterations = [network.checkpoint.training.get("iteration") for network in networks]
+    training = {**_comparable(ours.training), "averaged": iterations} if ours.training else ours.training
+    first.checkpoint = dataclasses.replace(ours, metrics={}, thresholds=(), training=training)
+    return first
+
+
+def _comparable(part: Any) -> Any:
+    """A part of a checkpoint without what tells those of one run apart."""
+    return {name: value for name, value in part.items() if name != "iteration"} if isinstance(part, Mapping) else part

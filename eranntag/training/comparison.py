@@ -7,29 +7,35 @@ from typing import Any
 
 import numpy as np
 
-from eranntag import atomic
+from eranntag import atomic, models
 from eranntag.training.protocol import Run
 from eranntag.training.settings import Settings, from_recipe
 from eranntag.types import Published, Recipe
 
-COMPARED = "iterations learning_rate schedule batch crop_seconds sampler ema_decay ema_warm_up validation".split()
+LEFT_OUT = {"spec-augment": "no SpecAugment", "pitch-shift": "no pitch shift", "time-frequency-mask": "no masking"}
+COMPARED = (
+    "iterations learning_rate schedule warm_up batch crop_seconds sampler mixup_alpha mixup_rate mixup_partner weight_decay "
+    "ema_decay ema_warm_up validation"
+).split()
 
 
 def published(recipe: Recipe, settings: Settings) -> tuple[Published, str] | None:
     """The paper's row for this model, trained from scratch or fine-tuned, with these augmentations, if it has one; and in
     which settings the run differs from it, "" if in none."""
     how = ["fine-tuned" if settings.base else "scratch"]
-    if settings.mixup != recipe.mixup:
+    theirs = vars(from_recipe(recipe, settings.model, settings.base))
+    if theirs["pretrained"] and not settings.pretrained:
+        how.append("no ImageNet")
+    if settings.mixup != theirs["mixup"]:
         how.append(f"{'no' if settings.mixup == 'none' else settings.mixup} mixup")
-    left_out = {"spec-augment": "no SpecAugment", "pitch-shift": "no pitch shift"}
-    how += [text for name, text in left_out.items() if name in recipe.augment and name not in settings.augment]
-    row = next((row for row in recipe.paper if (row.model, row.how) == (settings.model, ", ".join(how))), None)
+    how += [text for name, text in LEFT_OUT.items() if name in theirs["augment"] and name not in settings.augment]
+    usual = settings.features == models.front_end(settings.model)[0]
+    row = next((row for row in recipe.paper if usual and (row.model, row.how) == (settings.model, ", ".join(how))), None)
     if row is None:
         return None
-    theirs = vars(from_recipe(recipe, settings.base, model=settings.model))
     ours = {name: getattr(settings, name) for name in COMPARED}
     odd = [f"{name} {value}, not {theirs[name]}" for name, value in ours.items() if value != theirs[name]]
-    odd += ["more augmentation"] if set(settings.augment) - set(recipe.augment) else []
+    odd += ["more augmentation"] if set(settings.augment) - set(theirs["augment"]) else []
     odd += ["another base than AudioSet"] if settings.base and "audioset" not in settings.base else []
     return row, "; ".join(odd)
 

@@ -11,7 +11,12 @@ from eranntag.errors import EranntagError, TrainingError
 from eranntag.training.distributed import World, restarted
 
 STATE, HISTORY = "state.safetensors", "history.jsonl"
-FILES = (STATE, "best.safetensors", "last.safetensors", HISTORY)
+FILES = (STATE, "best.safetensors", "last.safetensors", "iteration-*.safetensors", HISTORY)
+
+
+def kept(iteration: int) -> str:
+    """What the checkpoint of an iteration is called that is kept besides the last and the best."""
+    return f"iteration-{iteration:07}"
 
 
 def begin(folder: Path, world: World, restart: bool, stack: ExitStack) -> None:
@@ -21,8 +26,9 @@ def begin(folder: Path, world: World, restart: bool, stack: ExitStack) -> None:
         try:
             stack.enter_context(lock.held(folder))
             atomic.discard_unfinished(folder)
-            for name in FILES if restart and not restarted() else ():
-                (folder / name).unlink(missing_ok=True)
+            for pattern in FILES if restart and not restarted() else ():
+                for path in folder.glob(pattern):
+                    path.unlink()
         except (EranntagError, OSError) as error:
             refusal = str(error)
     if refusal := "".join(world.gather([refusal])):

@@ -1,7 +1,7 @@
 """The one training loop: data + settings -> checkpoints in a folder, resumable at any moment.
 
 The folder holds `state.safetensors` (to go on from), `last.safetensors` and `best.safetensors` (checkpoints that
-`predict` takes, with the averaged weights) and `history.jsonl`.
+`predict` takes, with the averaged weights), `iteration-*.safetensors` of those that `keep_every` asks for, and `history.jsonl`.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from eranntag import atomic, audio
 from eranntag.checkpoints import weights
@@ -28,7 +29,7 @@ from eranntag.training.data import KEEP_BYTES, Batches, Drawn, Sounds, tell_brok
 from eranntag.training.distributed import Machine, neighbours, wrapped
 from eranntag.training.division import Division
 from eranntag.training.losses import loss
-from eranntag.training.sampling import SAMPLERS
+from eranntag.training.sampling import SAMPLERS, WithPartners
 from eranntag.training.schedules import SCHEDULES
 from eranntag.training.settings import Settings
 from eranntag.training.state import State
@@ -75,8 +76,9 @@ def train(
     However a run is stopped, it goes on from the last whole iteration that was saved, at most a minute ago (several processes:
     at the first note after that minute), and ends with the same numbers.
     """
-    network = start.network(recipe, settings, base)
-    augment = Augment(settings.augment, settings.mixup, settings.mixup_alpha, network.frontend.config.sample_rate_hz)
+    resumed = (folder / files.STATE).exists() and not restart
+    network = start.network(recipe, settings, base, settings.pretrained and not resumed)
+    augment = start.augmentation(settings, network)
     shares = machine.world.shares(settings.batch, settings.accumulate)
     with ExitStack() as stack:
         files.begin(folder, machine.world, restart, stack)
@@ -108,14 +110,13 @@ class Run:
         self.augment, self.shares, self.device = augment, shares, machine.device
         self.report = report
         self.network = network.to(self.device)
-        model = self.network.model
-        self.layout = memory_format(model, self.device)
-        model.to(memory_format=self.layout).train()
-        parallel = wrapped(model, machine.world, self.device)
+        self.layout = memory_format(self.network.model, self.device)
+        trained = self.network.trained.to(memory_format=self.layout).train()
+        parallel = wrapped(trained, machine.world, self.device)
         self.model = torch.compile(parallel) if machine.compiled else parallel
-        optimizer = torch.optim.Adam(model.parameters(), settings.learning_rate)
-        average = ExponentialMovingAverage(model, settings.ema_decay, settings.ema_warm_up)
-        self.state = State(model, average, optimizer)
+        optimizer = torch.optim.Adam(trained.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+        average = ExponentialMovingAverage(trained, settings.ema_decay, settings.ema_warm_up)
+        self.state = State(trained, average, optimizer)
         self.evaluated = start.sharing(self.network, average.model)
         self.losses: list[torch.Tensor] = []  # of the iterations since they were last looked at
         self.note_every = max(1, min(50, settings.iterations // 20))
@@ -152,6 +153,8 @@ class Run:
         )
         sampler = SAMPLERS[settings.sampler]([example.targets for example in sounds.examples], settings.seed)
         classes, together = len(self.recipe.labels), self.augment.clips_per_example
+        if settings.mixup_partner == "uniform" and together == 2:
+            sampler = WithPartners(sampler, len(sounds), settings.seed)
         batches = Batches(sounds, classes, sampler, crop_samples, settings.seed, settings.batch, together)
         return batches.stream(self.state.iteration, settings.iterations, self.shares, self.machine.workers)
 
@@ -166,7 +169,8 @@ class Run:
             last = state.iteration == settings.iterations
             noted = state.iteration % self.note_every == 0 or last
             evaluated = state.iteration % settings.evaluate_every == 0 or last
-            if noted or evaluated or self.device.type == "cpu":
+            kept = settings.keep_every > 0 and state.iteration % settings.keep_every == 0
+            if noted or evaluated or kept or self.device.type == "cpu":
                 self.look_at_losses()
             if noted:
                 self.note()
@@ -174,6 +178,8 @@ class Run:
                 self.report({"event": "pace", **self.pace()})
             if evaluated:
                 self.evaluate()
+            if kept:
+                self.export(files.kept(state.iteration))
             # where not all processes have just looked at the losses, one alone cannot
             if time.monotonic() - self.saved_at > SAVE_SECONDS and (noted or self.machine.world.size == 1):
                 self.save()
@@ -189,6 +195,7 @@ class Run:
         total = torch.zeros((), device=self.device)
         for part in range(settings.accumulate):
             last = part == settings.accumulate - 1
+            self.seed_dropout(part)
             with nullcontext() if last or self.machine.world.size == 1 else self.model.no_sync():
                 value = self.loss(next(stream)) / settings.accumulate
                 value.backward()
@@ -202,18 +209,27 @@ class Run:
         state.average.update(state.model, state.iteration + 1)
         return total
 
+    def seed_dropout(self, part: int) -> None:
+        """Dropout draws from torch's own generator, which thus is a function of (seed, iteration) too, for each process."""
+        key = [self.settings.seed, 8, self.state.iteration, part, self.machine.world.rank]
+        torch.manual_seed(int(np.random.default_rng(key).integers(2**63)))
+
     def loss(self, drawn: Drawn) -> torch.Tensor:
         batch = drawn.batch.to(self.device)  # 16-bit samples on the way
         batch = Batch(batch.waveform.float() / audio.FULL_SCALE, batch.target)
-        image, target = self.augment.images(batch, self.network.frontend, drawn.clip_rngs, drawn.rngs)
-        mask = self.augment.mask(image, drawn.rngs)
-        dtype = self.settings.dtype
+        network, dtype = self.network, self.settings.dtype
+        frontend = nn.Identity() if network.learned else network.frontend  # a learned one is a part of what is trained
+        given, target = self.augment.images(batch, frontend, drawn.clip_rngs, drawn.rngs)
+        frames = network.frontend.config.frames(given.shape[-1]) if network.learned else given.shape[-1]
+        mask = self.augment.mask(network.frontend.config.rows, frames, drawn.rngs, self.device)
         with torch.autocast(self.device.type, DTYPES[dtype], enabled=dtype != "float32"):
-            output = self.model(image.contiguous(memory_format=self.layout), mask)
+            output = self.model(given if network.learned else given.contiguous(memory_format=self.layout), mask)
         return loss(output.clip_logits, target, self.recipe.activation)
 
     def schedule(self, iteration: int) -> tuple[float, float]:
-        return SCHEDULES[self.settings.schedule](iteration, self.settings.iterations, self.settings.learning_rate)
+        settings = self.settings
+        rate, beta1 = SCHEDULES[settings.schedule](iteration, settings.iterations, settings.learning_rate)
+        return rate * min(1.0, iteration / settings.warm_up if settings.warm_up else 1.0), beta1
 
     def look_at_losses(self) -> None:
         """TrainingError unless they are finite: nothing is saved after one that is not."""

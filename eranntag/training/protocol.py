@@ -3,7 +3,7 @@
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from eranntag.training.division import Division, divide
 from eranntag.training.loop import Outcome, Report, train
 from eranntag.training.settings import Settings, digest
 from eranntag.training.validation import Validation, measure
-from eranntag.types import Dataset, Example, Recipe
+from eranntag.types import Dataset, Example, Packed, Recipe
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,11 @@ def runs(
     base: Network | None = None,
     restart: bool = False,
     report: Report = lambda _: None,
+    added: Mapping[str | Packed, tuple[int, ...]] | None = None,
 ) -> Iterator[Run]:
     """Each seed's folds, from `settings.seed` on. `folder` is the run's own when there is one run, else it holds theirs.
+
+    `added`: classes that training clips get besides their own; nothing is measured by them.
 
     `select` "best" needs held-out clips, else UsageError. None takes the best if they are not what is reported, else the last.
     """
@@ -66,7 +69,7 @@ def runs(
     for seed in range(settings.seed, settings.seed + repeats):
         for fold in folds:
             place = folder / (f"fold{fold}-seed{seed}" if fold is not None else f"seed{seed}") if several else folder
-            division = divide(dataset, fold, settings.validation, seed)
+            division = enhanced(divide(dataset, fold, settings.validation, seed), added or {})
             share = 0.0 if part(dataset, "validation") else settings.validation
             if select == "best" and not division.held_out:
                 raise UsageError(f"{recipe.name}: --select best needs clips to select by: a --fold or a --validation share")
@@ -82,6 +85,15 @@ def runs(
             test = _finish(recipe, division, outcome.checkpoint(chosen), machine, calibrated, report)
             report({"event": "end", "folder": str(place)})
             yield Run(ours, division, outcome, chosen, calibrated, test)
+
+
+def enhanced(division: Division, added: Mapping[str | Packed, tuple[int, ...]]) -> Division:
+    """The division with `added` classes, by the clips' paths, for what is trained on."""
+    training = [
+        dataclasses.replace(each, targets=tuple(sorted({*each.targets, *added[each.path]}))) if each.path in added else each
+        for each in division.training
+    ]
+    return dataclasses.replace(division, training=training)
 
 
 def _write_split(division: Division, folder: Path) -> None:

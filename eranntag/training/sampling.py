@@ -82,4 +82,16 @@ class Weighted:
         return int(self.draws(epoch)[place])
 
 
+class WithPartners:
+    """For mixup as in PSLA's code: every other draw is uniform over all clips; between them `sampler` goes on by itself."""
+
+    def __init__(self, sampler: Sampler, clips: int, seed: int) -> None:
+        self.sampler, self.clips, self.seed = sampler, clips, seed
+
+    def __call__(self, position: int) -> int:
+        example, partner = divmod(position, 2)
+        return int(np.random.default_rng([self.seed, 7, example]).integers(self.clips)) if partner else self.sampler(example)
+
+
+PARTNERS = ("sampler", "uniform")
 SAMPLERS: dict[str, Callable[[Targets, int], Sampler]] = {"shuffle": Shuffled, "balanced": Balanced, "weighted": Weighted}

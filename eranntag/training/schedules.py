@@ -19,8 +19,23 @@ def one_cycle(iteration: int, total: int, peak: float) -> tuple[float, float]:
     return rate, beta1
 
 
+def psla_balanced(iteration: int, total: int, peak: float) -> tuple[float, float]:
+    """PSLA on the balanced set (Gong et al., 2021): halved every 5 of 60 epochs after the 35th; Adam's beta1 is 0.95."""
+    return _halved(iteration, total, peak, epochs=60, after=35)
+
+
+def psla_full(iteration: int, total: int, peak: float) -> tuple[float, float]:
+    """PSLA on the full set: halved every 5 of 30 epochs after the 10th."""
+    return _halved(iteration, total, peak, epochs=30, after=10)
+
+
+def _halved(iteration: int, total: int, peak: float, epochs: int, after: int) -> tuple[float, float]:
+    epoch = iteration * epochs // total  # from 0
+    return peak * 0.5 ** max(0, (epoch - after) // 5 + 1), 0.95
+
+
 def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-SCHEDULES = {"constant": constant, "one-cycle": one_cycle}
+SCHEDULES = {"constant": constant, "one-cycle": one_cycle, "psla-balanced": psla_balanced, "psla-full": psla_full}

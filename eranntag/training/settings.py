@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eranntag import models
 from eranntag.errors import UsageError
 from eranntag.registry import did_you_mean
-from eranntag.training.sampling import SAMPLERS
+from eranntag.training.sampling import PARTNERS, SAMPLERS
 from eranntag.training.schedules import SCHEDULES
 from eranntag.types import Example, Recipe
 
@@ -18,10 +19,13 @@ from eranntag.types import Example, Recipe
 class Settings:
     """A run is resumed only under the same settings.
 
-    `iterations` of `batch` examples, in `accumulate` parts whose gradients are averaged; `patience`: evaluations that bring
+    `features`: the front-end. `iterations` of `batch` examples, in `accumulate` parts whose gradients are averaged; `warm_up`:
+    iterations in which the learning rate rises to the schedule's; `mixup_rate`: the share of the examples that are mixed, with
+    a `mixup_partner` of the sampler's or any clip; `clip_gradients`: largest norm (0: any); `patience`: evaluations that bring
     nothing better after which the run ends (0: never); `validation`: the share of the training clips that is held out instead
-    of the fold; `clip_gradients`: largest norm (0: any). `base` is the checkpoint that was fine-tuned and `head` its new
-    layers; `clips` a digest of the clips and their labels.
+    of the fold; `keep_every`: iterations between checkpoints that are kept, for averaging (0: none); `pretrained`: the model
+    begins with weights of another task (ImageNet). `base` is the checkpoint that was fine-tuned and `head` its new layers;
+    `clips` a digest of the clips and their labels.
     """
 
     recipe: str
@@ -32,25 +36,33 @@ class Settings:
     learning_rate: float
     evaluate_every: int
     crop_seconds: float
+    features: str = ""
     batch: int = 32
     accumulate: int = 1
     schedule: str = "constant"
     sampler: str = "shuffle"
     mixup: str = "modified"
     mixup_alpha: float = 1.0
+    mixup_rate: float = 1.0
+    mixup_partner: str = "sampler"
     augment: tuple[str, ...] = ("spec-augment",)
+    weight_decay: float = 0.0
+    warm_up: int = 0
     clip_gradients: float = 0.0
     ema_decay: float = 0.999
     ema_warm_up: bool = False
     dtype: str = "float32"
     patience: int = 0
     validation: float = 0.0
+    keep_every: int = 0
+    pretrained: bool = False
     base: str = ""
     head: str = ""
     clips: str = ""
 
     def __post_init__(self) -> None:
-        for name, known in (("schedule", SCHEDULES), ("sampler", SAMPLERS), ("dtype", ("float32", "bfloat16"))):
+        known_values = {"schedule": SCHEDULES, "sampler": SAMPLERS, "mixup_partner": PARTNERS, "dtype": ("float32", "bfloat16")}
+        for name, known in known_values.items():
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} {value!r} is none of {', '.join(known)}{did_you_mean(value, known)}")
         for name in ("iterations", "learning_rate", "evaluate_every", "crop_seconds", "batch", "accumulate", "mixup_alpha"):
@@ -65,7 +77,9 @@ class Settings:
         for name in ("validation", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
-        for name in ("clip_gradients", "patience"):
+        if not 0 < self.mixup_rate <= 1:
+            raise UsageError(f"mixup_rate must be above 0 (--mixup none is without) and at most 1, not {self.mixup_rate}")
+        for name in ("clip_gradients", "patience", "weight_decay", "warm_up", "keep_every"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must not be below 0, as {getattr(self, name)} is")
 
@@ -75,23 +89,25 @@ class Settings:
         return values
 
 
-def from_recipe(recipe: Recipe, base: str = "", **changes: Any) -> Settings:
-    """The recipe's protocol, from scratch or for fine-tuning (with `base`), with the changes that are not None."""
+def from_recipe(recipe: Recipe, model: str, base: str = "", **changes: Any) -> Settings:
+    """The recipe's protocol for `model`, from scratch or for fine-tuning (with `base`), with the changes that are not None."""
     ours = {field.name for field in dataclasses.fields(Settings)}
     protocol = {name: value for name, value in vars(recipe).items() if name in ours}
+    protocol |= {"model": model, "features": models.front_end(model)[0], **recipe.families.get(models.resolve(model)[0], {})}
     protocol |= {"recipe": recipe.name, "fold": None, "seed": 0, "base": base}
     if base:
         protocol |= {
             "iterations": recipe.finetune_iterations,
             "learning_rate": recipe.finetune_learning_rate,
             "evaluate_every": recipe.finetune_evaluate_every,
+            "pretrained": False,
         }
     return Settings(**(protocol | {name: value for name, value in changes.items() if value is not None}))
 
 
 def parse(assignments: Sequence[str]) -> dict[str, Any]:
     """`NAME=VALUE` for any Settings field with a plain value, as its type. Raises UsageError."""
-    fixed = {"recipe", "model", "fold", "base", "head", "clips", "augment"}
+    fixed = {"recipe", "model", "features", "fold", "base", "head", "clips", "augment"}
     kinds: Mapping[str, Any] = {f.name: f.type for f in dataclasses.fields(Settings) if f.name not in fixed}
     values: dict[str, Any] = {}
     for assignment in assignments:

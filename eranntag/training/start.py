@@ -8,27 +8,47 @@ from typing import Any
 import torch
 
 from eranntag import models, registry
+from eranntag.errors import UsageError
 from eranntag.network import Network
+from eranntag.training.augment import Augment
 from eranntag.training.settings import Settings
 from eranntag.training.state import State
 from eranntag.types import Checkpoint, Recipe
 
-FRONTEND = "logmel"
 
+def network(recipe: Recipe, settings: Settings, base: Network | None, pretrained: bool = False) -> Network:
+    """Random weights, or those of `base` with new last layers (Section 2 of ERANN v2); either from `settings.seed`.
 
-def network(recipe: Recipe, settings: Settings, base: Network | None) -> Network:
-    """Random weights, or those of `base` with new last layers (Section 2 of ERANN v2); either from `settings.seed`."""
+    `pretrained`: then the family loads weights of another task, if it knows some (else UsageError).
+    """
+    if base and pretrained:
+        raise UsageError("--set pretrained=true: a run begins with the weights of its base or with those of another task")
     torch.manual_seed(settings.seed)
     if base is None:
-        return Network(_from_scratch(recipe, settings))
+        begun = Network(_from_scratch(recipe, settings))
+        if pretrained and not hasattr(begun.model, "load_pretrained"):
+            raise UsageError(f"--set pretrained=true: {settings.model} has no weights of another task to begin with")
+        if pretrained:
+            begun.model.load_pretrained()
+        return begun
     model = copy.deepcopy(base.model).cpu()
     model.replace_head(len(recipe.labels), settings.head)
-    return _around(_fine_tuned(recipe, settings, base.checkpoint), model)
+    network = _around(_fine_tuned(recipe, settings, base.checkpoint), model)
+    network.frontend.load_state_dict(copy.deepcopy(base.frontend).cpu().state_dict(), assign=True)
+    return network
 
 
-def sharing(network: Network, model: torch.nn.Module) -> Network:
-    """`network` with another model of its kind, for evaluation."""
-    return _around(network.checkpoint, model).to(network.device)
+def augmentation(settings: Settings, network: Network) -> Augment:
+    """The run's augmentation. UsageError for unknown names, impossible values, and image mixup of learned images."""
+    if network.learned and settings.mixup == "log-mel":
+        raise UsageError(f"--mixup log-mel mixes images, which {settings.features} learns to make; use another mixup")
+    rate_hz = network.frontend.config.sample_rate_hz
+    return Augment(settings.augment, settings.mixup, settings.mixup_alpha, rate_hz, settings.mixup_rate)
+
+
+def sharing(network: Network, trained: torch.nn.Module) -> Network:
+    """`network` with other weights of what it trains, for evaluation."""
+    return trained if isinstance(trained, Network) else _around(network.checkpoint, trained).to(network.device)
 
 
 def _around(checkpoint: Checkpoint, model: torch.nn.Module) -> Network:
@@ -42,9 +62,10 @@ def _around(checkpoint: Checkpoint, model: torch.nn.Module) -> Network:
 def measured(checkpoint: Checkpoint, recipe: Recipe, settings: Settings, state: State, select: str) -> Checkpoint:
     """`checkpoint` with the run's settings and its measures: those of the weights at hand, and which of them these are."""
     rows = [row for row in state.history if recipe.metric in row]
+    at = state.best_iteration if select == "best" else state.iteration
+    row = next((row for row in rows if row["iteration"] == at), None)
     numbers: dict[str, Any] = {}
-    if rows:
-        row = next(r for r in rows if r["iteration"] == state.best_iteration) if select == "best" else rows[-1]
+    if row:
         last, best = rows[-1][recipe.metric], max(row[recipe.metric] for row in rows)
         numbers = {"metric": recipe.metric, "value": row[recipe.metric], "data": _held_out(recipe, settings)}
         numbers |= {"iteration": row["iteration"], "selection": select, "last": last, "best": best}
@@ -68,17 +89,20 @@ def _without(settings: Settings) -> str:
 
 def _from_scratch(recipe: Recipe, settings: Settings) -> Checkpoint:
     family, config = models.resolve(settings.model)
-    frontend = registry.get("eranntag.features", FRONTEND).Config(min_seconds=recipe.min_seconds)
+    title = models.described(settings.model, settings.features)
+    usual, arguments = models.front_end(settings.model)
+    changes = {**(arguments if settings.features == usual else {}), "min_seconds": recipe.min_seconds}
+    frontend = registry.get("eranntag.features", settings.features).Config(**changes)
     return Checkpoint(
-        name=f"{settings.model}-{recipe.name}" + (f"-fold{settings.fold}" if settings.fold is not None else ""),
+        name=f"{title}-{recipe.name}" + (f"-fold{settings.fold}" if settings.fold is not None else ""),
         family=family,
         model=dataclasses.asdict(config),
-        frontend_family=FRONTEND,
+        frontend_family=settings.features,
         frontend=dataclasses.asdict(frontend),
         labels=recipe.labels,
         activation=recipe.activation,
-        title=f"{settings.model} trained on {recipe.title} ({_without(settings)})",
-        data=f"{recipe.title}, {_without(settings)}",
+        title=f"{title} trained on {recipe.title} ({_without(settings)})",
+        data=f"{'ImageNet; ' if settings.pretrained else ''}{recipe.title}, {_without(settings)}",
         licence=recipe.licence,
     )
 

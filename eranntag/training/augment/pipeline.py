@@ -15,7 +15,7 @@ from torch import Tensor
 from eranntag.errors import UsageError
 from eranntag.training.augment.mixup import blend, loudness_share, modified_mixup
 from eranntag.training.augment.perturb import PERTURBATIONS
-from eranntag.training.augment.specaugment import spec_augment
+from eranntag.training.augment.specaugment import STRIPES, spec_augment
 from eranntag.training.augmentations import check_mixup, parse
 from eranntag.types import Batch
 
@@ -28,10 +28,11 @@ class Augment:
     Raises UsageError for unknown names and impossible values.
     """
 
-    def __init__(self, names: Sequence[str], mixup: str, alpha: float, sample_rate_hz: int) -> None:
+    def __init__(self, names: Sequence[str], mixup: str, alpha: float, sample_rate_hz: int, mixup_rate: float = 1.0) -> None:
         check_mixup(mixup, alpha)
         self.values = parse(names)
         self.mixup, self.alpha, self.sample_rate_hz = mixup, alpha, sample_rate_hz
+        self.mixup_rate = mixup_rate
         self.clips_per_example = 1 if mixup == "none" else 2
         if "band-limit" in self.values and (lowest := self.values["band-limit"][0]) >= sample_rate_hz / 2:
             raise UsageError(f"band-limit: sound at {sample_rate_hz} Hz has nothing above {lowest:g} Hz to remove")
@@ -47,7 +48,7 @@ class Augment:
         waveform = self._perturbed(batch.waveform, _seeds(clip_rngs), seeds)
         if self.mixup == "none":
             return frontend(waveform), batch.target
-        drawn = [rng.beta(self.alpha, self.alpha) for rng in _named(seeds, "mixup")]
+        drawn = [self._share(rng) for rng in _named(seeds, "mixup")]
         ratio = torch.tensor(drawn, dtype=waveform.dtype, device=waveform.device)
         target = blend(batch.target, ratio)
         if self.mixup == "log-mel":
@@ -55,19 +56,24 @@ class Augment:
         mixed = blend(waveform, ratio) if self.mixup == "standard" else modified_mixup(waveform, ratio, self.sample_rate_hz)
         return frontend(mixed), target
 
-    def mask(self, image: Tensor, rngs: Generators) -> Tensor | None:
-        """What SpecAugment keeps of `image`: ones and zeros (B, 1, rows, frames), or None when it is off.
+    def _share(self, rng: np.random.Generator) -> float:
+        """Of the first clip: all of it in those examples that `mixup_rate` leaves alone."""
+        ratio = rng.beta(self.alpha, self.alpha)
+        return ratio if rng.random() < self.mixup_rate else 1.0
+
+    def mask(self, rows: int, frames: int, rngs: Generators, device: torch.device | str = "cpu") -> Tensor | None:
+        """What SpecAugment keeps of the images: ones and zeros (B, 1, rows, frames), or None when it is off.
 
         One number is drawn from each example's generator.
         """
-        seeds = _seeds(rngs)
-        if "spec-augment" not in self.values:
-            return None
-        time_width, row_width = map(int, self.values["spec-augment"])
-        rows, frames = image.shape[2:]
-        kept = spec_augment(rows, frames, _named(seeds, "spec-augment"), time_width, row_width)
-        over_rows, over_time = (axis.to(image.device) for axis in kept)
-        return (over_rows[:, :, None] * over_time[:, None, :])[:, None]
+        seeds, masks = _seeds(rngs), []
+        for name, stripes in STRIPES.items():
+            if name in self.values:
+                time_width, row_width = map(int, self.values[name])
+                kept = spec_augment(rows, frames, _named(seeds, name), time_width, row_width, stripes)
+                over_rows, over_time = (axis.to(device) for axis in kept)
+                masks.append((over_rows[:, :, None] * over_time[:, None, :])[:, None])
+        return torch.stack(masks).prod(0) if masks else None
 
     def _perturbed(self, waveform: Tensor, clip_seeds: Sequence[int], seeds: Sequence[int]) -> Tensor:
         """The clips of an example share their band limit: a mixture with a full-band clip would be no narrow-band sound."""

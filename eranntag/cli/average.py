@@ -1,0 +1,32 @@
+"""eranntag average: checkpoints of one run -> one with their mean weights."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("checkpoints", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The new checkpoint, *.safetensors.")
+@click.option("--force", is_flag=True, help="Overwrite it.")
+@click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
+@click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+def command(checkpoints: tuple[str, ...], output: Path, force: bool, registry: str | None, offline: bool) -> None:
+    """Average the weights of CHECKPOINTS (names or files) of one run, as PSLA does with its last epochs.
+
+    `eranntag train ... --set keep_every=208` keeps RUN/iteration-*.safetensors for it.
+    """
+    from eranntag import checkpoints as found
+    from eranntag.checkpoints import weights
+    from eranntag.errors import UsageError
+    from eranntag.training import averaging
+
+    if len(checkpoints) < 2:
+        raise UsageError("average needs two checkpoints or more")
+    if output.suffix != ".safetensors" or not output.absolute().parent.is_dir():
+        raise UsageError(f"--output {output}: must end in .safetensors and lie in a folder that exists")
+    if output.exists() and not (force and output.is_file()):
+        raise UsageError(f"{output} is there already; use --force to overwrite it, or another --output")
+    networks = [found.open_found(found.find(name, registry, offline)) for name in checkpoints]
+    weights.save(averaging.mean(networks), output)
+    click.echo(output)

@@ -1,0 +1,125 @@
+"""What the teacher says of the training clips, in memory or kept in a file.
+
+The file is a .npy of float32, which anything else can read too; after the array follows a line of JSON: what the scores are of.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from eranntag import atomic
+from eranntag.errors import DataError, UsageError
+from eranntag.predict import predict
+from eranntag.recipes import check_fold, part, was_trained_on
+from eranntag.tagger import Tagger
+from eranntag.types import Checkpoint, Dataset, Example, Failure, Prediction, Recipe
+
+
+def check(recipe: Recipe) -> None:
+    """UsageError where a clip has exactly one class."""
+    if recipe.activation == "softmax":
+        raise UsageError(f"{recipe.name}: a clip has exactly one class there, so none can be added; labels must be independent")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """`values` (clips, classes) float32 in [0, 1], classes in the recipe's order; a clip that could not be read has a row of
+    NaN and is among the `failures`."""
+
+    values: np.ndarray
+    failures: tuple[Failure, ...]
+
+
+def training_clips(dataset: Dataset, fold: int | None = None) -> list[Example]:
+    """The clips of the training part, but for those of `fold`. DataError when there are none."""
+    check_fold(dataset.recipe, fold)
+    clips = [example for example in part(dataset, "train") if fold is None or example.fold != fold]
+    if not clips:
+        raise DataError(f"{dataset.recipe.name}: no clips to train on are there, so there are no labels to enhance")
+    return clips
+
+
+def check_teacher(teacher: Checkpoint, recipe: Recipe) -> None:
+    """UsageError unless the teacher has the recipe's classes, in any order."""
+    if odd := sorted(set(teacher.labels) ^ set(recipe.labels)):
+        theirs = f"{teacher.name} has {len(teacher.labels)} classes of its own, not those of {recipe.name}"
+        raise UsageError(f"{theirs}: only one of them has {odd[0]!r}")
+
+
+def doubts(teacher: Checkpoint, dataset: Dataset, fold: int | None = None) -> tuple[str, ...]:
+    """What makes the additions tell of the very clips that are left out, a line each."""
+    left_out = [e for e in part(dataset, "train") if fold is not None and e.fold == fold]
+    known = sum(was_trained_on(example, teacher, dataset.recipe) for example in left_out)
+    if not known:
+        return ()
+    return (f"the teacher was trained on {known} clips of fold {fold}, which is left out: take one that left it out too",)
+
+
+def score(
+    tagger: Tagger, clips: Sequence[Example], recipe: Recipe, batch: int | None = None, step: Callable[[], None] = lambda: None
+) -> Iterator[np.ndarray | Failure]:
+    """What the teacher says of each clip, in order: (classes,) float32."""
+    order = [tagger.labels.index(label) for label in recipe.labels]
+    for result in predict(tagger, (clip.path for clip in clips), batch):
+        yield result.scores[order].astype(np.float32) if isinstance(result, Prediction) else result
+        step()
+
+
+def gather(
+    rows: Iterable[np.ndarray | Failure],
+    shape: tuple[int, int],
+    path: str | os.PathLike[str] | None = None,
+    key: Mapping[str, Any] | None = None,
+) -> Scores:
+    """The rows of `score`, of the given shape (clips, classes), in memory; or in the file `path`, whole or not at all, with the
+    `key` by which `kept` knows them. DataError when no clip could be read."""
+    failures: list[Failure] = []
+
+    def numbers() -> Iterator[np.ndarray]:
+        for row in rows:
+            if isinstance(row, Failure):
+                failures.append(row)
+            yield np.full(shape[1], np.nan, np.float32) if isinstance(row, Failure) else row
+        if len(failures) == shape[0]:
+            raise DataError(f"no clip could be read; the first: {failures[0].source}: {failures[0].reason}")
+
+    if path is None or key is None:
+        values = np.empty(shape, np.float32)
+        for place, row in enumerate(numbers()):
+            values[place] = row
+        return Scores(values, tuple(failures))
+    with atomic.replace(path) as temporary, open(temporary, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for row in numbers():
+            file.write(row.astype("<f4").tobytes())
+        unread = [[failure.source, failure.reason] for failure in failures]
+        file.write(json.dumps({**key, "failures": unread}).encode())  # readers of .npy take no notice of what follows the array
+    return kept(path, key)
+
+
+def key_of(teacher_sha256: str, recipe: Recipe, names: Iterable[str]) -> dict[str, Any]:
+    """What scores depend on: the teacher's file, the classes and the clips, by their `names`."""
+    digests = (hashlib.sha256(json.dumps(list(each)).encode()).hexdigest() for each in (recipe.labels, names))
+    return {"teacher": teacher_sha256, **dict(zip(("classes", "clips"), digests, strict=True))}
+
+
+def kept(path: str | os.PathLike[str], key: Mapping[str, Any]) -> Scores:
+    """The scores in a file of `gather`, read from it as they are needed. DataError when they are of another teacher, or of
+    other classes or clips, than `key`'s."""
+    try:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        with open(path, "rb") as file:
+            file.seek(values.offset + values.nbytes)
+            theirs = json.loads(file.read())
+        failures = tuple(Failure(source, reason) for source, reason in theirs.pop("failures"))
+    except (OSError, EOFError, ValueError, AttributeError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: holds no teacher's scores ({error}); name a file that is not there yet") from None
+    for name, other in (("teacher", "by another teacher"), ("classes", "of other classes"), ("clips", "of other clips")):
+        if theirs.get(name) != key[name]:
+            raise DataError(f"{path}: holds scores {other}; delete it, or name another file")
+    return Scores(values, failures)
