@@ -125,8 +125,12 @@ class Result:
 
     @property
     def architecture(self) -> str:
+        """With the front-end, if it is not its paper's; an ensemble has but its name."""
         family = self.checkpoint.family
-        return models.name_of(family, registry.get("eranntag.models", family).Config(**self.checkpoint.model))
+        if family not in registry.names("eranntag.models"):
+            return self.checkpoint.name
+        name = models.name_of(family, registry.get("eranntag.models", family).Config(**self.checkpoint.model))
+        return models.described(name, self.checkpoint.frontend_family)
 
     def summary(self) -> list[str]:
         """For people, one line each: the recipe's measure, the others, and what they are not about."""

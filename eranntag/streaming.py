@@ -60,7 +60,7 @@ def pooled(blocks: Iterable[np.ndarray], config: Any, frames: Frames, geometry: 
 
 
 def windows(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
-    """Blocks (samples,) of any length, one at least -> `samples` each; the last is what is left, and not empty if they are not."""
+    """Blocks (samples,) of any length, one at least -> `samples` each; the last is what is left, empty only if they are."""
     held: list[np.ndarray] = []
     length = 0
     for block in blocks:

@@ -140,11 +140,14 @@ class Tagger(ABC):
             beginning.append(block)
             if samples > limit:
                 whole = audio.Stream(sound.rate, sound.source, chain(beginning, blocks))
-                mono = audio.mono_blocks(whole, self.frontend.sample_rate_hz)
-                return Heard(sound.source, lambda: samples / sound.rate, blocks=mono)
+                return self._long(whole, lambda: samples / sound.rate)
         clip = Clip(np.concatenate(beginning, 1), sound.rate, sound.source)
         seconds = clip.seconds  # not the clip: its samples are no longer needed
         return Heard(clip.source, lambda: seconds, self.prepare(clip))
+
+    def _long(self, sound: audio.Stream, seconds: Callable[[], float]) -> Heard:
+        """What `tag_long` takes of a sound that is longer than `longest_seconds`."""
+        return Heard(sound.source, seconds, blocks=audio.mono_blocks(sound, self.frontend.sample_rate_hz))
 
     @property
     def longest_seconds(self) -> float:

@@ -71,5 +71,5 @@ def _measured(subject: subjects.Subject, files: Sequence[str], plan: Plan, folde
     def say(line: str) -> None:
         tell(f"{subject.name}: {line}")
 
-    fresh = cold.measured(subject.path, files, plan, folder, say) if plan.cold_runs else None
+    fresh = cold.measured(subject.checkpoint, files, plan, folder, say, subject.registry) if plan.cold_runs else None
     return tagging.measured(subject, files, plan, fresh, say)

@@ -40,12 +40,19 @@ class Cold:
     memory_bytes: dict[int, int | None]
 
 
-def measured(weights: Path, files: Sequence[str], plan: Plan, folder: Path, tell: Callable[[str], None]) -> Cold:
-    """Of the weight file `weights`; compiled networks are kept in `folder`. EranntagError when the command fails."""
+def measured(
+    checkpoint: str | Path,
+    files: Sequence[str],
+    plan: Plan,
+    folder: Path,
+    tell: Callable[[str], None],
+    registry: str | None = None,
+) -> Cold:
+    """Of what `predict -c` takes; compiled networks are kept in `folder`. EranntagError when the command fails."""
     tell(f"{1 + plan.cold_runs} fresh processes")
-    which = ["-c", str(weights), "--device", plan.device]
+    which = ["-c", str(checkpoint), "--device", plan.device, *(["--registry", registry] if registry else [])]
     options = [*which, "--engine", plan.engine, "--dtype", plan.dtype]
-    cache = folder / f"cache-{weights.stem}"
+    cache = folder / f"cache-{Path(checkpoint).stem}"
     first, _ = _started([*options, files[0]], cache)
     starts = [_started([*options, files[0]], cache) for _ in range(plan.cold_runs)]
     memory = {1: max((held for _, held in starts if held), default=None)}

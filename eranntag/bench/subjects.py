@@ -22,12 +22,18 @@ LOGIT, DEVIATION = -5.0, 0.5  # AudioSet's clips have 2 or 3 of the 527 classes:
 
 @dataclass(frozen=True)
 class Subject:
-    """`name` is what was asked for, `architecture` the paper's name of its model."""
+    """`name` is what was asked for, `architecture` the paper's name of its model; an ensemble, in `registry`, has no `path`."""
 
     name: str
-    path: Path
+    path: Path | None
     architecture: str
     random: bool = False
+    registry: str | None = None
+
+    @property
+    def checkpoint(self) -> str:
+        """What `predict -c` takes."""
+        return str(self.path or self.name)
 
 
 def find(name: str | None, folder: Path, user_registry: str | None = None, offline: bool = False) -> Subject:
@@ -44,8 +50,12 @@ def find(name: str | None, folder: Path, user_registry: str | None = None, offli
             path = folder / f"{name}.safetensors"
             weights.save(random_network(name), path)
             return Subject(name, path, _architecture(path), random=True)
-    found = checkpoints.find(name, user_registry, offline)
-    return Subject(found.name, found.path, _architecture(found.path))
+    found = checkpoints.find_all(name, user_registry, offline)
+    architectures = [_architecture(each.path) for each in found]
+    if len(found) == 1:
+        return Subject(found[0].name, found[0].path, architectures[0])
+    called = name or table.read(user_registry).default
+    return Subject(called, None, " + ".join(architectures), registry=user_registry)
 
 
 def _is_checkpoint(name: str, user_registry: str | None) -> bool:

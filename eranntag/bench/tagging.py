@@ -120,12 +120,12 @@ def measured(subject: Subject, files: Sequence[str], plan: Plan, cold: Cold | No
     files_per_second = _files(several, files[: plan.clips], plan.budget)
     shares = _shares(alone, files[0], plan.budget / 4)
     tell("eager in float32, file after file")
-    eager: Any = checkpoints.load(subject.path, several.device, "float32", engine="eager")
+    eager: Any = checkpoints.load(subject.checkpoint, several.device, "float32", subject.registry, engine="eager")
     return Result(
         name=subject.name,
         architecture=subject.architecture,
         random=subject.random,
-        parameters=sum(parameter.numel() for parameter in eager.network.parameters()),
+        parameters=sum(p.numel() for each in getattr(eager, "members", (eager,)) for p in each.network.parameters()),
         engine=several.engine,
         dtype=several.dtype,
         device=several.device,
@@ -142,7 +142,7 @@ def measured(subject: Subject, files: Sequence[str], plan: Plan, cold: Cold | No
 
 
 def _load(subject: Subject, plan: Plan, many: bool) -> Any:
-    return checkpoints.load(subject.path, plan.device, plan.dtype, engine=plan.engine, many=many)
+    return checkpoints.load(subject.checkpoint, plan.device, plan.dtype, subject.registry, engine=plan.engine, many=many)
 
 
 def _throughput(tagger: Tagger, prepared: Sequence[np.ndarray], asked: int, budget: float, tell: Tell) -> Throughput:
@@ -196,11 +196,11 @@ def _shares(tagger: Tagger, file: str, budget: float) -> dict[str, float]:
     waveform, prepared = tagger.waveform(clip), tagger.prepare(clip)
     seconds = {"decode": middle(lambda: audio.read(file)), "resample": middle(lambda: tagger.waveform(clip))}
     network = middle(lambda: tagger.scores(prepared[None]))
-    if prepared.ndim > 1:  # an image: the engine computes it ahead
-        seconds["mel"] = max(0.0, middle(lambda: tagger.prepare(clip)) - seconds["resample"])
-    elif isinstance(tagger, Eager):
+    if isinstance(tagger, Eager):
         seconds["mel"] = middle(_frontend(tagger, waveform))
         network = max(0.0, network - seconds["mel"])
+    else:  # computed ahead
+        seconds["mel"] = max(0.0, middle(lambda: tagger.prepare(clip)) - seconds["resample"])
     seconds["network"] = network
     return {stage: each / sum(seconds.values()) for stage, each in seconds.items()}
 

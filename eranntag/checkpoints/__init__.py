@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 import eranntag
 from eranntag.checkpoints import header, table
-from eranntag.checkpoints.table import Row
-from eranntag.errors import IntegrityError, NotPublished
+from eranntag.checkpoints.table import Row, Table
+from eranntag.errors import CheckpointError, IntegrityError, NotPublished, UsageError
+from eranntag.registry import did_you_mean
 
 if TYPE_CHECKING:
     from eranntag.network import Network
     from eranntag.tagger import Tagger
+    from eranntag.types import Checkpoint
 
 Report = Callable[[int, int], None]  # bytes done, bytes in all
 
@@ -56,19 +58,32 @@ def load(
     from eranntag import engine as engines
 
     engines.check(engine, device, dtype)  # first: a wrong device need not wait for a download
-    found = find(name, registry, offline, report)
-    digest = found.sha256 or sha256(found.path)
-    spec = header.read(found.path)
-    if found.row:
-        spec = dataclasses.replace(spec, name=found.row.name)
+    taggers = [_tagger(found, engine, device, dtype, many) for found in find_all(name, registry, offline, report)]
+    if (row := _ensemble(name, table.read(registry))) is None:
+        return taggers[0]
+    from eranntag.ensemble import Ensemble
+
+    return Ensemble(row.name, taggers, row.fusion, row.fusion_weights, row.title)
+
+
+def spec(found: Found) -> Checkpoint:
+    """What the header of a file that `find` has verified says, under the name that was asked for."""
+    read = header.read(found.path)
+    return dataclasses.replace(read, name=found.row.name) if found.row else read
+
+
+def _tagger(found: Found, engine: str, device: str, dtype: str, many: bool) -> Tagger:
+    from eranntag import engine as engines
+
+    digest, about = found.sha256 or sha256(found.path), spec(found)
 
     def network() -> Network:
         opened = open_found(found)
-        if sha256(found.path) != digest or opened.checkpoint != spec:  # what is compiled is kept under that digest
+        if sha256(found.path) != digest or opened.checkpoint != about:  # what is compiled is kept under that digest
             raise IntegrityError(f"{found.name}: {found.path} changed while it was read; try again")
         return opened
 
-    return engines.build(engines.Source(spec, digest, network), engine, device, dtype, many)
+    return engines.build(engines.Source(about, digest, network), engine, device, dtype, many)
 
 
 def open_found(found: Found) -> Network:
@@ -84,8 +99,49 @@ def find(
     offline: bool = False,
     report: Report | None = None,
 ) -> Found:
-    """Resolve a name to a file on this machine, downloading it if need be, and check its SHA-256."""
+    """Resolve a name to a file on this machine, downloading it if need be, and check its SHA-256.
+
+    An ensemble is a UsageError here: `find_all` is for those who take one.
+    """
     rows = table.read(registry)
+    if row := _ensemble(name, rows):
+        raise UsageError(f"{row.name}: an ensemble, which has no weights of its own; name a member: {', '.join(row.members)}")
+    return _find(name, rows, offline, report)
+
+
+def find_all(
+    name: str | os.PathLike[str] | None = None,
+    registry: str | None = None,
+    offline: bool = False,
+    report: Report | None = None,
+) -> list[Found]:
+    """The files behind a name, as `find` does: one, or those of an ensemble's members in their order."""
+    rows = table.read(registry)
+    row = _ensemble(name, rows)
+    return [_find(each, rows, offline, report) for each in (_members(row, rows) if row else [name])]
+
+
+def _ensemble(name: str | os.PathLike[str] | None, rows: Table) -> Row | None:
+    """The row of an ensemble; None for other names."""
+    row = rows.rows.get(os.fspath(name) if name is not None else rows.default)
+    return row if row and row.members else None
+
+
+def _members(row: Row, rows: Table) -> list[str]:
+    """What stands for the members of an ensemble: names and `hf:` addresses as they are, files beside the registry."""
+    found = []
+    for member in row.members:
+        if member in rows.rows and rows.rows[member].members:
+            raise CheckpointError(f"{row.registry}: {row.name}: its member {member} is an ensemble; name the members of that")
+        known = member in rows.rows or member.startswith("hf:")
+        found.append(member if known else str(row.registry.parent / member))
+        if not known and not os.path.exists(found[-1]):
+            hint = did_you_mean(member, rows.rows)
+            raise CheckpointError(f"{row.registry}: {row.name}: no checkpoint is called {member!r}, nor a file there{hint}")
+    return found
+
+
+def _find(name: str | os.PathLike[str] | None, rows: Table, offline: bool, report: Report | None) -> Found:
     name = os.fspath(name) if name is not None else rows.default
     if name.startswith("hf:"):
         return Found(name, _fetch(name, "", name, offline, report))

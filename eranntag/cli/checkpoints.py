@@ -86,7 +86,7 @@ def row(file: str) -> None:
 
 
 @command.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--model", type=click.Choice(CONVERTED), required=True, help="The network whose published weights FILE holds.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Write to this file, .safetensors.")
 @click.option("--float32", is_flag=True, help="Keep the matrices in float32, at twice the size.")

@@ -52,7 +52,7 @@ def _cells(row: Row, default: str) -> tuple[str, ...]:
         f"{row.size_bytes / 1e6:.1f} MB" if row.size_bytes else "",
         _measure(row.metrics),
         _measure(row.paper),
-        row.weights.partition(":")[0] or "not published",
+        f"ensemble of {len(row.members)}" if row.members else row.weights.partition(":")[0] or "not published",
     )
 
 
