@@ -15,8 +15,8 @@ import torch
 from click.testing import CliRunner, Result
 
 import eranntag
-from eranntag import bench, checkpoints, models
-from eranntag.bench import cold, measure, page, paper, peers, subjects, training
+from eranntag import bench, checkpoints, models, registry
+from eranntag.bench import cold, frontends, measure, page, paper, peers, subjects, training
 from eranntag.bench.plan import Plan
 from eranntag.cli import cli
 from eranntag.errors import EranntagError, UsageError
@@ -303,3 +303,55 @@ def test_threads_limit_the_process() -> None:
     report = json.loads(done.stdout)
     assert f" 1 of {os.cpu_count()} processors, 1 threads of torch" in report["machine"]["CPU"]
     assert report["command"].endswith("--threads 1 --budget 0.05 --cold-runs 0 --json")
+
+
+# The front-ends alone
+
+
+@pytest.fixture(scope="module")
+def quick_frontends() -> list[dict[str, Any]]:
+    result = run("features", "--json", "--batch", 2, "--seconds", 1.5, "--budget", 0.01, "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    names = registry.names("eranntag.features")
+    assert [line for line in result.stderr.splitlines() if line.startswith("eranntag: ")] == [f"eranntag: {n}" for n in names]
+    rows: list[dict[str, Any]] = json.loads(result.stdout)
+    assert tuple(row["name"] for row in rows) == names
+    return rows
+
+
+def test_every_front_end_is_measured_on_the_image_that_it_makes(quick_frontends: list[dict[str, Any]]) -> None:
+    for row in quick_frontends:
+        module = registry.get("eranntag.features", row["name"])
+        config = module.Config()
+        frames = config.frames(config.padded_samples(round(1.5 * config.sample_rate_hz)))
+        assert (row["rows"], row["frames"]) == (config.rows, frames)
+        assert (row["asked"], row["batch"], row["seconds"], row["device"]) == (2, 2, 1.5, "cpu")
+        assert row["learned"] == any(True for _ in module.Frontend(config).parameters())
+        spread = row["milliseconds"]
+        assert 0 < spread["lowest"] <= spread["median"] <= spread["highest"] and spread["runs"] >= 1
+
+
+def test_front_ends_are_timed_a_clip(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Runs of 2, 4 and 8 s for 4 clips are 500 to 2000 ms a clip, and the fastest is the lowest."""
+    monkeypatch.setattr(frontends, "timed", lambda work, budget: [2.0, 8.0, 4.0] if not work() else [])
+    monkeypatch.setattr(registry, "names", lambda package: ("logmel", "wavegram"))
+    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 0)
+    measured = frontends.measured(4, 1, "cpu", 1.0, silent)
+    for each in measured:
+        assert each.milliseconds == measure.Spread(1000.0, 500.0, 2000.0, 3)
+    tables.frontends(measured)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "milliseconds a clip of 1 s, median (lowest-highest), on cpu"
+    assert [line.split("|")[1].strip() for line in lines if line.startswith("|")] == [
+        "front-end",
+        "---",
+        "logmel",
+        "wavegram, learned",
+    ]
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+
+
+@pytest.mark.parametrize("words", [("--batch", 0), ("--seconds", 0), ("--device", "abacus"), ("--budget", 0)])
+def test_front_ends_with_nonsense_are_one_line(words: tuple[object, ...]) -> None:
+    result = run("features", *words)
+    assert result.exit_code == 2 and "Traceback" not in result.stderr and str(words[1]) in result.stderr

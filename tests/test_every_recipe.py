@@ -44,6 +44,7 @@ def own_folder(root: Path) -> Path:
 
 MINIATURES: dict[str, Callable[[Path], Path]] = {
     "audioset": miniature.audioset,
+    "audioset_balanced": miniature.audioset,
     "csv": own_csv,
     "esc50": esc50,
     "folder": own_folder,

@@ -10,7 +10,7 @@ import pytest
 
 from eranntag import audio, recipes, registry
 from eranntag.errors import DataError
-from eranntag.recipes import _layout, audioset, csv, folder, ravdess, urbansound8k
+from eranntag.recipes import _audioset, _layout, audioset, csv, folder, ravdess, urbansound8k
 from eranntag.types import Dataset, Example
 
 
@@ -64,6 +64,7 @@ def test_the_best_published_results() -> None:
             best[key] = max(best.get(key, (0.0, "")), (result.value, result.model))
     assert best == {
         ("audioset", "scratch"): (0.450, "erann-1-6"),
+        ("audioset_balanced", "scratch"): (0.3108, "psla"),
         ("esc50", "scratch"): (0.892, "erann-1-3"),
         ("esc50", "fine-tuned"): (0.961, "erann-2-5"),
         ("ravdess", "scratch"): (0.748, "erann-0-4"),
@@ -112,7 +113,7 @@ def test_audioset_labels_are_the_official_ones(data_root: Path) -> None:
         rows = list(table.DictReader(file))
     assert [(row["mid"], row["display_name"]) for row in rows] == list(audioset.CLASSES.items())
     assert audioset.RECIPE.labels[:2] == ("Speech", "Male speech, man speaking")
-    audioset.check_classes(data_root / "audioset" / "class_labels_indices.csv")
+    _audioset.check_classes(data_root / "audioset" / "class_labels_indices.csv")
 
 
 @pytest.mark.parametrize("name", ["{0}", "Y{0}", "{0}_30", "{0}_30.0", "{0}_30.000", "{0}_30000", "{0}_30_40", "Y{0}_30",
@@ -126,7 +127,7 @@ def test_audioset_clips_are_found_under_the_names_that_people_give_them(tmp_path
 
 
 def test_fractions_of_seconds_in_names() -> None:
-    names = set(audioset.file_names("x", 0.5, 12345.25))
+    names = set(_audioset.file_names("x", 0.5, 12345.25))
     assert {"x_0.5", "x_500", "x_0.5_12345.25", "x_500_12345250", "Yx_0.500"} <= names
 
 

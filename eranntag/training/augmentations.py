@@ -28,8 +28,8 @@ NAMES = {  # in the order in which they are applied, whatever the order in which
     "pitch-shift": Augmentation("2", "", 0.01, 12, "half of the clips by up to so many SEMITONES up or down"),
     "noise": Augmentation("15-40", "-", 0, 120, "white noise in half of the clips, at a signal-to-noise ratio in dB"),
     "band-limit": Augmentation("4000-16000", "-", 100, 1e6, "nothing above a cut-off in Hz, in half of the examples"),
-    "spec-augment": Augmentation("64x16", "x", 1, 1e6, "two time stripes and two frequency stripes below TIMExROWS"),
-    "time-frequency-mask": Augmentation("192x48", "x", 1, 1e6, "one time stripe and one frequency stripe below TIMExROWS"),
+    "spec-augment": Augmentation("64x16", "x", 1, 1e6, "two time and two frequency stripes below TIMExROWS (of 128)"),
+    "time-frequency-mask": Augmentation("192x48", "x", 1, 1e6, "one time and one frequency stripe below TIMExROWS (of 128)"),
 }
 
 MIXUPS = {  # Table 3 of ERANN v2; labels are mixed r : 1 - r in all of them

@@ -26,6 +26,9 @@ def published(recipe: Recipe, settings: Settings) -> tuple[Published, str] | Non
     theirs = vars(from_recipe(recipe, settings.model, settings.base))
     if theirs["pretrained"] and not settings.pretrained:
         how.append("no ImageNet")
+    if theirs["sampler"] == "weighted" and settings.sampler == "shuffle":  # PSLA's steps begin without
+        how.append("no balanced sampling")
+        theirs["sampler"] = settings.sampler
     if settings.mixup != theirs["mixup"]:
         how.append(f"{'no' if settings.mixup == 'none' else settings.mixup} mixup")
     how += [text for name, text in LEFT_OUT.items() if name in theirs["augment"] and name not in settings.augment]

@@ -15,7 +15,7 @@ from torch import Tensor
 from eranntag.errors import UsageError
 from eranntag.training.augment.mixup import blend, loudness_share, modified_mixup
 from eranntag.training.augment.perturb import PERTURBATIONS
-from eranntag.training.augment.specaugment import STRIPES, spec_augment
+from eranntag.training.augment.specaugment import FULL_ROWS, STRIPES, spec_augment
 from eranntag.training.augmentations import check_mixup, parse
 from eranntag.types import Batch
 
@@ -70,6 +70,7 @@ class Augment:
         for name, stripes in STRIPES.items():
             if name in self.values:
                 time_width, row_width = map(int, self.values[name])
+                row_width = -(-row_width * rows // FULL_ROWS)  # 12 rows of a chromagram would hardly be left
                 kept = spec_augment(rows, frames, _named(seeds, name), time_width, row_width, stripes)
                 over_rows, over_time = (axis.to(device) for axis in kept)
                 masks.append((over_rows[:, :, None] * over_time[:, None, :])[:, None])

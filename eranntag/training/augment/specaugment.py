@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+FULL_ROWS = 128  # of the images that the widths of stripes are for: others have them in proportion
 STRIPES = {"spec-augment": 2, "time-frequency-mask": 1}  # along each axis: PANNs, and PSLA (Section III-D)
 
 
