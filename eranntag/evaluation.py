@@ -130,7 +130,7 @@ class Result:
         if family not in registry.names("eranntag.models"):
             return self.checkpoint.name
         name = models.name_of(family, registry.get("eranntag.models", family).Config(**self.checkpoint.model))
-        return models.described(name, self.checkpoint.frontend_family)
+        return models.described(name, family, self.checkpoint.frontend_family)
 
     def summary(self) -> list[str]:
         """For people, one line each: the recipe's measure, the others, and what they are not about."""

@@ -151,7 +151,7 @@ def find(data: str | None, name: str) -> Path | None:
         if (folder / PACK).is_file():
             packed = load_json(folder / PACK).get("recipe")
             if packed != name:
-                raise DataError(f"{folder}: is a pack of {packed!r}, not of {name!r}")
+                raise DataError(f"{folder}: is a pack of {packed!r}, not of {name!r}; `eranntag data pack {name}` makes one")
             return folder
         if folder == Path(data or "") and (folder / PLAN).is_file():
             raise DataError(f"{folder}: is an unfinished pack; `eranntag data pack` goes on with it")

@@ -140,7 +140,7 @@ class Recipe:
 
     `activation` is "softmax" where a clip has exactly one class, else "sigmoid". `labels` and `folds` are empty where the
     data itself names them (csv, folder). Every clip is padded to `min_seconds`, in training to `crop_seconds`. `families` has
-    what is different for a model family that has a protocol of its own.
+    what is different for a model family that has a protocol of its own. All clips are in the recipe `part_of` too, if any.
     """
 
     name: str
@@ -169,6 +169,7 @@ class Recipe:
     augment: tuple[str, ...] = ("spec-augment",)
     sampler: str = "shuffle"
     min_seconds: int = 1
+    part_of: str = ""
     families: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     paper: tuple[Published, ...] = ()
 

@@ -19,7 +19,7 @@ from eranntag.labels import ontology, table, teacher
 from eranntag.labels.ontology import Neighbours, Ontology
 from eranntag.labels.teacher import Scores
 from eranntag.network import Network
-from eranntag.recipes import audioset, esc50
+from eranntag.recipes import _audioset, audioset, esc50
 from eranntag.recipes.csv import RECIPE as CSV
 from eranntag.types import Checkpoint, Dataset, Example, Failure, Packed, Prediction, Recipe
 
@@ -229,7 +229,7 @@ def test_what_audiosets_clips_may_be_given(official: Ontology) -> None:
     assert (relations["parents", "through-abstract"].related >= relations["parents", "all"].related).all()
     np.testing.assert_array_equal(relations["both", "all"].related, children | relations["parents", "all"].related)
     assert not any(each.related.diagonal().any() for each in relations.values())
-    dog, bark = audioset.INDEX["/m/0bt9lr"], audioset.INDEX["/m/05tny_"]
+    dog, bark = _audioset.INDEX["/m/0bt9lr"], _audioset.INDEX["/m/05tny_"]
     assert children[dog, bark] and direct[bark, dog] and not children[bark, dog]
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ import pytest
 import runs
 import torch
 from click.testing import Result
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from eranntag import recipes, registry
 from eranntag.checkpoints import header, weights
@@ -28,7 +30,7 @@ from eranntag.training.division import divide
 from eranntag.training.sampling import Weighted, WithPartners
 from eranntag.training.schedules import SCHEDULES
 from eranntag.training.settings import Settings, from_recipe
-from eranntag.types import Batch, Recipe
+from eranntag.types import Batch, Checkpoint, Example, Recipe
 
 PARTS = {"balanced": audioset_balanced.RECIPE, "full": audioset.RECIPE}
 EPOCHS = {"balanced": (60, 208), "full": (30, 19_531)}  # and their iterations, of 100 clips each
@@ -355,9 +357,15 @@ def test_adam_has_the_papers_values(data: Path, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(loop.Run, "step", watched)
     options = [f"--set={name}={value}" for name, value in (("weight_decay", 5e-7), ("warm_up", 4))]
-    assert train(data, tmp_path, "--schedule", "psla-balanced", "--lr", 1e-3, *options).exit_code == 0
-    assert groups == [{"lr": rate, "betas": (0.95, 0.999), "weight_decay": 5e-7} for rate in (0.0, 0.25e-3)]
-    assert [row["lr"] for row in runs.history(tmp_path) if "lr" in row] == [0.0, 0.25e-3]
+    assert train(data, tmp_path, "--schedule", "psla-balanced", "--lr", 1e-3, "--iterations", 5, *options).exit_code == 0
+    rates = [0.0, 0.25e-3, 0.5e-3, 0.375e-3, 0.125e-3]  # epochs 0, 12, 24, 36 and 48 of 60: three quarters of 1/2, all of 1/8
+    assert groups == [{"lr": rate, "betas": (0.95, 0.999), "weight_decay": 5e-7} for rate in rates]
+    assert [row["lr"] for row in runs.history(tmp_path) if "lr" in row] == rates
+
+
+def test_a_warm_up_that_no_run_would_survive_is_refused(data: Path, tmp_path: Path) -> None:
+    said = runs.error(train(data, tmp_path, "--iterations", 5, "--set", "warm_up=5"), 2)
+    assert said == "a warm_up of 5 iterations does not fit a run of 5; --set warm_up=N"
 
 
 def test_what_is_trained_on_shrinks_by_the_weight_decay(data: Path, tmp_path: Path) -> None:
@@ -480,12 +488,14 @@ def test_a_run_trains_on_the_added_labels(clips: Path, tmp_path: Path) -> None:
     for name, more in (("with", ("--labels", path)), ("without", ())):
         result = train(clips, tmp_path / name, *options, *more, recipe="audioset_balanced")
         assert result.exit_code == 0, result.stderr
-        results[name] = header.read(tmp_path / name / "last.safetensors").training["clips"]
-    assert results["with"] != results["without"]
+        results[name] = header.read(tmp_path / name / "last.safetensors")
+    assert results["with"].training["clips"] == results["without"].training["clips"]  # by which ensembles know its parts
+    assert re.fullmatch(r"added\.csv [0-9a-f]{12}", results["with"].training["added_labels"])
+    assert "added.csv" in results["with"].data and "added" not in results["without"].data
     losses = [runs.history(tmp_path / name)[0]["loss"] for name in results]
     assert losses[0] != losses[1]  # the four clips are those of one batch
     said = runs.error(train(clips, tmp_path / "with", *options, recipe="audioset_balanced"))
-    assert "clips " in said and "--restart" in said  # it is another run without them
+    assert "added_labels" in said and "--restart" in said  # it is another run without them
 
 
 def test_labels_that_cannot_be_added_are_one_line(clips: Path, data: Path, tmp_path: Path) -> None:
@@ -495,3 +505,57 @@ def test_labels_that_cannot_be_added_are_one_line(clips: Path, data: Path, tmp_p
     path, _ = additions(clips, tmp_path / "added.csv")
     assert "esc50" in runs.error(train(data, tmp_path / "run", "--labels", path), 2)
     assert not (tmp_path / "run").exists()
+
+
+# Where protocols end
+
+
+def test_fine_tuning_takes_nothing_of_the_training_protocol() -> None:
+    settings = from_recipe(audioset_balanced.RECIPE, "psla", "base 0")
+    assert (settings.keep_every, settings.warm_up, settings.pretrained, settings.batch) == (0, 0, False, 32)
+    assert settings.features == "fbank" and settings.iterations == audioset_balanced.RECIPE.finetune_iterations
+
+
+def test_a_run_of_an_older_version_goes_on(data: Path, tmp_path: Path) -> None:
+    assert train(data, tmp_path).exit_code == 0
+    path = tmp_path / "state.safetensors"
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        progress = json.loads(file.metadata()["run"])
+    for name in ("features", "mixup_rate", "keep_every", "added_labels"):
+        del progress["settings"][name]
+    save_file(tensors, path, metadata={"run": json.dumps(progress)})
+    assert train(data, tmp_path).exit_code == 0
+    assert "features 'logmel' there, 'mfcc' now" in runs.error(train(data, tmp_path, "--features", "mfcc"))
+
+
+def test_a_part_of_a_data_set_was_trained_on_with_it() -> None:
+    example, other = Example("a.wav", (1,)), Example("b.wav", (1,), split="test")
+    whole = Checkpoint("x", "erann", {}, "logmel", {}, ("a",), "sigmoid", training={"recipe": "audioset"})
+    assert recipes.was_trained_on(example, whole, audioset_balanced.RECIPE)
+    assert not recipes.was_trained_on(other, whole, audioset_balanced.RECIPE)
+    assert not recipes.was_trained_on(
+        example, dataclasses.replace(whole, training={"recipe": "esc50"}), audioset_balanced.RECIPE
+    )
+
+
+def test_the_mean_of_the_last_five_evaluations_is_kept(data: Path, tmp_path: Path) -> None:
+    assert train(data, tmp_path, "--fold", 1, "--iterations", 6, "--evaluate-every", 1).exit_code == 0
+    values = [row["accuracy"] for row in runs.history(tmp_path) if "accuracy" in row]
+    metrics = header.read(tmp_path / "last.safetensors").metrics
+    assert len(values) == 6 and metrics["last_5"] == pytest.approx(sum(values[1:]) / 5)
+    assert train(data, tmp_path / "short", "--fold", 1).exit_code == 0
+    assert "last_5" not in header.read(tmp_path / "short" / "last.safetensors").metrics
+
+
+def test_names_of_the_papers_first_version_have_its_rows() -> None:
+    row, odd = comparison.published(audioset.RECIPE, from_recipe(audioset.RECIPE, "erann-8x4-6")) or (None, "")
+    assert row is not None and row.model == "erann-2-6" and row.value == 0.448 and not odd
+    assert comparison.published(audioset.RECIPE, from_recipe(audioset.RECIPE, "erann-8x4-6", features="mfcc")) is None
+
+
+@pytest.mark.parametrize(("rows", "most"), [(128, 15), (64, 7), (12, 1)])
+def test_stripes_are_in_proportion_to_the_rows(rows: int, most: int) -> None:
+    rngs = [np.random.default_rng(seed) for seed in range(200)]
+    mask = Augment(["time-frequency-mask=1x16"], "none", 1.0, 44100).mask(rows, 64, rngs)
+    assert mask is not None and (rows - mask[:, 0, :, 0].sum(1)).max() == most

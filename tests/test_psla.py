@@ -17,7 +17,7 @@ from eranntag.engine._parts import Logits
 from eranntag.errors import FetchError, IntegrityError, UsageError
 from eranntag.models import _imagenet
 from eranntag.models._efficientnet import STAGES, Block, EfficientNet, SameConv2d, drop_connect, same_padding
-from eranntag.models.psla import Config, Head, Model, from_name, to_name
+from eranntag.models.psla import Config, Head, Model, elsewhere, from_name, to_name
 
 IMAGENET_CLASSIFIER = 1408 * 1000 + 1000
 NAMES = ["psla", "psla-single", "psla-mean", "psla-resnet-50"]
@@ -483,3 +483,18 @@ def test_a_failed_download_is_one_line(built: Callable[[str], Model], monkeypatc
     ) as raised:
         _imagenet.load(built("psla"))
     assert "\n" not in str(raised.value)
+
+
+def test_before_other_front_ends_rows_are_normalised_and_masked_after() -> None:
+    config = elsewhere(Config())
+    assert to_name(config) == "psla"
+    with torch.device("meta"):
+        model = Model(config, 40, 5)
+    assert model.bn0.num_features == 40
+    model = Model(config, 32, 5).eval()
+    model.bn0.running_mean.fill_(-60.0)
+    model.bn0.running_var.fill_(100.0)
+    mean, mask = torch.full((1, 1, 32, 64), -60.0), torch.zeros(1, 1, 32, 64)
+    loud = torch.zeros(1, 1, 32, 64)
+    torch.testing.assert_close(model.feature_map(loud, mask), model.feature_map(mean))  # what is masked is the mean
+    assert (model.feature_map(loud) - model.feature_map(mean)).abs().max() > 1e-3

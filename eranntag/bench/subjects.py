@@ -75,7 +75,7 @@ def random_network(architecture: str) -> Network:
     float32 takes it, as trained weights are meant to allow: BatchNorm knows the statistics of the sounds of that comparison,
     and their logits have the mean LOGIT and the deviation DEVIATION. Trained weights are compared when they are loaded."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        network = start.network(RECIPE, settings.from_recipe(RECIPE, model=architecture, seed=SEED), None).train()
+        network = start.network(RECIPE, settings.from_recipe(RECIPE, architecture, seed=SEED, pretrained=False), None).train()
         sounds = [clip.waveform[0] for clip in _check.signals(network.frontend.config.sample_rate_hz)]
         waveforms = torch.from_numpy(np.stack(sounds))
         norms: list[Any] = [module for module in network.modules() if hasattr(module, "running_mean")]
@@ -86,8 +86,9 @@ def random_network(architecture: str) -> Network:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         logits = network.eval()(waveforms).clip_logits
-        last = [module for module in network.modules() if isinstance(module, torch.nn.Linear)][-1]
+        linear = [module for module in network.modules() if isinstance(module, torch.nn.Linear)]
+        scores = next(layer for layer in linear if layer.out_features % logits.shape[1] == 0)  # PSLA's attention comes after
         scale = DEVIATION / logits.std()
-        last.weight *= scale
-        last.bias.sub_(logits.mean()).mul_(scale).add_(LOGIT)
+        scores.weight *= scale
+        scores.bias.sub_(logits.mean()).mul_(scale).add_(LOGIT)
     return network

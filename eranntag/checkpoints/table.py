@@ -148,7 +148,7 @@ def describe(file: str) -> str:
     spec = tagger.checkpoint
     row = {
         "title": spec.title or spec.name,
-        "architecture": models.name_of(spec.family, tagger.model.config),
+        "architecture": models.described(models.name_of(spec.family, tagger.model.config), spec.family, spec.frontend_family),
         "classes": len(spec.labels),
         "weights": os.path.abspath(file),
         "sha256": sha256(Path(file)),

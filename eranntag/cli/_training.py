@@ -26,7 +26,7 @@ _OPTIONS = [
     click.option("--iterations", type=int, help="Length of the run.  [the recipe's]"),
     click.option("--batch", type=int, help="Examples an iteration, over all processes.  [the recipe's]"),
     click.option("--lr", type=float, help="(Highest) learning rate.  [the recipe's]"),
-    click.option("--schedule", help="constant or one-cycle.  [the recipe's]"),
+    click.option("--schedule", help="constant, one-cycle, psla-balanced, psla-full.  [the recipe's]"),
     click.option("--ema-warm-up/--no-ema-warm-up", default=None, help="Averaged weights forget the start sooner (short runs)."),
     click.option("--mixup", type=click.Choice(list(MIXUPS)), help="Table 3 of the paper.  [the recipe's]"),
     click.option("--augment", metavar="LIST", help=f"none, or {_NAMES}, as in pitch-shift=2.  [the recipe's]"),
@@ -99,17 +99,22 @@ def folds_from(text: str | None, recipe: Any) -> list[int | None]:
 
 def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select: str | None, base: Any = None) -> None:
     """All runs; the chosen checkpoints' paths on standard output, what they come to on standard error."""
+    import dataclasses
     from contextlib import ExitStack
 
     import torch
 
     from eranntag import devices
+    from eranntag.checkpoints import sha256
     from eranntag.labels import table
     from eranntag.render import training as render
     from eranntag.training import comparison, distributed, protocol, tensorboard
 
     folds = folds_from(options["folds"], dataset.recipe)
-    added = table.read_additions(options["additions"], dataset) if options["additions"] else {}
+    added = {}
+    if file := options["additions"]:
+        added = table.read_additions(file, dataset)
+        settings = dataclasses.replace(settings, added_labels=f"{Path(file).name} {sha256(Path(file))[:12]}")
     several = len(folds) * options["repeats"] > 1
     one = f"-fold{folds[0]}" if folds[0] is not None else ""
     folder = options["out"] or Path("runs") / (name if several else f"{name}{one}-seed{settings.seed}")

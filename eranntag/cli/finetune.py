@@ -10,7 +10,7 @@ from eranntag.cli import _training
 @click.command()
 @click.argument("checkpoint")
 @click.argument("recipe")
-@click.option("--head", help="The layers to make anew.  [fc2; or fc1+fc2]")
+@click.option("--head", help="The layers to make anew: fc2, fc1+fc2; of psla attention.  [the first]")
 @click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
 @click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
 @_training.options

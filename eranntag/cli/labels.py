@@ -129,15 +129,11 @@ def enhance(
 
 def _teacher(options: dict[str, Any]) -> tuple[Any, str]:
     """The teacher's Checkpoint, and the SHA-256 of its file."""
-    import dataclasses
-
     from eranntag import checkpoints, render
-    from eranntag.checkpoints import header
 
     with render.download_bar() as report:
         found = checkpoints.find(options["checkpoint"], options["registry"], options["offline"], report)
-    spec = header.read(found.path)
-    return dataclasses.replace(spec, name=found.row.name if found.row else spec.name), checkpoints.sha256(found.path)
+    return checkpoints.spec(found), found.sha256 or checkpoints.sha256(found.path)
 
 
 def _scores(options: dict[str, Any], recipe: Any, clips: list[Any], key: dict[str, str]) -> Any:

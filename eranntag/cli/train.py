@@ -14,8 +14,8 @@ from eranntag.cli import _training
 @click.option("--features", metavar="NAME", help=f"Front-end: {', '.join(registry.names('eranntag.features'))}.  [the model's]")
 @_training.options
 def command(recipe: str, model: str, features: str | None, **options: Any) -> None:
-    """Train a model from scratch by the protocol of RECIPE: audioset, esc50, urbansound8k, ravdess, or csv and folder for
-    sounds of your own.
+    """Train a model from scratch by the protocol of RECIPE: audioset, audioset_balanced, esc50, urbansound8k, ravdess, or csv
+    and folder for sounds of your own.
 
     Interrupt it at any moment: the same command goes on where it stopped. Several GPUs or machines:
     torchrun --nproc-per-node=N -m eranntag train ...
@@ -29,4 +29,5 @@ def command(recipe: str, model: str, features: str | None, **options: Any) -> No
     _training.check(options)
     dataset = recipes.load(recipe, options["data"])
     settings = _training.settings_from(dataset.recipe, options, model=model, features=features)
-    _training.run(dataset, settings, options, f"{models.described(model, features)}-{recipe}", options["select"] or "last")
+    name = models.described(model, models.resolve(model)[0], features)
+    _training.run(dataset, settings, options, f"{name}-{recipe}", options["select"] or "last")

@@ -12,6 +12,7 @@ A family module has
   CNN14), before it (PSLA);
 * where the family pools plainly over time: `columns(image)` and `classify(pooled)`, `context_frames` and `block_frames`, so
   that `eranntag.streaming` can compute an image in pieces;
+* perhaps `elsewhere(config)`: the configuration for another front-end than FRONTEND;
 * perhaps `load_pretrained()`, which begins with weights of another task and says which;
 * perhaps `optimise(dtype)`, in place and for evaluation only: what makes it faster, BatchNorm in convolutions say.
 """
@@ -37,9 +38,9 @@ def front_end(name: str) -> tuple[str, dict[str, Any]]:
     return found
 
 
-def described(name: str, features: str) -> str:
-    """An architecture's name, with that of its front-end if it is another than its paper's."""
-    return name if features == front_end(name)[0] else f"{name}-{features}"
+def described(name: str, family: str, features: str) -> str:
+    """The name of an architecture of `family`, with that of its front-end if it is another than its paper's."""
+    return name if features == registry.get(__name__, family).FRONTEND[0] else f"{name}-{features}"
 
 
 def name_of(family: str, config: Any) -> str:

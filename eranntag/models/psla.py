@@ -7,7 +7,7 @@ logarithm), 128 rows, 100 frames a second; ten seconds are padded to 1056 frames
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,12 +30,14 @@ EPSILON = 1e-7  # attention and probabilities stay this far from 0 and 1
 @dataclass(frozen=True)
 class Config:
     """`backbone`: "efficientnet-b2" or "resnet-50". `heads`: of the attention over time; 1 has no weights v of heads, 0
-    is the plain mean over time. `mean`, `std`: of the images (natural logarithms) that are to be normalised."""
+    is the plain mean over time. `mean`, `std`: of the images (natural logarithms) that are to be normalised; `input_norm`: a
+    BatchNorm of the rows does that instead, for front-ends of other numbers than the paper's."""
 
     backbone: str = "efficientnet-b2"
     heads: int = 4
     mean: float = -4.6476
     std: float = 4.5699
+    input_norm: bool = False
 
     def __post_init__(self) -> None:
         if self.backbone not in PAPER_HEADS:
@@ -46,6 +48,11 @@ class Config:
             raise ValueError(f"the mean must be finite, not {self.mean}")
         if not 0 < self.std < math.inf:
             raise ValueError(f"the standard deviation must be positive and finite, not {self.std}")
+
+
+def elsewhere(config: Config) -> Config:
+    """For another front-end than FRONTEND: nothing is known of its mean, and masks of 0 might be the loudest value there."""
+    return replace(config, input_norm=True)
 
 
 def to_name(config: Config) -> str:
@@ -117,6 +124,7 @@ class Model(nn.Module):
     def __init__(self, config: Config, rows: int, classes: int) -> None:
         super().__init__()
         self.config = config
+        self.bn0 = nn.BatchNorm1d(rows) if config.input_norm else None
         self.backbone = EfficientNet(1, rows) if config.backbone == "efficientnet-b2" else ResNet(1)
         self.head = Head(self.backbone.channels, classes, config.heads)
         self.apply(_initialise)
@@ -129,13 +137,14 @@ class Model(nn.Module):
         """(batch, 1, rows, frames) -> (batch, channels, rows / 32, frames / 32); channels are 1408 or 2048.
 
         `mask` (batch, 1, rows, frames) of ones and zeros multiplies the image before it is normalised: the paper masks with
-        the logarithm 0, which is 1.017 after normalisation, as are the frames that pad a clip.
+        the logarithm 0, which is 1.017 after normalisation, as are the frames that pad a clip. With `input_norm`: after it.
         """
         if image.shape[-1] % FRAME_MULTIPLE:
             raise ValueError(f"{to_name(self.config)} needs a multiple of {FRAME_MULTIPLE} frames, not {image.shape[-1]}")
-        if mask is not None:
-            image = image * mask
-        x = (image - self.config.mean) / self.config.std
+        if self.bn0 is None:
+            x = (_masked(image, mask) - self.config.mean) / self.config.std
+        else:
+            x = _masked(self.bn0(image.squeeze(1)).unsqueeze(1), mask)
         return self.backbone(x.to(self.backbone.stem[0].weight.dtype))
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
@@ -167,6 +176,10 @@ class Model(nn.Module):
         if layers not in HEADS:
             raise ValueError(f"the head to be replaced is {' or '.join(HEADS)}, not {layers!r}")
         self.head = Head(self.backbone.channels, classes, self.config.heads).apply(_initialise)
+
+
+def _masked(image: Tensor, mask: Tensor | None) -> Tensor:
+    return image if mask is None else image * mask
 
 
 def _initialise(module: nn.Module) -> None:

@@ -55,6 +55,7 @@ def was_trained_on(example: Example, checkpoint: Checkpoint, recipe: Recipe) -> 
     say: a run leaves out one fold, or whatever is not in the training part. What a run selected by counts too."""
     for run in (checkpoint.training, *checkpoint.training.get("bases", ())):
         same = run.get("recipe") == recipe.name and recipe.title in checkpoint.data  # a title names the file of own data
+        same = same or (recipe.part_of and run.get("recipe") == recipe.part_of)
         left_out = run.get("fold") is not None and example.fold == run["fold"]
         if same and example.split == "train" and not left_out:
             return True

@@ -1,6 +1,7 @@
 """What runs come to together, beside the paper's number, and in which settings they differ from the paper's."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,16 @@ def published(recipe: Recipe, settings: Settings) -> tuple[Published, str] | Non
     if settings.mixup != theirs["mixup"]:
         how.append(f"{'no' if settings.mixup == 'none' else settings.mixup} mixup")
     how += [text for name, text in LEFT_OUT.items() if name in theirs["augment"] and name not in settings.augment]
+    how += ["enhanced labels"] if settings.added_labels else []
     usual = settings.features == models.front_end(settings.model)[0]
-    row = next((row for row in recipe.paper if usual and (row.model, row.how) == (settings.model, ", ".join(how))), None)
+    asked = (models.name_of(*models.resolve(settings.model)), ", ".join(how))
+    row = next((row for row in recipe.paper if usual and (row.model, row.how) == asked), None)
     if row is None:
         return None
     ours = {name: getattr(settings, name) for name in COMPARED}
     odd = [f"{name} {value}, not {theirs[name]}" for name, value in ours.items() if value != theirs[name]]
     odd += ["more augmentation"] if set(settings.augment) - set(theirs["augment"]) else []
-    odd += ["another base than AudioSet"] if settings.base and "audioset" not in settings.base else []
+    odd += ["another base than AudioSet"] if settings.base and not re.search(r"audioset(?!_balanced)", settings.base) else []
     return row, "; ".join(odd)
 
 

@@ -69,12 +69,12 @@ def runs(
     for seed in range(settings.seed, settings.seed + repeats):
         for fold in folds:
             place = folder / (f"fold{fold}-seed{seed}" if fold is not None else f"seed{seed}") if several else folder
-            division = enhanced(divide(dataset, fold, settings.validation, seed), added or {})
+            division = divide(dataset, fold, settings.validation, seed)
             share = 0.0 if part(dataset, "validation") else settings.validation
             if select == "best" and not division.held_out:
                 raise UsageError(f"{recipe.name}: --select best needs clips to select by: a --fold or a --validation share")
             chosen = select or ("best" if division.apart else "last")
-            clips = digest(division.training, division.held_out)
+            clips, division = digest(division.training, division.held_out), enhanced(division, added or {})
             ours = dataclasses.replace(settings, fold=fold, seed=seed, clips=clips, validation=share)
             known = _circumstances(recipe, division, base)
             report({"event": "begin", "folder": str(place), "fold": fold, "seed": seed, **known})

@@ -25,7 +25,7 @@ class Settings:
     nothing better after which the run ends (0: never); `validation`: the share of the training clips that is held out instead
     of the fold; `keep_every`: iterations between checkpoints that are kept, for averaging (0: none); `pretrained`: the model
     begins with weights of another task (ImageNet). `base` is the checkpoint that was fine-tuned and `head` its new layers;
-    `clips` a digest of the clips and their labels.
+    `clips` a digest of the clips and their labels, `added_labels` the file of more of these, with its digest.
     """
 
     recipe: str
@@ -36,7 +36,7 @@ class Settings:
     learning_rate: float
     evaluate_every: int
     crop_seconds: float
-    features: str = ""
+    features: str = "logmel"
     batch: int = 32
     accumulate: int = 1
     schedule: str = "constant"
@@ -59,6 +59,7 @@ class Settings:
     base: str = ""
     head: str = ""
     clips: str = ""
+    added_labels: str = ""
 
     def __post_init__(self) -> None:
         known_values = {"schedule": SCHEDULES, "sampler": SAMPLERS, "mixup_partner": PARTNERS, "dtype": ("float32", "bfloat16")}
@@ -72,6 +73,8 @@ class Settings:
             raise UsageError(f"crop_seconds must be whole seconds, not {self.crop_seconds}")
         if self.batch % self.accumulate:
             raise UsageError(f"a batch of {self.batch} cannot be divided into {self.accumulate} equal parts")
+        if self.warm_up >= self.iterations:
+            raise UsageError(f"a warm_up of {self.warm_up} iterations does not fit a run of {self.iterations}; --set warm_up=N")
         if self.seed < 0:
             raise UsageError(f"seed must not be below 0, as {self.seed} is")
         for name in ("validation", "ema_decay"):
@@ -93,21 +96,22 @@ def from_recipe(recipe: Recipe, model: str, base: str = "", **changes: Any) -> S
     """The recipe's protocol for `model`, from scratch or for fine-tuning (with `base`), with the changes that are not None."""
     ours = {field.name for field in dataclasses.fields(Settings)}
     protocol = {name: value for name, value in vars(recipe).items() if name in ours}
-    protocol |= {"model": model, "features": models.front_end(model)[0], **recipe.families.get(models.resolve(model)[0], {})}
     protocol |= {"recipe": recipe.name, "fold": None, "seed": 0, "base": base}
-    if base:
+    protocol |= {"model": model, "features": models.front_end(model)[0]}
+    if not base:
+        protocol |= recipe.families.get(models.resolve(model)[0], {})
+    else:
         protocol |= {
             "iterations": recipe.finetune_iterations,
             "learning_rate": recipe.finetune_learning_rate,
             "evaluate_every": recipe.finetune_evaluate_every,
-            "pretrained": False,
         }
     return Settings(**(protocol | {name: value for name, value in changes.items() if value is not None}))
 
 
 def parse(assignments: Sequence[str]) -> dict[str, Any]:
     """`NAME=VALUE` for any Settings field with a plain value, as its type. Raises UsageError."""
-    fixed = {"recipe", "model", "features", "fold", "base", "head", "clips", "augment"}
+    fixed = {"recipe", "model", "features", "fold", "base", "head", "clips", "added_labels", "augment"}
     kinds: Mapping[str, Any] = {f.name: f.type for f in dataclasses.fields(Settings) if f.name not in fixed}
     values: dict[str, Any] = {}
     for assignment in assignments:

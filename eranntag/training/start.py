@@ -15,6 +15,8 @@ from eranntag.training.settings import Settings
 from eranntag.training.state import State
 from eranntag.types import Checkpoint, Recipe
 
+FEW = 5  # evaluations at the end of a run whose mean PSLA reports (Section II-C)
+
 
 def network(recipe: Recipe, settings: Settings, base: Network | None, pretrained: bool = False) -> Network:
     """Random weights, or those of `base` with new last layers (Section 2 of ERANN v2); either from `settings.seed`.
@@ -69,6 +71,8 @@ def measured(checkpoint: Checkpoint, recipe: Recipe, settings: Settings, state: 
         last, best = rows[-1][recipe.metric], max(row[recipe.metric] for row in rows)
         numbers = {"metric": recipe.metric, "value": row[recipe.metric], "data": _held_out(recipe, settings)}
         numbers |= {"iteration": row["iteration"], "selection": select, "last": last, "best": best}
+        if len(rows) >= FEW:
+            numbers["last_5"] = sum(each[recipe.metric] for each in rows[-FEW:]) / FEW
     training = {**settings.to_dict(), "iteration": state.iteration}
     if bases := checkpoint.training.get("bases"):
         training["bases"] = bases
@@ -84,13 +88,17 @@ def _held_out(recipe: Recipe, settings: Settings) -> str:
 def _without(settings: Settings) -> str:
     left_out = [f"fold {settings.fold}"] if settings.fold is not None else []
     left_out += ["the validation share of the rest" if left_out else "a validation share"] if settings.validation else []
-    return f"without {' and '.join(left_out)}" if left_out else "all training clips"
+    labels = f", labels added from {settings.added_labels}" if settings.added_labels else ""
+    return (f"without {' and '.join(left_out)}" if left_out else "all training clips") + labels
 
 
 def _from_scratch(recipe: Recipe, settings: Settings) -> Checkpoint:
     family, config = models.resolve(settings.model)
-    title = models.described(settings.model, settings.features)
+    title = models.described(settings.model, family, settings.features)
     usual, arguments = models.front_end(settings.model)
+    module = registry.get("eranntag.models", family)
+    if settings.features != usual and hasattr(module, "elsewhere"):
+        config = module.elsewhere(config)
     changes = {**(arguments if settings.features == usual else {}), "min_seconds": recipe.min_seconds}
     frontend = registry.get("eranntag.features", settings.features).Config(**changes)
     return Checkpoint(

@@ -3,6 +3,7 @@
 Random numbers are functions of (seed, iteration), so weights, averages, Adam's moments and the history are all there is.
 """
 
+import dataclasses
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,6 +79,9 @@ def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
 
 
 def _check_same(theirs: dict[str, Any], ours: dict[str, Any], path: Path) -> None:
+    """A setting that a run does not know is newer than the run, which then had its default."""
+    defaults = {field.name: field.default for field in dataclasses.fields(Settings) if field.default is not dataclasses.MISSING}
+    theirs = defaults | theirs
     odd = [f"{name} {theirs.get(name)!r} there, {value!r} now" for name, value in ours.items() if theirs.get(name) != value]
     if odd:
         raise TrainingError(f"{path}: a run with other settings ({'; '.join(odd)}); use another --out or --restart")
