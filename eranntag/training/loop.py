@@ -1,13 +1,13 @@
-"""The one training loop: data + settings -> checkpoints in a folder, resumable at any moment.
+"""The one training loop: the objects of a run, and its steps.
 
-The folder holds `state.safetensors` (to go on from), `last.safetensors` and `best.safetensors` (checkpoints that
+Its folder holds `state.safetensors` (to go on from), `last.safetensors` and `best.safetensors` (checkpoints that
 `predict` takes, with the averaged weights), `iteration-*.safetensors` of those that `keep_every` asks for, and `history.jsonl`.
 """
 
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,38 +58,6 @@ class Outcome:
     def checkpoint(self, select: str) -> Path:
         """`select` is "last" or "best"; without an evaluation there is no best."""
         return self.folder / f"{select if self.best is not None else 'last'}.safetensors"
-
-
-def train(
-    recipe: Recipe,
-    division: Division,
-    settings: Settings,
-    folder: Path,
-    machine: Machine,
-    base: Network | None = None,
-    restart: bool = False,
-    report: Report = lambda _: None,
-) -> Outcome:
-    """Train to `settings.iterations`, going on from `folder` when a run is there. `base` is fine-tuned; None starts anew.
-
-    `report` receives a dict with `event` ("resume", "pace", "broken", "train", "evaluate", "stopped", "saved") and numbers.
-    However a run is stopped, it goes on from the last whole iteration that was saved, at most a minute ago (several processes:
-    at the first note after that minute), and ends with the same numbers.
-    """
-    resumed = (folder / files.STATE).exists() and not restart
-    network = start.network(recipe, settings, base, settings.pretrained and not resumed)
-    augment = start.augmentation(settings, network)
-    shares = machine.world.shares(settings.batch, settings.accumulate)
-    with ExitStack() as stack:
-        files.begin(folder, machine.world, restart, stack)
-        run = Run(recipe, settings, folder, machine, augment, shares, network, report)
-        if machine.world.gather([(folder / files.STATE).exists()])[0]:
-            saved.resume(run.state, settings, folder / files.STATE)
-        if len(set(machine.world.gather([run.state.iteration]))) > 1:
-            raise TrainingError(f"{folder}: the processes see different states there; it must be one folder for all of them")
-        outcome = run.go(division)
-        machine.world.wait()
-    return outcome
 
 
 class Run:

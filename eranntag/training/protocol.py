@@ -19,7 +19,8 @@ from eranntag.recipes import part, was_trained_on
 from eranntag.training.data import Sounds, tell_broken
 from eranntag.training.distributed import Machine
 from eranntag.training.division import Division, divide
-from eranntag.training.loop import Outcome, Report, train
+from eranntag.training.loop import Outcome, Report
+from eranntag.training.run import train
 from eranntag.training.settings import Settings, digest
 from eranntag.training.validation import Validation, measure
 from eranntag.types import Dataset, Example, Packed, Recipe
