@@ -22,8 +22,8 @@ FORMATS = ("onnx", "openvino")
 def command(name: str, form: str, **options: Any) -> None:
     """Write NAME (as for predict -c) as a network for ONNX Runtime or OpenVINO.
 
-    The network takes log-mel images and its file says how they are computed (docs/export.md). It is written only if it computes
-    the same as eranntag on built-in sounds and on every --clip. Prints the path.
+    The network takes images of its front-end, and its file says how they are computed (docs/export.md). It is written only if
+    it computes the same as eranntag on built-in sounds and on every --clip. Prints the path.
     """
     from eranntag import export, render
     from eranntag.records import printable
