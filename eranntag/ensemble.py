@@ -71,9 +71,42 @@ class Ensemble(Tagger):
 
     def scores(self, prepared: np.ndarray) -> np.ndarray:
         """(batch, groups) of `prepare` -> probabilities (batch, classes) float32; NaN where a member has none."""
-        groups = zip(self._groups, prepared.T, strict=True)
-        said = {member: _scores(member, column) for group, column in groups for member in group}
-        return self._fused([said[member] for member in self.members])
+        columns = self._columns(prepared)
+        return self._fused([np.stack(_each(member.scores, columns[member])) for member in self.members])
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """The highest of the members'."""
+        return max(member.sample_rate_hz for member in self.members)
+
+    @property
+    def frame_seconds(self) -> float:  # type: ignore[override]  # which is computed once
+        """The finest of the members'."""
+        return min(member.frame_seconds for member in self.members)
+
+    def frame_scores(self, prepared: np.ndarray) -> Sequence[np.ndarray]:
+        """(batch, groups) of `prepare` -> of each clip (frames, classes), as the members' are fused frame by frame."""
+        columns = self._columns(prepared)
+        said = [_each(member.frame_scores, columns[member]) for member in self.members]
+        return [self._fused_frames(clip) for clip in zip(*said, strict=True)]
+
+    def frames_of(self, heard: Heard) -> np.ndarray:
+        """(frames, classes); a long sound is spooled as for `tag_long`."""
+        if heard.prepared is not None:
+            return self.frame_scores(heard.prepared[None])[0]
+        return self._fused_frames([member.frames_of(its) for member, its in self._spooled(heard)])
+
+    def _fused_frames(self, said: Sequence[np.ndarray]) -> np.ndarray:
+        """Each member's (frames, classes) -> (frames, classes): for each of the finest one's frames, what the others say of the
+        frame of theirs in which its middle lies."""
+        finest = min(range(len(said)), key=lambda index: self.members[index].frame_seconds)
+        middles = (np.arange(len(said[finest])) + 0.5) * self.frame_seconds
+        at = [(middles / member.frame_seconds).astype(int) for member in self.members]
+        return self._fused([its[np.minimum(rows, len(its) - 1)] for its, rows in zip(said, at, strict=True)])
+
+    def _columns(self, prepared: np.ndarray) -> dict[Tagger, np.ndarray]:
+        """What each member takes of (batch, groups): (batch,) of arrays."""
+        return {member: column for group, column in zip(self._groups, prepared.T, strict=True) for member in group}
 
     def _long(self, sound: audio.Stream, seconds: Callable[[], float]) -> Heard:
         asked = repeat(np.zeros(0, np.float32))
@@ -85,13 +118,18 @@ class Ensemble(Tagger):
         return min(member.longest_seconds for member in self.members)
 
     def tag_long(self, heard: Heard) -> Prediction:
-        """The sound is decoded once, into a temporary file (mono, float32), from where each member hears it on its own."""
+        """Each member's own way with a long sound, fused."""
+        said = [member.tag_heard(its).scores[None] for member, its in self._spooled(heard)]
+        return self.prediction(self._fused(said)[0], heard.seconds(), heard.source)
+
+    def _spooled(self, heard: Heard) -> Iterator[tuple[Tagger, Heard]]:
+        """A long sound as each member hears it on its own: it is decoded once, into a temporary file (mono, float32)."""
         assert isinstance(heard, Long) and heard.blocks is not None
         with tempfile.TemporaryDirectory(prefix="eranntag-") as folder:
             path = os.path.join(folder, "sound.w64")  # a format without a limit on its size
             _spool(takewhile(len, heard.blocks), heard, path)
-            said = [_hear_out(member, path, heard).scores[None] for member in self.members]
-        return self.prediction(self._fused(said)[0], heard.seconds(), heard.source)
+            for member in self.members:
+                yield member, _hear(member, path, heard)
 
     def _fused(self, said: Sequence[np.ndarray]) -> np.ndarray:
         """Each member's (batch, classes), in the order of its own labels -> (batch, classes) float32."""
@@ -157,15 +195,16 @@ def _groups(members: Sequence[Tagger]) -> list[list[Tagger]]:
     return list(groups.values())
 
 
-def _scores(member: Tagger, prepared: np.ndarray) -> np.ndarray:
-    """(batch,) of arrays -> probabilities (batch, classes), those of one shape computed at once."""
-    scores = np.empty((len(prepared), len(member.labels)), np.float32)
+def _each(function: Callable[[np.ndarray], Sequence[np.ndarray]], prepared: np.ndarray) -> list[np.ndarray]:
+    """What `function` of a stack of arrays says of each of (batch,) of them; those of one shape are computed at once."""
+    results: list[Any] = [None] * len(prepared)
     shapes: dict[tuple[int, ...], list[int]] = {}
     for index, each in enumerate(prepared):
         shapes.setdefault(each.shape, []).append(index)
     for indices in shapes.values():
-        scores[indices] = member.scores(np.stack([prepared[index] for index in indices]))
-    return scores
+        for index, result in zip(indices, function(np.stack([prepared[index] for index in indices])), strict=True):
+            results[index] = result
+    return results
 
 
 def _spool(blocks: Iterator[np.ndarray], heard: Long, path: str) -> None:
@@ -177,19 +216,19 @@ def _spool(blocks: Iterator[np.ndarray], heard: Long, path: str) -> None:
         raise AudioError(f"{heard.source}: cannot be copied to {tempfile.gettempdir()} ({error.error_string})") from None
 
 
-def _hear_out(member: Tagger, path: str, of: Long) -> Prediction:
-    """A member's own way with a long sound, as long as somebody waits for it."""
+def _hear(member: Tagger, path: str, of: Long) -> Heard:
+    """What a member hears of the file, as long as somebody waits for it."""
     heard, asked = member.hear(path, of.source), of.blocks
-    if heard.prepared is not None:
-        return member.prediction(member.scores(heard.prepared[None])[0], heard.seconds(), heard.source)
-    assert heard.blocks is not None and asked is not None
+    if heard.blocks is None:
+        return heard
+    assert asked is not None
 
     def wanted(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
         for block in blocks:
             next(asked)
             yield block
 
-    return member.tag_long(replace(heard, blocks=wanted(heard.blocks)))
+    return replace(heard, blocks=wanted(heard.blocks))
 
 
 def _joined(texts: Sequence[str], by: str = " and ") -> str:

@@ -71,7 +71,8 @@ def export(
     found = checkpoints.find(name, registry, offline, report)
     network = checkpoints.open_found(found)
     if network.learned:
-        raise UsageError(f"{name}: its front-end, {network.checkpoint.frontend_family}, is learned, and the file would lack it")
+        learned = f"its front-end, {network.checkpoint.frontend_family}, is learned, and the file would lack it"
+        raise UsageError(f"{name}: {learned}; export a checkpoint with another")
     about = _about(network, found.sha256 or checkpoints.sha256(found.path))
     if not os.access(path.absolute().parent, os.W_OK):
         raise UsageError(f"--output {path}: its folder may not be written")

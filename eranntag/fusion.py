@@ -114,11 +114,11 @@ def flaw(members: int, rule: str, weights: Sequence[float] = ()) -> str:
     if rule not in RULES:
         return f"fusion {rule!r} is none of {', '.join(RULES)}"
     if weights and rule != WEIGHTED:
-        return f"fusion_weights are for {WEIGHTED}, not for {rule}"
+        return f"weights are for {WEIGHTED}, not for {rule}"
     if weights and len(weights) != members:
-        return f"{len(weights)} fusion_weights for {members} members"
+        return f"{len(weights)} weights for {members} members"
     if weights and not (min(weights) >= 0 and abs(sum(weights) - 1) <= 1e-6):
-        return f"fusion_weights must not be negative and add up to 1: {', '.join(map(str, weights))}"
+        return f"weights must be 0 or more, and must add up to 1: {', '.join(map(str, weights))}"
     return ""
 
 

@@ -1,18 +1,22 @@
-"""Measures of tags against the truth: pure, exact functions of arrays.
+"""Measures of tags and of events against the truth: pure, exact functions of arrays.
 
 `scores` are (clips, classes), `targets` bool of the same shape unless a docstring says otherwise. The definitions are
 scikit-learn's, which the papers' code uses: no interpolation, equal scores share a threshold. A measure that a class
 cannot have is NaN, and `mean` leaves it out.
 """
 
-from collections.abc import Callable, Sequence
-from math import copysign, inf, isnan, nan, sqrt
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil, copysign, floor, inf, isnan, nan, sqrt
 from statistics import NormalDist
 
 import numpy as np
 
+from eranntag.types import Event
+
+Clips = Sequence[Sequence[Event]]  # the events of each clip
 Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
 Measure = Callable[[np.ndarray, np.ndarray], float]  # of one class: (clips,), (clips,)
+ROUNDING = 1e-9  # seconds: 2.2 - 2.0 is more than 0.2
 
 
 def multi_hot(targets: Sequence[tuple[int, ...]], classes: int) -> np.ndarray:
@@ -81,15 +85,53 @@ def decisions(said: np.ndarray, targets: np.ndarray) -> dict[str, float]:
     """Precision, recall and F1 of decisions, such as `scores >= 0.5`; both arguments bool (clips, classes).
 
     "micro" counts all pairs of clip and class; "macro" is the mean over the classes with a positive, where the precision of
-    a class that was never said is 0.
+    a class that was never said is 0. All are NaN when there is no positive at all.
     """
-    there = targets.any(0)
-    counts = (said & targets).sum(0), said.sum(0), targets.sum(0)
-    micro = _decisions(*(count.sum(keepdims=True) for count in counts))
-    macro = _decisions(*(count[there] for count in counts))
-    return {f"{name}_micro": mean(value) for name, value in micro.items()} | {
-        f"{name}_macro": mean(value) for name, value in macro.items()
-    }
+    return _averages((said & targets).sum(0), said.sum(0), targets.sum(0))
+
+
+def segment_decisions(
+    reference: Clips, estimated: Clips, labels: Sequence[str], segment_seconds: float = 1.0
+) -> dict[str, float]:
+    """`decisions` of (segments, classes): a class is there, or said, in every segment that one of its events touches.
+
+    Mesaros et al., "Metrics for Polyphonic Sound Event Detection", 2016. As sed_eval computes it with zero for what was never
+    said. Segments that no event touches count nowhere.
+    """
+    index = {label: at for at, label in enumerate(labels)}
+    counts = np.zeros((3, len(labels)), np.int64)
+    for clip in zip(reference, estimated, strict=True):
+        there, said = (_touched(events, index, segment_seconds) for events in clip)
+        for row, cells in zip(counts, (there & said, said, there), strict=True):
+            for at, _ in cells:
+                row[at] += 1
+    return _averages(*counts)
+
+
+def event_decisions(
+    reference: Clips,
+    estimated: Clips,
+    labels: Sequence[str],
+    collar_seconds: float = 0.2,
+    offset_share: float = 0.2,
+    offsets: bool = True,
+) -> dict[str, float]:
+    """Precision, recall and F1 of whole events, "micro" and "macro" as in `decisions`.
+
+    An estimated event is right when a true one of its class begins within `collar_seconds` of it and, with `offsets`, ends
+    within the larger of `collar_seconds` and `offset_share` of the true one's length: DCASE's usual values (sed_eval's own
+    share is 0.5). Each event is matched at most once, and as many as possible are.
+    """
+    counts = np.zeros((3, len(labels)), np.int64)
+    for true, said in zip(reference, estimated, strict=True):
+        for at, label in enumerate(labels):
+            ours, theirs = ([event for event in events if event.label == label] for events in (said, true))
+            near = [
+                [other for other, event in enumerate(theirs) if _same(event, mine, collar_seconds, offset_share, offsets)]
+                for mine in ours
+            ]
+            counts[:, at] += (_matched(near), len(ours), len(theirs))
+    return _averages(*counts)
 
 
 def best_f1(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -144,6 +186,55 @@ def _f1(scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return thresholds, 2 * hits / (said + hits[-1])
 
 
+def _averages(right: np.ndarray, said: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """Counts of each class, all (classes,) -> precision, recall and F1, "micro" and "macro"."""
+    kinds = {
+        "micro": tuple(count.sum(keepdims=True) for count in (right, said, true)),
+        "macro": tuple(count[true > 0] for count in (right, said, true)),
+    }
+    return {f"{name}_{kind}": mean(value) for kind, counts in kinds.items() for name, value in _decisions(*counts).items()}
+
+
 def _decisions(right: np.ndarray, said: np.ndarray, true: np.ndarray) -> dict[str, np.ndarray]:
     parts = {"precision": (right, said), "recall": (right, true), "f1": (2 * right, said + true)}
-    return {name: part / np.maximum(whole, 1) for name, (part, whole) in parts.items()}
+    return {name: np.where(true > 0, part / np.maximum(whole, 1), nan) for name, (part, whole) in parts.items()}
+
+
+def _touched(events: Sequence[Event], index: Mapping[str, int], segment_seconds: float) -> set[tuple[int, int]]:
+    """(class, segment) of all segments that events reach into."""
+    return {
+        (index[event.label], segment)
+        for event in events
+        for segment in range(
+            floor((event.onset + ROUNDING) / segment_seconds), ceil((event.offset - ROUNDING) / segment_seconds)
+        )
+    }
+
+
+def _same(true: Event, said: Event, collar_seconds: float, offset_share: float, offsets: bool) -> bool:
+    """Whether they begin, and with `offsets` end, at about the same time."""
+    late = max(collar_seconds, offset_share * (true.offset - true.onset))
+    begin = abs(true.onset - said.onset) <= collar_seconds + ROUNDING
+    return begin and (not offsets or abs(true.offset - said.offset) <= late + ROUNDING)
+
+
+def _matched(near: Sequence[Sequence[int]]) -> int:
+    """The most pairs that can be made when `near` says whom each may be paired with, and nobody is in two."""
+    takes: dict[int, int] = {}
+    taken_by: dict[int, int] = {}
+    for one in range(len(near)):
+        asked_by: dict[int, int] = {}
+        asking, free = [one], None
+        for each in asking:  # grows: whoever stands in the way is asked to move on to another
+            for other in near[each]:
+                if other not in asked_by and free is None:
+                    asked_by[other] = each
+                    if other in taken_by:
+                        asking.append(taken_by[other])
+                    else:
+                        free = other
+        while free is not None:  # back along those who asked: each takes the next and gives up its own
+            each = asked_by[free]
+            taken_by[free] = each
+            takes[each], free = free, takes.get(each)
+    return len(takes)

@@ -1,29 +1,46 @@
-"""Paths -> Prediction | Failure, in input order: files are decoded ahead in threads while the network works."""
+"""Paths -> results or failures, in input order: files are decoded ahead in threads while the network works.
+
+What is asked of each sound is a `Listener`: a Tagger's tags are Predictions, a `detection.Detector`'s events Detections.
+"""
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Event
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from eranntag.ahead import ahead
 from eranntag.errors import reason
 from eranntag.inputs import STDIN
-from eranntag.tagger import Heard, Tagger
-from eranntag.types import Failure, Packed, Prediction
+from eranntag.tagger import Heard
+from eranntag.types import Failure, Packed
 
 READERS = min(os.cpu_count() or 1, 16)
 
 Source = str | Packed | Failure | None
-Result = Prediction | Failure
 Done = TypeVar("Done")
+Result = TypeVar("Result", covariant=True)
 
 
-def predict(tagger: Tagger, sources: Iterable[Source], batch: int | None = None) -> Iterator[Result]:
+class Listener(Protocol[Result]):
+    """`scores` gives a row for each of (batch, ...) prepared sounds of one shape, of which `prediction` makes a result;
+    `tag_long` makes one of a sound that is heard in blocks. Up to `parallel` calls run side by side."""
+
+    @property
+    def batch(self) -> int: ...
+    @property
+    def parallel(self) -> int: ...
+    def hear(self, source: Any, name: str = "") -> Heard: ...
+    def scores(self, prepared: np.ndarray) -> Sequence[Any]: ...
+    def prediction(self, scores: Any, seconds: float, source: str) -> Result: ...
+    def tag_long(self, heard: Heard) -> Result: ...
+
+
+def predict(tagger: Listener[Done], sources: Iterable[Source], batch: int | None = None) -> Iterator[Done | Failure]:
     """Tag every source (a path, "-" for standard input, a clip of a shard); one result each, in order, a few being read ahead.
 
     None is a source that has not come yet: results that are ready do not wait for it.
@@ -56,7 +73,7 @@ def _batches(items: Iterable[Heard | Failure | None], size: int) -> Iterator[lis
         yield batch
 
 
-def _opened(tagger: Tagger, source: Source, waiting: int) -> Iterator[Source | Heard]:
+def _opened(tagger: Listener[Any], source: Source, waiting: int) -> Iterator[Source | Heard]:
     """Standard input is read here: a thread that waits for it could not be interrupted. What came before it comes out first."""
     if source != STDIN:
         yield source
@@ -65,7 +82,7 @@ def _opened(tagger: Tagger, source: Source, waiting: int) -> Iterator[Source | H
     yield _attempt(lambda: tagger.hear(sys.stdin.buffer, STDIN), STDIN)
 
 
-def _heard(tagger: Tagger, source: Source | Heard, stop: Event) -> Heard | Failure | None:
+def _heard(tagger: Listener[Any], source: Source | Heard, stop: Event) -> Heard | Failure | None:
     heard = source
     if source is not None and not isinstance(source, (Failure, Heard)):
         heard = _attempt(lambda: tagger.hear(source), str(source))
@@ -89,7 +106,7 @@ def _attempt(work: Callable[[], Done], source: str) -> Done | Failure:
         return Failure(source, reason(error, source))
 
 
-def _tagged(tagger: Tagger, items: list[Heard | Failure]) -> Iterator[Result]:
+def _tagged(tagger: Listener[Done], items: list[Heard | Failure]) -> Iterator[Done | Failure]:
     """The results of one batch, in its order."""
     lengths: dict[tuple[int, ...], list[Heard]] = {}
     for item in items:
@@ -105,7 +122,7 @@ def _tagged(tagger: Tagger, items: list[Heard | Failure]) -> Iterator[Result]:
             yield results[id(item)]
 
 
-def _scored(tagger: Tagger, group: list[Heard]) -> Iterator[tuple[Heard, Result]]:
+def _scored(tagger: Listener[Done], group: list[Heard]) -> Iterator[tuple[Heard, Done | Failure]]:
     try:
         scores = tagger.scores(np.stack([item.prepared for item in group]))
     except (RuntimeError, MemoryError) as error:  # torch and openvino report a lack of memory as RuntimeError

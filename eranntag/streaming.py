@@ -42,17 +42,24 @@ class Geometry:
         return -(-self.context_frames // self.frame_multiple) * self.frame_multiple
 
 
-def pooled(blocks: Iterable[np.ndarray], config: Any, frames: Frames, geometry: Geometry, columns: Columns) -> np.ndarray:
-    """What global pooling makes of a whole sound: (1, channels) float32.
+def columns_of(
+    blocks: Iterable[np.ndarray], config: Any, frames: Frames, geometry: Geometry, columns: Columns
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The columns of a whole sound, piece by piece: each the mean and the maximum, twice (1, channels, columns).
 
     `blocks` (samples,) are mono at the rate of `config`, the front-end's; `frames(signal)` its image (rows, frames);
-    `columns(images)` the mean and the maximum of each column, twice (1, channels, columns). The network computes a piece while
-    the next one is read: with it there are three in memory.
+    `columns(images)` the mean and the maximum of each column. The network computes a piece while the next one is read: with it
+    there are three in memory.
     """
     signal = _Signal(blocks, config, geometry.frame_multiple)
     pieces = _pieces(_images(signal, config, frames), geometry)
+    return ahead(lambda piece: _own(columns(piece.image), piece, geometry.frame_multiple), pieces, 1)
+
+
+def pooled(blocks: Iterable[np.ndarray], config: Any, frames: Frames, geometry: Geometry, columns: Columns) -> np.ndarray:
+    """What global pooling makes of a whole sound, of which `columns_of` has the pieces: (1, channels) float32."""
     total, highest, count = np.zeros((1, 1)), np.full((1, 1), -np.inf, np.float32), 0
-    for means, maxima in ahead(lambda piece: _own(columns(piece.image), piece, geometry.frame_multiple), pieces, 1):
+    for means, maxima in columns_of(blocks, config, frames, geometry, columns):
         total = total + means.sum(-1, dtype=np.float64)  # (1, channels)
         highest = np.maximum(highest, maxima.max(-1))
         count += means.shape[-1]
@@ -73,6 +80,28 @@ def windows(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
                 whole = whole[samples:]
             held, length = [whole], len(whole)
     yield np.concatenate(held)
+
+
+def centred(blocks: Iterable[np.ndarray], samples: int, step: float) -> Iterator[np.ndarray]:
+    """Blocks (samples,) of any length -> windows of `samples`, one for each `step` samples of the sound, whose middle is the
+    step's middle; zeros where the sound has not begun or is over."""
+    held = np.zeros(samples // 2, np.float32)
+    first, heard, count = -len(held), 0, 0  # of the sound's samples: the first that is held, their number; of the windows
+
+    def begin() -> int:
+        return round((count + 0.5) * step) - samples // 2
+
+    for block in blocks:
+        held, heard = np.concatenate([held, block]), heard + len(block)
+        while begin() + samples <= heard:
+            yield held[begin() - first :][:samples]
+            count += 1
+        past = min(begin() - first, len(held))
+        held, first = held[past:], first + past
+    held = np.concatenate([held, np.zeros(samples + round(step), np.float32)])
+    while count * step < heard - 0.5:  # whose rounding is no frame
+        yield held[begin() - first :][:samples]
+        count += 1
 
 
 class _Signal:

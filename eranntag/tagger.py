@@ -1,12 +1,13 @@
 """Tagger: a checkpoint that is ready to hear. What it has in common however it is executed; `engine` has the ways.
 
+It says what a whole sound is (`scores`), and of most families what each of its frames is (`frame_scores`).
 No torch here, so that a light engine starts at once.
 """
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any, BinaryIO
@@ -48,8 +49,29 @@ class Heard:
     blocks: Iterator[np.ndarray] | None = None
 
 
+def opened(source: Sound, name: str = "") -> tuple[audio.Stream, Callable[[], float]]:
+    """A clip, file, clip of a shard or open stream, and how many seconds of it were read so far.
+
+    `name` replaces a stream's in messages. Raises AudioError when it cannot be read.
+    """
+    if isinstance(source, Clip):
+        sound = audio.Stream(source.sample_rate, source.source, iter([source.waveform]))
+    else:
+        sound = audio.stream(source, name)
+    rate, samples = sound.rate, 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal samples
+        for block in sound.blocks:
+            samples += block.shape[1]
+            yield block
+
+    return replace(sound, blocks=counted()), lambda: samples / rate
+
+
 class Tagger(ABC):
-    """`prepare`, `scores` and `tag` are what predict, evaluate and bench use; an engine writes `logits`.
+    """`prepare`, `scores` and `tag` are what predict, evaluate and bench use; an engine writes `logits`, and `frame_logits`,
+    `columns` and `classify` for the families that have these.
 
     `frontend` is the front-end's Config. `engine`, `dtype` and `device` name how it runs, `notes` say why. `parallel` calls of
     `scores` may run side by side, and `batch` clips at once are what it likes. `exact()` is the same engine in float32,
@@ -72,6 +94,11 @@ class Tagger(ABC):
         self.checkpoint, self.frontend, self.geometry = checkpoint, frontend, geometry
         self.dtype, self.device, self.parallel, self.notes = dtype, device, parallel, notes
         self.exact: Callable[[], Tagger] | None = None
+
+    @property
+    def sample_rate_hz(self) -> int:
+        """What it hears of a sound of a higher rate is what is left at this one."""
+        return self.frontend.sample_rate_hz
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -99,8 +126,23 @@ class Tagger(ABC):
         raise NotImplementedError
 
     def classify(self, pooled: np.ndarray) -> np.ndarray:
-        """(1, channels), the mean of the means plus the maximum of the maxima -> logits (1, classes) float32."""
+        """(n, channels), means plus maxima, those of columns or what was pooled of them -> logits (n, classes) float32."""
         raise NotImplementedError
+
+    def column_logits(self, means: np.ndarray, highest: np.ndarray) -> np.ndarray:
+        """What `columns` gives, twice (batch, channels, columns) -> (batch, columns, classes).
+
+        Class activation through the head: each column alone is classified, so that its score is what the clip would get
+        if it were that column only, and on the scale of clips. (The head is not linear: these are no shares of the clip's.)
+        """
+        columns = (means + highest).swapaxes(1, 2)  # (batch, columns, channels)
+        logits = self.classify(columns.reshape(-1, columns.shape[2]))
+        return logits.reshape(*columns.shape[:2], -1)
+
+    def frame_logits(self, prepared: np.ndarray) -> np.ndarray | None:
+        """(batch, ...) of prepared clips of one shape -> (batch, frames, classes) float32: `column_logits` where the network
+        has columns, else what it says of frames itself; None where it says nothing of them."""
+        return None
 
     def scores(self, prepared: np.ndarray) -> np.ndarray:
         """(batch, ...) of prepared clips of one shape -> probabilities (batch, classes) float32; NaN where there are none."""
@@ -110,10 +152,55 @@ class Tagger(ABC):
             scores[lost] = self.exact().scores(prepared[lost])
         return scores
 
+    @cached_property
+    def frame_seconds(self) -> float:
+        """How long a row of `frame_scores` stands for: whole hops of the front-end. EranntagError where there are none."""
+        frames = self.geometry.frame_multiple  # of a column
+        if self.geometry.context_frames is None:
+            silence = Clip(np.zeros((1, 1), np.float32), self.sample_rate_hz)
+            logits = self.frame_logits(self.prepare(silence)[None])
+            if logits is None:
+                what = f"{self.checkpoint.family} gives scores of whole sounds alone"
+                raise EranntagError(f"{self.checkpoint.name}: {what}; with a --resolution it hears windows of them")
+            frames = round(self.frontend.frames(len(self.waveform(silence))) / logits.shape[1])
+        return frames * self.frontend.hop_samples / self.sample_rate_hz
+
+    def frame_scores(self, prepared: np.ndarray) -> Sequence[np.ndarray]:
+        """(batch, ...) of prepared clips of one shape -> of each the probabilities (frames, classes) float32, NaN where there
+        are none: row k is about the sound from k * `frame_seconds` on. The last rows may be of the zeros that pad it."""
+        logits = self.frame_logits(prepared)
+        assert logits is not None, "frame_seconds has refused"
+        scores = self._probabilities(logits)
+        lost = np.isnan(scores).any((1, 2))
+        if lost.any() and self.exact is not None:
+            scores[lost] = self.exact().frame_scores(prepared[lost])
+        return scores
+
+    def frames_of(self, heard: Heard) -> np.ndarray:
+        """The `frame_scores` of one sound of any length, (frames, classes); the rest of a long one is read and computed block
+        by block, and only the scores are kept.
+
+        They are those of one pass where front-end and family see only so far; else those of windows, each alone.
+        """
+        if heard.prepared is not None:
+            return self.frame_scores(heard.prepared[None])[0]
+        assert heard.blocks is not None
+        if self._frames is not None:
+            pieces = streaming.columns_of(heard.blocks, self.frontend, self._frames, self.geometry, self.columns)
+            return np.concatenate([self._probabilities(self.column_logits(*piece))[0] for piece in pieces])
+        return np.concatenate(list(self._frames_of_windows(heard.blocks)))
+
+    def _frames_of_windows(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        rate = self.sample_rate_hz
+        step = round(self.frame_seconds * rate)
+        for window in streaming.windows(blocks, WINDOW_SECONDS * rate // step * step):
+            rows = -(-len(window) // step)  # without those of padding, so that the next window's are in their place
+            yield self.frame_scores(self.prepare(Clip(window[None], rate))[None])[0][:rows]
+
     def _probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """(batch, classes); a row with a logit that is not finite is all NaN, as a sigmoid would make 1 of infinity."""
+        """(..., classes); a row with a logit that is not finite is all NaN, as a sigmoid would make 1 of infinity."""
         scores = ACTIVATIONS[self.checkpoint.activation](logits)
-        scores[~np.isfinite(logits).all(1)] = np.nan
+        scores[~np.isfinite(logits).all(-1)] = np.nan
         return scores
 
     def hear(self, source: Sound, name: str = "") -> Heard:
@@ -121,29 +208,14 @@ class Tagger(ABC):
 
         `name` replaces a stream's in messages. Raises AudioError when it cannot be read.
         """
-        if isinstance(source, Clip):
-            sound = audio.Stream(source.sample_rate, source.source, iter([source.waveform]))
-        else:
-            sound = audio.stream(source, name)
-        limit = self.longest_seconds * sound.rate
+        sound, seconds = opened(source, name)
         beginning: list[np.ndarray] = []
-        samples = 0
-
-        def counted() -> Iterator[np.ndarray]:
-            nonlocal samples
-            for block in sound.blocks:
-                samples += block.shape[1]
-                yield block
-
-        blocks = counted()
-        for block in blocks:
+        for block in sound.blocks:
             beginning.append(block)
-            if samples > limit:
-                whole = audio.Stream(sound.rate, sound.source, chain(beginning, blocks))
-                return self._long(whole, lambda: samples / sound.rate)
+            if seconds() > self.longest_seconds:
+                return self._long(replace(sound, blocks=chain(beginning, sound.blocks)), seconds)
         clip = Clip(np.concatenate(beginning, 1), sound.rate, sound.source)
-        seconds = clip.seconds  # not the clip: its samples are no longer needed
-        return Heard(clip.source, lambda: seconds, self.prepare(clip))
+        return Heard(clip.source, seconds, self.prepare(clip))
 
     def _long(self, sound: audio.Stream, seconds: Callable[[], float]) -> Heard:
         """What `tag_long` takes of a sound that is longer than `longest_seconds`."""
@@ -165,7 +237,10 @@ class Tagger(ABC):
 
     def tag(self, source: Sound, name: str = "") -> Prediction:
         """Tag one clip, file or open stream, of any length. Raises AudioError when it cannot be read."""
-        heard = self.hear(source, name)
+        return self.tag_heard(self.hear(source, name))
+
+    def tag_heard(self, heard: Heard) -> Prediction:
+        """`tag` of what was heard already."""
         if heard.prepared is None:
             return self.tag_long(heard)
         return self.prediction(self.scores(heard.prepared[None])[0], heard.seconds(), heard.source)
@@ -194,7 +269,11 @@ class Tagger(ABC):
 
     def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Prediction:
         """A row of `scores` as a Prediction; EranntagError when the network gave no finite numbers."""
+        self.check_finite(scores, source)
+        return Prediction(self.labels, scores, seconds, source, self.checkpoint.name)
+
+    def check_finite(self, scores: np.ndarray, source: str) -> None:
+        """EranntagError where there are none."""
         if not np.isfinite(scores).all():
             remedy = "; try --dtype float32" if self.dtype != "float32" else ""
             raise EranntagError(f"{source}: the scores are not finite in {self.dtype}{remedy}")
-        return Prediction(self.labels, scores, seconds, source, self.checkpoint.name)

@@ -164,6 +164,7 @@ class Recipe:
     mixup_alpha: float = 1.0
     mixup_rate: float = 1.0
     mixup_partner: str = "sampler"
+    reconstruction: float = 0.0
     weight_decay: float = 0.0
     warm_up: int = 0
     augment: tuple[str, ...] = ("spec-augment",)

@@ -1,6 +1,7 @@
 """Data sets in their official layouts, made of a second of tones a clip, for tests that need no real data."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -88,4 +89,20 @@ def urbansound8k(root: Path, per_fold: int = 2) -> Path:
         table = csv.writer(file)
         table.writerow("slice_file_name fsID start end salience fold classID class".split())
         table.writerows(rows)
+    return root
+
+
+def mixtures(root: Path, folds: int = 4) -> Path:
+    """Two mixtures a fold, of a second: a high tone in its first half, and a low one in its second half."""
+    strong, clips = ["filename,onset,offset,label,source"], ["filename,fold,snr_db,labels,background"]
+    for fold in range(1, folds + 1):
+        for label, frequency, onset in (("high", 2000.0, 0.0), ("low", 200.0, 0.5)):
+            name = f"fold{fold}-{label}.wav"
+            tones(root / "audio" / name, (frequency,), seed=fold)
+            strong.append(f"{name},{onset},{onset + 0.5},{label},x.wav")
+            clips.append(f"{name},{fold},10,{label},0")
+    (root / "events.csv").write_text("\n".join(strong) + "\n", encoding="utf-8")
+    (root / "mixtures.csv").write_text("\n".join(clips) + "\n", encoding="utf-8")
+    record = {"labels": ["high", "low"], "snr_db": 10, "events": {"title": "tones", "licence": ""}}
+    (root / "mix.json").write_text(json.dumps(record), encoding="utf-8")
     return root

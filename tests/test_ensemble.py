@@ -200,7 +200,7 @@ def test_members_must_know_the_same(changes: dict[str, Any], words: str, three: 
 def test_a_wrong_rule_or_weight_is_refused(three: list[Eager]) -> None:
     with pytest.raises(CheckpointError, match="trio: fusion 'mean' is none of"):
         Ensemble("trio", three, "mean")
-    with pytest.raises(CheckpointError, match="trio: 2 fusion_weights for 3 members"):
+    with pytest.raises(CheckpointError, match="trio: 2 weights for 3 members"):
         Ensemble("trio", three, weights=(0.5, 0.5))
 
 
@@ -334,9 +334,9 @@ def test_a_row_of_the_registry_is_an_ensemble(files: Path, registry: Callable[..
         ({"members": ["a.safetensors"]}, "members must be two texts or more"),
         ({"members": ["a.safetensors", 1]}, "members must be two texts or more"),
         ({"members": ""}, r"members must be list\[str, ...\], not ''"),
-        ({"fusion_weights": [1.0]}, "1 fusion_weights for 2 members"),
-        ({"fusion_weights": [-0.5, 1.5]}, "fusion_weights must not be negative and add up to 1"),
-        ({"fusion_weights": [0.5, 0.4]}, "fusion_weights must not be negative and add up to 1"),
+        ({"fusion_weights": [1.0]}, "1 weights for 2 members"),
+        ({"fusion_weights": [-0.5, 1.5]}, "weights must be 0 or more, and must add up to 1"),
+        ({"fusion_weights": [0.5, 0.4]}, "weights must be 0 or more, and must add up to 1"),
         ({"fusion_weights": ["x", 0.4]}, "fusion_weights must be numbers"),
         ({"weights": "a.safetensors"}, "weights is for rows without members"),
         ({"architecture": "erann-2-1"}, "architecture is for rows without members"),
@@ -516,7 +516,7 @@ def test_table_measures_every_combination(data: Path, trained: list[Path]) -> No
     assert [list(row["values"]) for row in found["combinations"]] == 3 * [[fusion.WEIGHTED]] + 4 * [list(fusion.RULES)]
     shown = runs.command(*words)
     lines = shown.stdout.splitlines()
-    assert lines[0] == "accuracy on esc50 (2 clips)" and any(line.startswith("A B C  ") for line in lines)
+    assert lines[0] == "accuracy on esc50, fold 5 (2 clips)" and any(line.startswith("A B C  ") for line in lines)
     assert "**" in shown.stdout and "training set" not in shown.stderr
     words = ("ensemble", "table", "esc50", *trained[:2], "--data", data, "--fold", 1, "--device", "cpu", "--engine", "eager")
     assert "2 of the clips were in the training set of a member" in runs.command(*words).stderr

@@ -48,6 +48,7 @@ MINIATURES: dict[str, Callable[[Path], Path]] = {
     "csv": own_csv,
     "esc50": esc50,
     "folder": own_folder,
+    "mixtures": miniature.mixtures,
     "ravdess": ravdess,
     "urbansound8k": miniature.urbansound8k,
 }

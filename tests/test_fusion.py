@@ -203,11 +203,11 @@ def test_a_member_that_contradicts_the_others_is_less_credible() -> None:
     ("members", "rule", "weights", "words"),
     [
         (2, "weighted-averag", (), "fusion 'weighted-averag' is none of weighted-average, dempster-shafer, improved"),
-        (3, "weighted-average", (0.5, 0.5), "2 fusion_weights for 3 members"),
-        (2, "weighted-average", (1.5, -0.5), "must not be negative and add up to 1"),
-        (2, "weighted-average", (0.5, 0.4), "must not be negative and add up to 1: 0.5, 0.4"),
-        (2, "weighted-average", (float("nan"), 0.5), "must not be negative"),
-        (2, "dempster-shafer", (0.5, 0.5), "fusion_weights are for weighted-average, not for dempster-shafer"),
+        (3, "weighted-average", (0.5, 0.5), "2 weights for 3 members"),
+        (2, "weighted-average", (1.5, -0.5), "must be 0 or more, and must add up to 1"),
+        (2, "weighted-average", (0.5, 0.4), "must be 0 or more, and must add up to 1: 0.5, 0.4"),
+        (2, "weighted-average", (float("nan"), 0.5), "must be 0 or more"),
+        (2, "dempster-shafer", (0.5, 0.5), "weights are for weighted-average, not for dempster-shafer"),
     ],
 )
 def test_what_cannot_be_fused_is_told(members: int, rule: str, weights: tuple[float, ...], words: str) -> None:

@@ -116,7 +116,8 @@ def test_other_families_keep_the_recipes_own_protocol() -> None:
 def test_what_is_different_for_a_family_are_settings_of_a_family(name: str) -> None:
     recipe = registry.get("eranntag.recipes", name).RECIPE
     assert set(recipe.families) <= set(registry.names("eranntag.models"))
-    for model in (*recipe.families, "erann-1-3", "cnn14", "psla-resnet-50"):
+    modules = [registry.get("eranntag.models", family) for family in recipe.families]
+    for model in (*(module.to_name(module.Config()) for module in modules), "erann-1-3", "cnn14", "psla-resnet-50"):
         settings = from_recipe(recipe, model)
         Augment(settings.augment, settings.mixup, settings.mixup_alpha, 16_000, settings.mixup_rate)
         tuned = from_recipe(recipe, model, base="a base")
@@ -337,11 +338,16 @@ def test_averages_of_different_runs_are_refused(kept: Path, data: Path, tmp_path
         weights.save(changed, tmp_path / "other.safetensors")
         said = runs.error(runs.command("average", first, tmp_path / "other.safetensors", "-o", output), 2)
         assert f"differ in their {what}; only checkpoints of one run can be averaged" in said
+    two = (first, tmp_path / "other.safetensors")
     assert "needs two checkpoints" in runs.error(runs.command("average", first, "-o", output), 2)
-    assert "must end in .safetensors" in runs.error(runs.command("average", first, first, "-o", tmp_path / "mean"), 2)
+    assert "is named twice" in runs.error(runs.command("average", first, first, "-o", output), 2)
+    assert "must end in .safetensors" in runs.error(runs.command("average", *two, "-o", tmp_path / "mean"), 2)
     assert not output.exists()
     output.write_text("mine")
-    assert "--force" in runs.error(runs.command("average", first, first, "-o", output), 2) and output.read_text() == "mine"
+    assert (
+        "--force" in runs.error(runs.command("average", first, tmp_path / "other.safetensors", "-o", output), 2)
+        and output.read_text() == "mine"
+    )
     assert runs.command("average", first, *of(kept, 4), "-o", output, "--force").exit_code == 0
 
 

@@ -67,6 +67,7 @@ def test_the_best_published_results() -> None:
         ("audioset_balanced", "scratch"): (0.3162, "psla"),
         ("esc50", "scratch"): (0.892, "erann-1-3"),
         ("esc50", "fine-tuned"): (0.961, "erann-2-5"),
+        ("mixtures", "scratch"): (0.7648, "2apae"),
         ("ravdess", "scratch"): (0.748, "erann-0-4"),
         ("ravdess", "fine-tuned"): (0.743, "erann-0-6"),
         ("urbansound8k", "scratch"): (0.835, "erann-1-4"),

@@ -75,7 +75,8 @@ def spec(found: Found) -> Checkpoint:
 def _tagger(found: Found, engine: str, device: str, dtype: str, many: bool) -> Tagger:
     from eranntag import engine as engines
 
-    digest, about = found.sha256 or sha256(found.path), spec(found)
+    about = spec(found)  # says what is wrong with a file that is none
+    digest = found.sha256 or sha256(found.path)
 
     def network() -> Network:
         opened = open_found(found)

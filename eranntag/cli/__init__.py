@@ -34,6 +34,8 @@ class Commands(click.Group):
         cause: BaseException
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:  # a group without a command
+            raise
         except click.UsageError as error:
             cause, code = error, error.exit_code
             text = " ".join(error.format_message().split("\n")).replace("\t", "")

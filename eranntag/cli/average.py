@@ -23,6 +23,8 @@ def command(checkpoints: tuple[str, ...], output: Path, force: bool, registry: s
 
     if len(checkpoints) < 2:
         raise UsageError("average needs two checkpoints or more")
+    if twice := [name for name in dict.fromkeys(checkpoints) if checkpoints.count(name) > 1]:
+        raise UsageError(f"{twice[0]}: is named twice; each checkpoint counts once")
     if output.suffix != ".safetensors" or not output.absolute().parent.is_dir():
         raise UsageError(f"--output {output}: must end in .safetensors and lie in a folder that exists")
     if output.exists() and not (force and output.is_file()):

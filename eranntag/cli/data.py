@@ -1,6 +1,7 @@
-"""eranntag data: pack, verify, speed."""
+"""eranntag data: pack, verify, speed, mix."""
 
 import os
+import shlex
 import time
 from pathlib import Path
 
@@ -14,7 +15,7 @@ FAST_GPU = 460  # crops a second that ERANN-1-6 takes; an example mixed of two t
 
 @click.group()
 def command() -> None:
-    """Data sets of many clips: pack them into large files, verify those, measure how fast clips are read."""
+    """Data sets of many clips: pack them into large files, verify those, measure how fast clips are read; mix new ones."""
 
 
 @command.command()
@@ -93,3 +94,76 @@ def speed(recipe: str, data: str | None, seconds: float, workers: int) -> None:
         click.echo(f"{measured.failed} clips could not be decoded", err=True)
     if measured.clips + measured.failed > measured.distinct:
         click.echo(f"only {measured.distinct} clips: most came from memory, not from the disk", err=True)
+
+
+def _snr(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
+    try:
+        levels = tuple(float(word) for word in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a list of decibels, such as 0,10,20") from None
+    if not all(abs(level) <= 100 for level in levels) or len(set(levels)) < len(levels):
+        raise click.BadParameter(f"{value!r} must be different levels from -100 to 100 dB")
+    return levels
+
+
+@command.command()
+@click.argument("events")
+@click.argument("backgrounds")
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--snr", callback=_snr, default="0,10,20", show_default=True, help="Of event over background, in dB.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the folds and of every mixture.")
+@click.option("--clips-per-fold", type=click.IntRange(1), default=2000, show_default=True, help="Mixtures of 10 s each.")
+@click.option(
+    "--folds", type=click.IntRange(2), default=4, show_default=True, help="EVENTS with folds of their own keep these."
+)
+@click.option(
+    "--preset", type=click.Choice(["dcase2018", "esc50"]), help="What EVENTS are, if neither a CSV nor class folders."
+)
+@click.option("--stems", is_flag=True, help="Also write events and background as two channels.")
+@click.option("--workers", type=click.IntRange(1), help="Threads.  [one a processor]")
+def mix(
+    events: str,
+    backgrounds: str,
+    out: Path,
+    snr: tuple[float, ...],
+    seed: int,
+    clips_per_fold: int,
+    folds: int,
+    preset: str | None,
+    stems: bool,
+    workers: int | None,
+) -> None:
+    """Mix EVENTS into BACKGROUNDS, three in every 10 s: data with strong labels for `train mixtures --data OUT/snr10`.
+
+    EVENTS: a folder for each class, or a CSV file (filename,label, perhaps fold, group, manually_verified). BACKGROUNDS: a
+    folder, a CSV file, or `synthetic` for computed noise. Interrupt it at any moment: the same command goes on where it
+    stopped. Exit code 3: some files were left out.
+    """
+    from eranntag import lock, mixing, render
+    from eranntag.recipes import _sources
+
+    threads = workers or os.cpu_count() or 1
+    sources = mixing.Sources(_sources.events(events, preset), _sources.backgrounds(backgrounds))
+    protocol = mixing.Protocol(snr, clips_per_fold, folds, seed, trim_padding=preset == "esc50")
+    counts = {"source files": 0, "mixtures": 0}
+    with lock.held(out), render.progress(counts) as step:
+
+        def heard() -> None:
+            counts["source files"] += 1
+            step()
+
+        plan = mixing.plan(sources, protocol, out, threads, heard)
+        for failure in plan.left_out:
+            render.failure(failure)
+        asked = [events, backgrounds, str(out), "--snr", ",".join(f"{level:g}" for level in snr), "--seed", str(seed)]
+        asked += ["--clips-per-fold", str(clips_per_fold), "--folds", str(folds), *(["--preset", preset] if preset else [])]
+        for _ in mixing.write(plan, out, threads, stems, shlex.join(["eranntag", "data", "mix", *asked])):
+            counts["mixtures"] += 1
+            step()
+    missing = len(sources.events.missing)
+    left_out = {"files were left out": len(plan.left_out), "events are missing": missing}
+    notes = "".join(f", {count} {what}" for what, count in left_out.items() if count)
+    levels = ", ".join(f"{level:g}" for level in snr)
+    click.echo(f"{out}: {counts['mixtures']} mixtures of {len(plan.events)} events at {levels} dB{notes}")
+    if plan.left_out:
+        raise SystemExit(3)

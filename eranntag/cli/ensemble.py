@@ -81,6 +81,7 @@ def table(recipe: str, members: tuple[str, ...], data: str | None, fold: int | N
     from eranntag.render import say
     from eranntag.training import combining
 
+    _check(recipe, members)
     dataset = recipes.load(recipe, data)
     specs = [checkpoints.spec(each) for each in _found(members, options)]
     combining.check(dataset.recipe, specs)
@@ -89,12 +90,12 @@ def table(recipe: str, members: tuple[str, ...], data: str | None, fold: int | N
     heard = _heard(members, dataset.recipe, examples, options)
     found = list(combining.tried(heard))
     if known:
-        say(f"{known} of the clips were in the training set of a member: this says little about other sounds")
+        say(f"{known} of the clips were in the training set of a member: this says little about other sounds; choose --fold")
     shown = dataset.recipe, len(heard.targets), members, found
     if as_json:
         click.echo(json.dumps(render.to_dict(*shown, known), indent=1))
     else:
-        render.combinations(*shown)
+        render.combinations(*shown, fold)
     if heard.failures:
         raise SystemExit(3)
 
@@ -102,6 +103,8 @@ def table(recipe: str, members: tuple[str, ...], data: str | None, fold: int | N
 def _check(name: str, members: Sequence[str]) -> None:
     if len(members) < 2 or name in members:
         raise click.UsageError(f"{name}: an ensemble has two members or more, and a name of its own")
+    if twice := [member for member in dict.fromkeys(members) if members.count(member) > 1]:
+        raise click.UsageError(f"{twice[0]}: is named twice; each member counts once (--weights gives it more)")
 
 
 def _found(members: Sequence[str], options: dict[str, Any]) -> list[Any]:
@@ -137,7 +140,10 @@ def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[flo
     """A file gets its whole path, so that the registry may lie anywhere."""
     from eranntag import checkpoints, ensemble, fusion
     from eranntag.checkpoints import table
+    from eranntag.render import say
 
+    if name in table.read().rows:
+        say(f"{name}: eranntag's own checkpoint of that name is hidden where this row's registry is used; choose another name")
     if wrong := fusion.flaw(len(found), rule, weights):
         raise click.UsageError(wrong)
     spec = ensemble.described(name, [checkpoints.spec(each) for each in found], rule, weights)

@@ -49,20 +49,21 @@ def converted(network: Any) -> tuple[Any, Any]:
     """A Network without its front-end as openvino.Models in float32, for any number of frames.
 
     The first: image (1, 1, rows, frames) -> logits (1, classes) and, where the family has columns, their means and maxima
-    (1, channels, columns). The second, the head: pooled (1, channels) -> logits; None without columns.
+    (1, channels, columns), or where it has them the frames' logits (1, frames, classes). The second, the head: pooled
+    (columns, channels) -> logits (columns, classes); None without columns.
     """
     import torch
 
-    from eranntag.engine._parts import Body, Head, Logits
+    from eranntag.engine._parts import Body, Framed, Head
 
     model, rows = network.model, network.frontend.config.rows
     columns = hasattr(model, "columns")
     image = torch.zeros(1, 1, rows, 2 * model.frame_multiple)
-    body = model_of(Body(model) if columns else Logits(model), image, [1, 1, rows, -1])
+    body = model_of(Body(model) if columns else Framed(model), image, [1, 1, rows, -1])
     if not columns:
         return body, None
     channels = model.columns(image)[0].shape[1]
-    return body, model_of(Head(model), torch.zeros(1, channels), [1, channels])
+    return body, model_of(Head(model), torch.zeros(1, channels), [-1, channels])
 
 
 def model_of(module: Any, example: Any, shape: list[int]) -> Any:

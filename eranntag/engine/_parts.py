@@ -22,6 +22,14 @@ class Body(Logits):
         return self.model.classify(means.mean(-1) + highest.max(-1).values), means, highest
 
 
+class Framed(Logits):
+    """image -> logits, and those of each frame (batch, frames, classes) where the family has them"""
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        output = self.model(image)
+        return output.clip_logits if output.frame_logits is None else (output.clip_logits, output.frame_logits)
+
+
 class Scored(Logits):
     """image -> logits and probabilities (batch, classes)"""
 

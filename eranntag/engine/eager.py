@@ -42,6 +42,19 @@ class Eager(Tagger):
         return self.run(self._to_device(prepared)).float().cpu().numpy()
 
     @torch.inference_mode()
+    def frame_logits(self, prepared: np.ndarray) -> np.ndarray | None:
+        with self.cast():
+            logits = self._frame_logits(self.laid_out(self.network.frontend(self._to_device(prepared))))
+        return None if logits is None else logits.float().cpu().numpy()
+
+    def _frame_logits(self, images: Tensor) -> Tensor | None:
+        model = self.network.model
+        if self.geometry.context_frames is None:
+            return model(images).frame_logits
+        means, highest = model.columns(images)
+        return model.classify((means + highest).transpose(1, 2))
+
+    @torch.inference_mode()
     def columns(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with self.cast():
             means, highest = self.network.model.columns(self.laid_out(self._to_device(images)))

@@ -137,3 +137,8 @@ def kaldi_filterbank(sample_rate_hz: int, n_fft: int, n_mels: int, fmin_hz: floa
     rising = (mels - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - mels) / (edges[2:] - edges[1:-1])
     return np.maximum(0, np.minimum(rising, falling))
+
+
+def hamming(samples: int) -> np.ndarray:
+    """Symmetric Hamming window (samples,): 0.54 - 0.46 cos(2 pi n / (samples - 1))."""
+    return 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(samples) / (samples - 1))

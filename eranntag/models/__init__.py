@@ -28,8 +28,10 @@ def resolve(name: str) -> tuple[str, Any]:
     for family in registry.names(__name__):
         if (config := registry.get(__name__, family).from_name(name)) is not None:
             return family, config
-    others = ", ".join(other for other in registry.names(__name__) if other != "erann")
-    raise UsageError(f"no architecture is called {name!r}; ERANN's are named erann-S-W, such as erann-1-6; others: {others}")
+    modules = [registry.get(__name__, other) for other in registry.names(__name__) if other != "erann"]
+    others = [module.to_name(module.Config()) for module in modules]
+    known = f"ERANN's are named erann-S-W, such as erann-1-6; others: {', '.join(others)}"
+    raise UsageError(f"no architecture is called {name!r}; {known}{registry.did_you_mean(name.lower(), others)}")
 
 
 def front_end(name: str) -> tuple[str, dict[str, Any]]:

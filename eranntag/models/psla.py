@@ -6,7 +6,6 @@ logarithm), 128 rows, 100 frames a second; ten seconds are padded to 1056 frames
 """
 
 import math
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eranntag.models._efficientnet import EfficientNet
+from eranntag.models._layers import EPSILON, logits, without_autocast
 from eranntag.models._resnet import ResNet
 from eranntag.types import Output
 
@@ -24,7 +24,6 @@ PAPER_HEADS = {"efficientnet-b2": 4, "resnet-50": 1}  # the backbones, and with 
 POOLING = {0: "mean", 1: "single"}  # numbers of heads that have a word
 MAX_HEADS = 16
 FRAME_MULTIPLE = 32  # by how much both backbones divide the frames
-EPSILON = 1e-7  # attention and probabilities stay this far from 0 and 1
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Head(nn.Module):
 
         Logits of clamped probabilities, so that the cross-entropy with logits is the paper's binary cross-entropy.
         """
-        with _without_autocast(x.device.type):
+        with without_autocast(x.device.type):
             scores = self.scores(x).sigmoid().unflatten(2, self.shape)  # (batch, frames, heads, classes)
             if self.attention is None:
                 pooled = scores.mean(1)
@@ -104,15 +103,7 @@ class Head(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         """Probabilities (..., heads, classes) -> the logits (..., classes) of their weighted sum."""
-        x = x.squeeze(-2) if self.weights is None else (x * self.weights[:, None]).sum(-2)
-        x = x.clamp(EPSILON, 1 - EPSILON)
-        return x.log() - (-x).log1p()
-
-
-def _without_autocast(device: str) -> AbstractContextManager[object]:
-    """Full precision where autocast is on. Elsewhere nothing: exporters would record the switch, and meta has none."""
-    on = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-    return torch.autocast(device, enabled=False) if on else nullcontext()
+        return logits(x.squeeze(-2) if self.weights is None else (x * self.weights[:, None]).sum(-2))
 
 
 class Model(nn.Module):

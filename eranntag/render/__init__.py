@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +24,22 @@ if TYPE_CHECKING:
     from eranntag.evaluation import Result
 
 
+Show = Callable[[Any], bool]
+
+
+def results(form: str, output: Path | None, top: int | None, threshold: float) -> AbstractContextManager[Show]:
+    """A `document` of predictions, of each the `top` tags with at least `threshold`."""
+    style = FORMATS[form](top, threshold) if form in FORMATS else Blocks(top, threshold, color=output is None)
+    return document(style, output)
+
+
 @contextmanager
-def results(
-    form: str, output: Path | None, top: int | None, threshold: float
-) -> Iterator[Callable[[Prediction | Failure], bool]]:
-    """Yield `show(result) -> failed`, which writes predictions to `output` or stdout and failures to stderr.
+def document(style: Any, output: Path | None) -> Iterator[Show]:
+    """Yield `show(result) -> failed`, which writes results in `style` (as `eranntag.records` has them) to `output` or stdout,
+    and failures to stderr.
 
     However the block ends, the document is finished and so valid; only a file is left as it was after an error.
     """
-    style = FORMATS[form](top, threshold) if form in FORMATS else _Blocks(top, threshold, color=output is None)
     interruption: BaseException | None = None
     with ExitStack() as stack:
         sys.stdout.flush()
@@ -42,7 +49,7 @@ def results(
             file.write(text.encode("utf-8", "surrogateescape"))
             file.flush()
 
-        def show(result: Prediction | Failure) -> bool:
+        def show(result: Any) -> bool:
             if isinstance(result, Failure):
                 failure(result)
                 return True
@@ -63,7 +70,7 @@ def results(
         raise interruption
 
 
-class _Blocks:
+class Blocks:
     """For people: the file's name, then a line for each tag."""
 
     def __init__(self, top: int | None, threshold: float, color: bool) -> None:
@@ -74,19 +81,27 @@ class _Blocks:
         return ""
 
     def record(self, prediction: Prediction) -> str:
-        text = Text.assemble((printable(prediction.source or "clip"), "bold"), (f"  {prediction.seconds:.1f} s\n", "dim"))
+        text = heading(prediction)
         tags = prediction.top(self.top, self.threshold)
         for tag in tags:
             text.append(f"  {tag.score:.3f}  ", "cyan")
             text.append(f"{printable(tag.label)}\n")
         if not tags:
             text.append("  no tag reaches the threshold\n", "dim")
+        return self.printed(text)
+
+    def printed(self, text: Text) -> str:
         with self.console.capture() as captured:
             self.console.print(text, end="", soft_wrap=True)
         return captured.get()
 
     def finish(self, complete: bool) -> str:
         return ""
+
+
+def heading(result: Any) -> Text:
+    """What was heard, and how long it is."""
+    return Text.assemble((printable(result.source or "clip"), "bold"), (f"  {result.seconds:.1f} s\n", "dim"))
 
 
 def say(line: str) -> None:

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 COLUMNS = dict(zip(fusion.RULES, ("WA", "D-S", "ID-S"), strict=True))
 
 
-def combinations(recipe: Recipe, clips: int, names: Sequence[str], found: Sequence[Combination]) -> None:
+def combinations(
+    recipe: Recipe, clips: int, names: Sequence[str], found: Sequence[Combination], fold: int | None = None
+) -> None:
     """A line a combination on stdout; the best of its rules has a star, the best of all two."""
     best = max(value for each in found for value in each.values.values())
-    print(f"{recipe.metric} on {recipe.name} ({clips} clips)\n")
+    print(f"{recipe.metric} on {recipe.name}{f', fold {fold}' if fold is not None else ''} ({clips} clips)\n")
     for index, name in enumerate(names):
         print(f"{_letter(index):>3}  {printable(name)}")
     width = max(len(_members(each)) for each in found)
@@ -27,7 +29,7 @@ def combinations(recipe: Recipe, clips: int, names: Sequence[str], found: Sequen
     for each in found:
         cells = (_cell(each, rule, best) for rule in COLUMNS)
         print(f"{_members(each):{width}}" + "".join(cells).rstrip())
-    print("\n* the best rule for these members   ** the best of all")
+    print("\n* the best rule for these members   ** the best of all (chosen by these clips, and so a little too good)")
     if undefined := sum(each.undefined for each in found):
         what = "clips" if recipe.activation == "softmax" else "pairs of clip and class"
         print(f"D-S was undefined {undefined} times ({what}, all combinations) and took the average there")

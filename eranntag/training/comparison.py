@@ -33,6 +33,7 @@ def published(recipe: Recipe, settings: Settings) -> tuple[Published, str] | Non
     if settings.mixup != theirs["mixup"]:
         how.append(f"{'no' if settings.mixup == 'none' else settings.mixup} mixup")
     how += [text for name, text in LEFT_OUT.items() if name in theirs["augment"] and name not in settings.augment]
+    how += [f"alpha {settings.reconstruction:g}"] if settings.reconstruction != theirs["reconstruction"] else []
     how += ["enhanced labels"] if settings.added_labels else []
     usual = settings.features == models.front_end(settings.model)[0]
     asked = (models.name_of(*models.resolve(settings.model)), ", ".join(how))

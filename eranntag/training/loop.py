@@ -28,7 +28,7 @@ from eranntag.training.averaging import ExponentialMovingAverage
 from eranntag.training.data import KEEP_BYTES, Batches, Drawn, Sounds, tell_broken
 from eranntag.training.distributed import Machine, neighbours, wrapped
 from eranntag.training.division import Division
-from eranntag.training.losses import loss
+from eranntag.training.losses import loss, reconstruction_error
 from eranntag.training.sampling import SAMPLERS, WithPartners
 from eranntag.training.schedules import SCHEDULES
 from eranntag.training.settings import Settings
@@ -192,7 +192,12 @@ class Run:
         mask = self.augment.mask(network.frontend.config.rows, frames, drawn.rngs, self.device)
         with torch.autocast(self.device.type, DTYPES[dtype], enabled=dtype != "float32"):
             output = self.model(given if network.learned else given.contiguous(memory_format=self.layout), mask)
-        return loss(output.clip_logits, target, self.recipe.activation)
+        value = loss(output.clip_logits, target, self.recipe.activation)
+        if output.reconstruction is not None:  # also 0 of it: several processes wait for every parameter's gradient
+            image = network.frontend(given).detach() if network.learned else given
+            error = reconstruction_error(output.reconstruction, network.model.standardised(image))
+            value = value + self.settings.reconstruction * error
+        return value
 
     def schedule(self, iteration: int) -> tuple[float, float]:
         settings = self.settings

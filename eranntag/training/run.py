@@ -31,6 +31,8 @@ def train(
     """
     resumed = (folder / files.STATE).exists() and not restart
     network = start.network(recipe, settings, base, settings.pretrained and not resumed)
+    if not (base or resumed) and hasattr(network.model, "standardise"):
+        start.standardise(network, division.training, machine)
     augment = start.augmentation(settings, network)
     shares = machine.world.shares(settings.batch, settings.accumulate)
     with ExitStack() as stack:

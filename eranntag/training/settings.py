@@ -21,11 +21,12 @@ class Settings:
 
     `features`: the front-end. `iterations` of `batch` examples, in `accumulate` parts whose gradients are averaged; `warm_up`:
     iterations in which the learning rate rises to the schedule's; `mixup_rate`: the share of the examples that are mixed, with
-    a `mixup_partner` of the sampler's or any clip; `clip_gradients`: largest norm (0: any); `patience`: evaluations that bring
-    nothing better after which the run ends (0: never); `validation`: the share of the training clips that is held out instead
-    of the fold; `keep_every`: iterations between checkpoints that are kept, for averaging (0: none); `pretrained`: the model
-    begins with weights of another task (ImageNet). `base` is the checkpoint that was fine-tuned and `head` its new layers;
-    `clips` a digest of the clips and their labels, `added_labels` the file of more of these, with its digest.
+    a `mixup_partner` of the sampler's or any clip; `reconstruction`: 2APAE's alpha, the weight of its auxiliary loss;
+    `clip_gradients`: largest norm (0: any); `patience`: evaluations that bring nothing better after which the run ends (0:
+    never); `validation`: the share of the training clips that is held out instead of the fold; `keep_every`: iterations between
+    checkpoints that are kept, for averaging (0: none); `pretrained`: the model begins with weights of another task (ImageNet).
+    `base` is the checkpoint that was fine-tuned and `head` its new layers; `clips` a digest of the clips and their labels,
+    `added_labels` the file of more of these, with its digest.
     """
 
     recipe: str
@@ -46,6 +47,7 @@ class Settings:
     mixup_rate: float = 1.0
     mixup_partner: str = "sampler"
     augment: tuple[str, ...] = ("spec-augment",)
+    reconstruction: float = 0.0
     weight_decay: float = 0.0
     warm_up: int = 0
     clip_gradients: float = 0.0
@@ -82,7 +84,7 @@ class Settings:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
         if not 0 < self.mixup_rate <= 1:
             raise UsageError(f"mixup_rate must be above 0 (--mixup none is without) and at most 1, not {self.mixup_rate}")
-        for name in ("clip_gradients", "patience", "weight_decay", "warm_up", "keep_every"):
+        for name in ("clip_gradients", "patience", "reconstruction", "weight_decay", "warm_up", "keep_every"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must not be below 0, as {getattr(self, name)} is")
 

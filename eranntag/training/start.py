@@ -2,19 +2,25 @@
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
-from eranntag import models, registry
+from eranntag import audio, models, registry
+from eranntag.ahead import ahead
+from eranntag.engine.eager import Eager
 from eranntag.errors import UsageError
 from eranntag.network import Network
 from eranntag.training.augment import Augment
+from eranntag.training.data import Sounds
+from eranntag.training.distributed import Machine
 from eranntag.training.settings import Settings
 from eranntag.training.state import State
-from eranntag.types import Checkpoint, Recipe
+from eranntag.types import Checkpoint, Clip, Example, Recipe
 
+STANDARD = 1000  # clips: their rows have the means of all within a hundredth of a deviation
 FEW = 5  # evaluations at the end of a run whose mean PSLA reports (Section II-C)
 
 
@@ -38,6 +44,24 @@ def network(recipe: Recipe, settings: Settings, base: Network | None, pretrained
     network = _around(_fine_tuned(recipe, settings, base.checkpoint), model)
     network.frontend.load_state_dict(copy.deepcopy(base.frontend).cpu().state_dict(), assign=True)
     return network
+
+
+def standardise(network: Network, examples: Sequence[Example], machine: Machine) -> None:
+    """Tells the model the mean and the standard deviation of each row of the training clips' images: of STANDARD clips, spread
+    over all of them, which every process hears alike."""
+    chosen = examples[:: -(-len(examples) // STANDARD)]
+    sounds = Sounds(chosen, network.frontend.config.sample_rate_hz, 0)
+    tagger, count, total, squares = Eager(network.eval()), 0, 0.0, 0.0
+    heard = ahead(sounds.get, range(len(chosen)), machine.workers)
+    for samples in heard:
+        if samples is not None:
+            waveform = tagger.prepare(Clip(samples[None].astype(np.float32) / audio.FULL_SCALE, sounds.rate))
+            with torch.inference_mode():
+                rows = network.frontend(torch.from_numpy(waveform)[None])[0, 0].double()  # (rows, frames)
+            count, total, squares = count + rows.shape[1], total + rows.sum(1), squares + rows.square().sum(1)
+    if count:
+        mean = total / count
+        network.model.standardise(mean, (squares / count - mean.square()).clamp(min=0).sqrt())
 
 
 def augmentation(settings: Settings, network: Network) -> Augment:

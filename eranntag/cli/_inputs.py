@@ -1,0 +1,120 @@
+"""What commands that go through sounds have in common: which, and where the results go."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import click
+
+_OPTIONS = [
+    click.argument("paths", nargs=-1, metavar="PATH..."),
+    click.option("--files-from", metavar="FILE", help="Read names from FILE (- for stdin), one a line or NUL-separated."),
+]
+OUTPUT = click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, whole or not at all.")
+
+
+class _Threshold(click.ParamType):
+    """`0.3`, for all labels, or `Speech=0.4` -> (label or None, number)."""
+
+    name = "threshold"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str | None, float]:
+        label, given, number = value.rpartition("=")
+        try:
+            if not 0 <= float(number) <= 1:
+                raise ValueError
+        except ValueError:
+            self.fail(f"{value!r} is not a number from 0 to 1, or LABEL=NUMBER", param, ctx)
+        return label if given else None, float(number)
+
+
+def threshold(words: str) -> Callable[..., Any]:
+    """The option --threshold, which `detection.thresholds` understands."""
+    return click.option("--threshold", type=_Threshold(), multiple=True, metavar="[LABEL=]P", help=words)
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the sounds to a command: `paths` and `files_from`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def check(paths: tuple[str, ...], files_from: str | None, output: Path | None) -> None:
+    """Before any work: a mistyped --output must not cost a sound file or an hour."""
+    if not paths and not files_from:
+        raise click.UsageError("nothing to tag: name files or folders, or use --files-from")
+    if files_from == "-" and "-" in paths:
+        raise click.UsageError("standard input cannot be both the list of files and a sound")
+    _check_output(output)
+    _check_list(files_from)
+
+
+def many(paths: tuple[str, ...], files_from: str | None) -> bool:
+    return bool(files_from) or len(paths) > 1 or not (paths[0] == "-" or os.path.isfile(paths[0]))
+
+
+def sources(paths: tuple[str, ...], files_from: str | None) -> Iterator[Any]:
+    """What `predict.predict` takes."""
+    from eranntag import audio, inputs
+
+    listed = inputs.expand(_listed(files_from), audio.SOUNDS, patterns=False)
+    return chain(inputs.expand(paths, audio.SOUNDS), listed)
+
+
+def show_all(results: Iterable[Any], document: AbstractContextManager[Callable[[Any], bool]]) -> None:
+    """Through `document`, as they come; then the exit code says how many failed."""
+    from eranntag import render
+    from eranntag.errors import EranntagError
+
+    counts = {"tagged": 0, "failed": 0}
+    with document as show, render.progress(counts) as step:
+        for result in results:
+            failed = show(result)
+            counts["failed" if failed else "tagged"] += 1
+            step()
+    if not any(counts.values()):
+        raise EranntagError("nothing to tag: the list of files is empty")
+    if counts["failed"]:
+        raise SystemExit(3 if counts["tagged"] else 1)
+
+
+def _listed(files_from: str | None) -> Iterator[str | None]:
+    from eranntag import inputs
+
+    if files_from == "-":
+        source = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # Python could not end while a thread waits in a buffer
+        yield from inputs.as_they_come(inputs.listed(source))
+    elif files_from:
+        with open(files_from, "rb") as file:
+            yield from inputs.listed(file)
+
+
+def _check_list(files_from: str | None) -> None:
+    if files_from and files_from != "-":
+        try:
+            open(files_from, "rb").close()
+        except OSError as error:
+            raise click.UsageError(f"--files-from {files_from}: {error.strerror}") from None
+        if _is_sound(Path(files_from)):
+            raise click.UsageError(f"--files-from {files_from}: is a sound file, not a list of names")
+
+
+def _check_output(output: Path | None) -> None:
+    if output is None:
+        return
+    if not output.absolute().parent.is_dir() or (output.exists() and not output.is_file()):
+        raise click.UsageError(f"--output {output}: must be a file in a folder that exists; use > for a pipe or device")
+    if output.exists() and _is_sound(output):
+        raise click.UsageError(f"--output {output}: is a sound file; it is not overwritten")
+
+
+def _is_sound(path: Path) -> bool:
+    """By its name alone."""
+    from eranntag import audio
+
+    return path.suffix.lower().lstrip(".") in audio.SOUNDS

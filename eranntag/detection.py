@@ -1,0 +1,151 @@
+"""What sounds when, with any checkpoint: scores of frames -> events. `predict.predict` takes a Detector in a Tagger's place."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from eranntag import audio, events, registry, streaming
+from eranntag.errors import UsageError
+from eranntag.events import Postprocessing
+from eranntag.tagger import Heard, Sound, Tagger, opened
+from eranntag.types import Checkpoint, Clip, Event, Prediction
+
+THRESHOLDS = {"sigmoid": 0.2, "softmax": 0.5}  # of frames, where nothing was calibrated: see `thresholds`
+EXTENT = 0.5  # of its threshold is what a class must keep for its event to go on, as 0.1 is of 0.2 in SEDTF
+HEARD_SECONDS = 1.0  # of a window around each frame of a --resolution
+Given = tuple[str | None, float]  # a threshold of one label, or None: of all
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The `events` of one sound of `seconds`, in the order of their onsets; they begin and end on frames of `frame_seconds`.
+
+    The network heard it up to `nyquist_hz`.
+    """
+
+    events: tuple[Event, ...]
+    seconds: float
+    frame_seconds: float
+    nyquist_hz: float
+    source: str = ""
+    checkpoint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record of docs/output.md."""
+        about = {"source": self.source, "seconds": round(self.seconds, 6), "checkpoint": self.checkpoint}
+        return {**about, "frame_seconds": round(self.frame_seconds, 6), "events": [_of_event(event) for event in self.events]}
+
+
+def _of_event(event: Event) -> dict[str, Any]:
+    numbers = {name: round(getattr(event, name), 6) for name in ("onset", "offset", "score")}
+    return {"label": event.label, **numbers}
+
+
+class Detector:
+    """Finds the events of a sound in the `frame_scores` of `tagger`, as `postprocessing` says.
+
+    Raises EranntagError for a tagger that has none: then a `Windowed` one can.
+    """
+
+    def __init__(self, tagger: Tagger, postprocessing: Postprocessing) -> None:
+        self.tagger, self.postprocessing = tagger, postprocessing
+        self.frame_seconds = self._frame_seconds()
+        self.batch, self.parallel = tagger.batch, tagger.parallel
+
+    def _frame_seconds(self) -> float:
+        return self.tagger.frame_seconds
+
+    def detect(self, source: Sound, name: str = "") -> Detection:
+        """What sounds when in one clip, file or open stream, of any length. Raises AudioError when it cannot be read."""
+        return self.tag_long(self.hear(source, name))
+
+    def hear(self, source: Sound, name: str = "") -> Heard:
+        return self.tagger.hear(source, name)
+
+    def scores(self, prepared: np.ndarray) -> Sequence[np.ndarray]:
+        """(batch, ...) of prepared clips -> of each (frames, classes)."""
+        return self.tagger.frame_scores(prepared)
+
+    def tag_long(self, heard: Heard) -> Detection:
+        return self.prediction(self.frames_of(heard), heard.seconds(), heard.source)
+
+    def frames_of(self, heard: Heard) -> np.ndarray:
+        """(frames, classes) of a sound of any length."""
+        return self.tagger.frames_of(heard)
+
+    def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Detection:
+        """The events in (frames, classes); frames of the zeros behind the sound do not count."""
+        self.tagger.check_finite(scores, source)
+        frames = max(1, math.ceil(seconds / self.frame_seconds - 1e-6))
+        found = events.find(scores[:frames], self.tagger.labels, self.frame_seconds, self.postprocessing)
+        inside = tuple(replace(event, offset=min(event.offset, seconds)) for event in found)
+        nyquist_hz = self.tagger.sample_rate_hz / 2
+        return Detection(inside, seconds, self.frame_seconds, nyquist_hz, source, self.tagger.checkpoint.name)
+
+
+class Windowed(Detector):
+    """The score of a frame, `frame_seconds` long, is that of a window of HEARD_SECONDS (or of the frame, if that is longer)
+    around its middle, heard as a sound of its own; zeros where the sound has not begun or is over.
+
+    For any network, and as fine as one likes; but an event is found as soon as a window touches it, so that short ones come
+    out up to HEARD_SECONDS longer, and every window costs as much as a sound of its length.
+    """
+
+    def __init__(self, tagger: Tagger, postprocessing: Postprocessing, frame_seconds: float) -> None:
+        self._seconds = frame_seconds
+        super().__init__(tagger, postprocessing)
+
+    def _frame_seconds(self) -> float:
+        return self._seconds
+
+    def hear(self, source: Sound, name: str = "") -> Heard:
+        sound, seconds = opened(source, name)
+        return Heard(sound.source, seconds, blocks=audio.mono_blocks(sound, self.tagger.sample_rate_hz))
+
+    def frames_of(self, heard: Heard) -> np.ndarray:
+        assert heard.blocks is not None
+        windows = self._windows(heard)
+        batches = iter(lambda: list(islice(windows, self.batch)), [])
+        return np.concatenate([self.tagger.scores(np.stack(batch)) for batch in batches])
+
+    def _windows(self, heard: Heard) -> Iterator[np.ndarray]:
+        """Prepared."""
+        rate = self.tagger.sample_rate_hz
+        samples = round(max(HEARD_SECONDS, self.frame_seconds) * rate)
+        for window in streaming.centred(heard.blocks or (), samples, self.frame_seconds * rate):
+            yield self.tagger.prepare(Clip(window[None], rate, heard.source))
+
+
+def postprocessing(high: np.ndarray, **lengths: float | None) -> Postprocessing:
+    """An event begins where a class is above `high` (classes,) and ends where it is below EXTENT of that; `lengths` are
+    Postprocessing's own, None for its default."""
+    given = {name: value for name, value in lengths.items() if value is not None}
+    return Postprocessing(high=tuple(high.tolist()), low=tuple((EXTENT * high).tolist()), **given)
+
+
+def thresholds(checkpoint: Checkpoint, given: Sequence[Given] = (), default: float | None = None) -> np.ndarray:
+    """(classes,) float32: `given` for a label, else `given` for all; else `default`, or without one what was calibrated for the
+    checkpoint, or THRESHOLDS: SEDTF's where classes are independent (a sigmoid), or more than all the others have together
+    (softmax). Raises UsageError for a label that the checkpoint does not know.
+    """
+    usual = (checkpoint.thresholds or THRESHOLDS[checkpoint.activation]) if default is None else default
+    values = np.broadcast_to(np.asarray(usual, np.float32), len(checkpoint.labels)).copy()
+    for label, value in sorted(given, key=lambda each: each[0] is not None):  # what is for all first
+        if label is None:
+            values[:] = value
+        elif label in checkpoint.labels:
+            values[checkpoint.labels.index(label)] = value
+        else:
+            near = registry.did_you_mean(label, checkpoint.labels)
+            raise UsageError(f"--threshold {label}={value:g}: {checkpoint.name} knows no {label!r}{near}")
+    return values
+
+
+def reaching(prediction: Prediction, least: np.ndarray) -> Prediction:
+    """With only those of its classes whose score is `least` (classes,) or more."""
+    there = np.flatnonzero(prediction.scores >= least)
+    return replace(prediction, labels=tuple(prediction.labels[index] for index in there), scores=prediction.scores[there])

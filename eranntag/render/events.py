@@ -1,0 +1,160 @@
+"""Events as documents: for people, for programs (docs/output.md), and for the programs in which people edit labels.
+
+Each format is a class as in `eranntag.records`, with `record(detection)`. Those in ALONE hold the events of one sound.
+"""
+
+import html
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from eranntag import atomic, records, render
+from eranntag.inputs import STDIN
+from eranntag.records import SCHEMA, printable
+from eranntag.types import Failure
+
+ALONE = ("audacity", "raven", "vtt")
+SUFFIXES = {"json": ".json", "jsonl": ".jsonl", "csv": ".csv", "vtt": ".vtt"}  # of files in a folder; else .txt
+
+
+class Table(render.Blocks):
+    """For people: the file's name, then a line for each event: onset, offset (seconds), score, label."""
+
+    def __init__(self, color: bool = False) -> None:
+        super().__init__(None, 0.0, color)
+
+    def record(self, detection: Any) -> str:
+        text = render.heading(detection)
+        for event in detection.events:
+            text.append(f"  {event.onset:8.2f} {event.offset:8.2f}  ")
+            text.append(f"{event.score:.3f}  ", "cyan")
+            text.append(f"{printable(event.label)}\n")
+        if not detection.events:
+            text.append("  no event\n", "dim")
+        return self.printed(text)
+
+
+class Jsonl(records.Jsonl):
+    """One object a line."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0.0)
+
+    def record(self, detection: Any) -> str:
+        return json.dumps({"schema": SCHEMA, **detection.to_dict()}) + "\n"
+
+
+class Json(records.Json):
+    """One object: {"schema", "results": [...], "complete"}."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0.0)
+
+    def record(self, detection: Any) -> str:
+        self.count += 1
+        return ("\n" if self.count == 1 else ",\n") + json.dumps(detection.to_dict())
+
+
+class Csv(records.Csv):
+    """A row for each event: source, seconds, onset, offset, label, score, checkpoint. No event: no row."""
+
+    def __init__(self) -> None:
+        super().__init__(None, 0.0)
+
+    def start(self) -> str:
+        return self._line(["source", "seconds", "onset", "offset", "label", "score", "checkpoint"])
+
+    def record(self, detection: Any) -> str:
+        source, seconds, checkpoint = detection.source, round(detection.seconds, 6), detection.checkpoint
+        rows = ((f"{each.onset:.6f}", f"{each.offset:.6f}", each.label, f"{each.score:.6f}") for each in detection.events)
+        return "".join(self._line([source, seconds, *row, checkpoint]) for row in rows)
+
+
+class Audacity:
+    """A label track: onset, offset (seconds) and label, between tabs."""
+
+    def start(self) -> str:
+        return ""
+
+    def record(self, detection: Any) -> str:
+        return "".join(f"{each.onset:.6f}\t{each.offset:.6f}\t{printable(each.label)}\n" for each in detection.events)
+
+    def finish(self, complete: bool) -> str:
+        return ""
+
+
+class Raven(Audacity):
+    """A selection table, over all frequencies that the network heard."""
+
+    def start(self) -> str:
+        times, frequencies = "Begin Time (s)\tEnd Time (s)", "Low Freq (Hz)\tHigh Freq (Hz)"
+        return f"Selection\tView\tChannel\t{times}\t{frequencies}\tAnnotation\tScore\n"
+
+    def record(self, detection: Any) -> str:
+        return "".join(
+            f"{number}\tSpectrogram 1\t1\t{each.onset:.6f}\t{each.offset:.6f}\t0\t{detection.nyquist_hz:g}\t"
+            f"{printable(each.label)}\t{each.score:.6f}\n"
+            for number, each in enumerate(detection.events, 1)
+        )
+
+
+class Vtt(Audacity):
+    """WebVTT: subtitles for a player."""
+
+    def start(self) -> str:
+        return "WEBVTT\n"
+
+    def record(self, detection: Any) -> str:
+        return "".join(
+            f"\n{_clock(each.onset)} --> {_clock(max(each.offset, each.onset + 0.001))}\n"
+            f"{html.escape(printable(each.label), quote=False)}\n"
+            for each in detection.events
+        )
+
+
+def _clock(seconds: float) -> str:
+    minutes, milliseconds = divmod(round(1000 * seconds), 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{milliseconds / 1000:06.3f}"
+
+
+FORMATS: dict[str, Any] = {
+    "table": Table,
+    "json": Json,
+    "jsonl": Jsonl,
+    "csv": Csv,
+    "audacity": Audacity,
+    "raven": Raven,
+    "vtt": Vtt,
+}
+
+
+def document(form: str, output: Path | None) -> Any:
+    """`render.document` of Detections, in one of FORMATS."""
+    return render.document(Table(color=output is None) if form == "table" else FORMATS[form](), output)
+
+
+@contextmanager
+def folder(form: str, place: Path) -> Iterator[render.Show]:
+    """Yield `show(result) -> failed`, which writes a document for each sound, whole or not at all, into the folder `place`,
+    with the sound's own name. Of two sounds of one name in a run the second is a failure."""
+    place.mkdir(parents=True, exist_ok=True)
+    written: dict[str, str] = {}
+
+    def show(result: Any) -> bool:
+        if isinstance(result, Failure):
+            render.failure(result)
+            return True
+        name = "stdin" if result.source == STDIN else Path(result.source).stem
+        path = place / (name + SUFFIXES.get(form, ".txt"))
+        if (first := written.setdefault(path.name, result.source)) != result.source:
+            render.failure(Failure(result.source, f"{path} holds the events of {first}; use another --output-dir"))
+            return True
+        style = FORMATS[form]()
+        text = style.start() + style.record(result) + style.finish(True)
+        with atomic.replace(path) as temporary:
+            temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
+        return False
+
+    yield show
