@@ -16,7 +16,7 @@ from eranntag.types import Checkpoint, Clip, Event, Prediction
 
 THRESHOLDS = {"sigmoid": 0.2, "softmax": 0.5}  # of frames, where nothing was calibrated: see `thresholds`
 EXTENT = 0.5  # of its threshold is what a class must keep for its event to go on, as 0.1 is of 0.2 in SEDTF
-HEARD_SECONDS = 1.0  # of a window around each frame of a --resolution
+HEARD_SECONDS = 2.0  # of a window around each frame of a --resolution
 Given = tuple[str | None, float]  # a threshold of one label, or None: of all
 
 

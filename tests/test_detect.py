@@ -281,10 +281,10 @@ def test_resolution_tags_a_window_around_every_frame(tiny_tagger: Eager, wav: Ca
     windowed = Windowed(tiny_tagger, EVERYTHING, 0.3)
     scores = windowed.frames_of(windowed.hear(clip))
     assert scores.shape == (8, 4)
-    padded = np.pad(clip.waveform[0], RATE)
+    padded = np.pad(clip.waveform[0], 2 * RATE)
     for frame in range(8):
-        start = RATE + round((frame + 0.5) * 0.3 * RATE) - RATE // 2
-        same(scores[frame], tiny_tagger.tag(Clip(padded[None, start : start + RATE], RATE)).scores)
+        start = 2 * RATE + round((frame + 0.5) * 0.3 * RATE) - RATE  # of 2 s around its middle
+        same(scores[frame], tiny_tagger.tag(Clip(padded[None, start : start + 2 * RATE], RATE)).scores)
     tiny_tagger.batch = 3
     same(Windowed(tiny_tagger, EVERYTHING, 0.3).frames_of(windowed.hear(clip)), scores)
     path = wav("x.wav", clip.waveform[0], subtype="FLOAT")
@@ -344,7 +344,7 @@ def test_an_ensemble_hears_a_long_sound_once_for_all_members(members: list[Eager
     same(duo.frames_of(heard), expected, 1e-4)
     windowed = Windowed(duo, EVERYTHING, 0.7)
     rows = windowed.frames_of(windowed.hear(path))
-    middle = Clip(clip.waveform[:, round(6.65 * RATE) - RATE // 2 :][:, :RATE], RATE)
+    middle = Clip(clip.waveform[:, round(6.65 * RATE) - RATE :][:, : 2 * RATE], RATE)
     assert len(rows) == 19
     same(rows[9], duo.tag(middle).scores)
 

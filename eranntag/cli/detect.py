@@ -17,7 +17,7 @@ SECONDS = click.FloatRange(0, 3600)
 @_inputs.options
 @_inputs.threshold("Score from which an event begins; LABEL=P for one label. Repeatable.  [the checkpoint's, else 0.2 or 0.5]")
 @click.option(
-    "--resolution", type=click.FloatRange(0.01, 60), metavar="S", help="Score windows of 1 s every S seconds: slower."
+    "--resolution", type=click.FloatRange(0.01, 60), metavar="S", help="Score windows of 2 s every S seconds: slower."
 )
 @click.option("--min-seconds", type=SECONDS, metavar="S", help="Drop events of S seconds or less.  [0.32]")
 @click.option("--merge-gap", type=SECONDS, metavar="S", help="Join events of one label S seconds or less apart.  [0.32]")
