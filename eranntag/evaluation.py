@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from eranntag import metrics, models, registry
-from eranntag.errors import DataError, UsageError
+from eranntag.errors import DataError
 from eranntag.predict import predict
-from eranntag.recipes import to_evaluate, was_trained_on
+from eranntag.recipes import check_classes, to_evaluate, was_trained_on
 from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Dataset, Failure, Prediction, Recipe
 
@@ -190,9 +190,7 @@ def evaluate(
     """Evaluate on the clips of `fold`, else the data set's test clips, else all. Raises UsageError when the classes are not the
     recipe's, DataError when no clip can be read."""
     recipe, checkpoint = dataset.recipe, tagger.checkpoint
-    if odd := sorted(set(tagger.labels) ^ set(recipe.labels)):
-        theirs = f"{checkpoint.name} has {len(tagger.labels)} classes of its own, not those of {recipe.name}"
-        raise UsageError(f"{theirs}: only one of them has {odd[0]!r}")
+    check_classes(checkpoint, recipe)
     chosen = to_evaluate(dataset, fold)
     order = [tagger.labels.index(label) for label in recipe.labels]
     scores, heard, failures = [], [], []

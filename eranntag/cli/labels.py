@@ -99,7 +99,7 @@ def enhance(
     clips, paths = teacher.training_clips(dataset, fold), table.clip_names(dataset.examples)
     names = [paths[clip.path] for clip in clips]
     spec, digest = _teacher(options)
-    teacher.check_teacher(spec, dataset.recipe)
+    recipes.check_classes(spec, dataset.recipe)
     for doubt in teacher.doubts(spec, dataset, fold):
         render.say(f"eranntag: {doubt}")
     scores = _scores(options, dataset.recipe, clips, teacher.key_of(digest, dataset.recipe, names))

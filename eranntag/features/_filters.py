@@ -139,6 +139,6 @@ def kaldi_filterbank(sample_rate_hz: int, n_fft: int, n_mels: int, fmin_hz: floa
     return np.maximum(0, np.minimum(rising, falling))
 
 
-def hamming(samples: int) -> np.ndarray:
-    """Symmetric Hamming window (samples,): 0.54 - 0.46 cos(2 pi n / (samples - 1))."""
-    return 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(samples) / (samples - 1))
+def raised_cosine(samples: int, mean: float) -> np.ndarray:
+    """Symmetric window (samples,): mean - (1 - mean) cos(2 pi n / (samples - 1)). Hann's mean is 0.5, Hamming's 0.54."""
+    return mean - (1 - mean) * np.cos(2 * np.pi * np.arange(samples) / (samples - 1))

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from eranntag.features._filters import mel_filterbank
+from eranntag.features._filters import hann, mel_filterbank
 from eranntag.features._framing import FRAMING_IN_WORDS, Framing
 
 GROUP = 8  # mels that are computed at once
@@ -42,7 +42,7 @@ class Config(Framing):
 
     def window(self) -> np.ndarray:
         """Periodic Hann window (window_samples,)."""
-        return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.window_samples) / self.window_samples)
+        return hann(self.window_samples)
 
     def filters(self) -> np.ndarray:
         """(n_mels, window_samples // 2 + 1)"""

@@ -7,11 +7,10 @@ with two constants, which here is the model's first step.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eranntag.features._filters import kaldi_filterbank
+from eranntag.features._filters import kaldi_filterbank, raised_cosine
 
 WINDOWS = {"hann": 0.5, "hamming": 0.54}  # the raised cosine's mean
 COLUMN_FRAMES = 32  # that PSLA's network makes one column of
@@ -73,11 +72,6 @@ class Config:
         """
         return COLUMN_FRAMES * -(-33 * padded // (1000 * self.hop_samples))
 
-    def shape(self) -> np.ndarray:
-        """The symmetric window (frame_samples,)."""
-        mean = WINDOWS[self.window]
-        return mean - (1 - mean) * np.cos(2 * np.pi * np.arange(self.frame_samples) / (self.frame_samples - 1))
-
 
 class Frontend(nn.Module):
     """(batch, samples) -> (batch, 1, n_mels, frames) in nepers of power. No parameters; float32 under any autocast."""
@@ -86,7 +80,9 @@ class Frontend(nn.Module):
         super().__init__()
         self.config = config
         filters = kaldi_filterbank(config.sample_rate_hz, config.n_fft, config.n_mels, config.fmin_hz, config.fmax_hz)
-        self.register_buffer("window", torch.from_numpy(config.shape()).float(), persistent=False)
+        self.register_buffer(
+            "window", torch.from_numpy(raised_cosine(config.frame_samples, WINDOWS[config.window])).float(), persistent=False
+        )
         self.register_buffer("filters", torch.from_numpy(filters).float(), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eranntag.features._filters import hamming, mel_filterbank
+from eranntag.features._filters import mel_filterbank, raised_cosine
 
 BLOCK_FRAMES = 128  # of all sounds, computed at once on a CPU, so that they stay in its cache
 
@@ -69,7 +69,7 @@ class Config:
 
     def window(self) -> np.ndarray:
         """(frame_samples,), its squares sum to 1, so that white noise has in each bin its root mean square."""
-        window = hamming(self.frame_samples)
+        window = raised_cosine(self.frame_samples, 0.54)
         return window / np.sqrt((window**2).sum())
 
     def filters(self) -> np.ndarray:

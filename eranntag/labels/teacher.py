@@ -44,13 +44,6 @@ def training_clips(dataset: Dataset, fold: int | None = None) -> list[Example]:
     return clips
 
 
-def check_teacher(teacher: Checkpoint, recipe: Recipe) -> None:
-    """UsageError unless the teacher has the recipe's classes, in any order."""
-    if odd := sorted(set(teacher.labels) ^ set(recipe.labels)):
-        theirs = f"{teacher.name} has {len(teacher.labels)} classes of its own, not those of {recipe.name}"
-        raise UsageError(f"{theirs}: only one of them has {odd[0]!r}")
-
-
 def doubts(teacher: Checkpoint, dataset: Dataset, fold: int | None = None) -> tuple[str, ...]:
     """What makes the additions tell of the very clips that are left out, a line each."""
     left_out = [e for e in part(dataset, "train") if fold is not None and e.fold == fold]

@@ -46,6 +46,13 @@ def check_fold(recipe: Recipe, fold: int | None) -> None:
         raise UsageError(f"{recipe.name} has the folds {', '.join(map(str, recipe.folds))}, not {fold}")
 
 
+def check_classes(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """UsageError unless the checkpoint has the recipe's classes, in any order."""
+    if odd := sorted(set(checkpoint.labels) ^ set(recipe.labels)):
+        theirs = f"{checkpoint.name} has {len(checkpoint.labels)} classes of its own, not those of {recipe.name}"
+        raise UsageError(f"{theirs}: only one of them has {odd[0]!r}")
+
+
 def part(dataset: Dataset, split: str) -> list[Example]:
     return [example for example in dataset.examples if example.split == split]
 

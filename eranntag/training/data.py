@@ -14,7 +14,7 @@ from eranntag import audio
 from eranntag.ahead import ahead
 from eranntag.errors import DataError, reason
 from eranntag.training.sampling import Sampler
-from eranntag.types import Batch, Example
+from eranntag.types import Batch, Clip, Example
 
 KEEP_BYTES = 4 << 30  # ESC-50 takes 0.9 GB, UrbanSound8K 3 GB; of AudioSet most is decoded anew each time
 
@@ -61,6 +61,11 @@ class Sounds:
                 self.kept[index] = samples
                 self.free_bytes -= samples.nbytes
         return samples
+
+    def clip(self, index: int) -> Clip | None:
+        """The clip as a Tagger takes it, None if it cannot be decoded."""
+        samples = self.get(index)
+        return None if samples is None else Clip(samples[None].astype(np.float32) / audio.FULL_SCALE, self.rate)
 
     def readable(self, index: int) -> tuple[int, np.ndarray]:
         """Clip `index`, or the first after it that can be decoded, and its samples. DataError when none can."""

@@ -5,10 +5,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
-from eranntag import audio, models, registry
+from eranntag import models, registry
 from eranntag.ahead import ahead
 from eranntag.engine.eager import Eager
 from eranntag.errors import UsageError
@@ -18,7 +17,7 @@ from eranntag.training.data import Sounds
 from eranntag.training.distributed import Machine
 from eranntag.training.settings import Settings
 from eranntag.training.state import State
-from eranntag.types import Checkpoint, Clip, Example, Recipe
+from eranntag.types import Checkpoint, Example, Recipe
 
 STANDARD = 1000  # clips: their rows have the means of all within a hundredth of a deviation
 FEW = 5  # evaluations at the end of a run whose mean PSLA reports (Section II-C)
@@ -52,12 +51,10 @@ def standardise(network: Network, examples: Sequence[Example], machine: Machine)
     chosen = examples[:: -(-len(examples) // STANDARD)]
     sounds = Sounds(chosen, network.frontend.config.sample_rate_hz, 0)
     tagger, count, total, squares = Eager(network.eval()), 0, 0.0, 0.0
-    heard = ahead(sounds.get, range(len(chosen)), machine.workers)
-    for samples in heard:
-        if samples is not None:
-            waveform = tagger.prepare(Clip(samples[None].astype(np.float32) / audio.FULL_SCALE, sounds.rate))
+    for clip in ahead(sounds.clip, range(len(chosen)), machine.workers):
+        if clip is not None:
             with torch.inference_mode():
-                rows = network.frontend(torch.from_numpy(waveform)[None])[0, 0].double()  # (rows, frames)
+                rows = network.frontend(torch.from_numpy(tagger.prepare(clip))[None])[0, 0].double()  # (rows, frames)
             count, total, squares = count + rows.shape[1], total + rows.sum(1), squares + rows.square().sum(1)
     if count:
         mean = total / count

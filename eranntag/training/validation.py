@@ -5,12 +5,12 @@ from itertools import islice
 
 import numpy as np
 
-from eranntag import audio, metrics
+from eranntag import metrics
 from eranntag.ahead import ahead
 from eranntag.tagger import Tagger
 from eranntag.training.data import Sounds
 from eranntag.training.distributed import World
-from eranntag.types import Clip, Example
+from eranntag.types import Example
 
 
 class Validation:
@@ -40,10 +40,8 @@ class Validation:
             yield from _in_batches(tagger, [(i, waveform) for i, waveform in some if waveform is not None], at_once)
 
     def _prepared(self, tagger: Tagger, index: int) -> np.ndarray | None:
-        samples = self.sounds.get(index)
-        if samples is None:
-            return None
-        return tagger.prepare(Clip(samples[None].astype(np.float32) / audio.FULL_SCALE, self.sounds.rate))
+        clip = self.sounds.clip(index)
+        return None if clip is None else tagger.prepare(clip)
 
 
 def _in_batches(tagger: Tagger, ready: list[tuple[int, np.ndarray]], at_once: int) -> Iterator[tuple[int, np.ndarray]]:
