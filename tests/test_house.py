@@ -24,9 +24,9 @@ PACKAGE = Path(eranntag.__file__).parent
 ROWS = {
     13: "__main__",
     12: "cli",
-    11: "render plots __init__",
+    11: "render plots gallery __init__",
     10: "bench",
-    9: "training evaluation labels packing mixing doctor",
+    9: "training evaluation labels packing mixing doctor views",
     8: "predict detection export",
     7: "checkpoints",
     6: "ensemble engine",

@@ -117,7 +117,7 @@ def _snr(context: click.Context, parameter: click.Parameter, value: str) -> tupl
     "--folds", type=click.IntRange(2), default=4, show_default=True, help="EVENTS with folds of their own keep these."
 )
 @click.option(
-    "--preset", type=click.Choice(["dcase2018", "esc50"]), help="What EVENTS are, if neither a CSV nor class folders."
+    "--preset", type=click.Choice(["dcase2018", "esc50", "esc10"]), help="What EVENTS are, if neither a CSV nor class folders."
 )
 @click.option("--stems", is_flag=True, help="Also write events and background as two channels.")
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [one a processor]")
@@ -144,7 +144,7 @@ def mix(
 
     threads = workers or os.cpu_count() or 1
     sources = mixing.Sources(_sources.events(events, preset), _sources.backgrounds(backgrounds))
-    protocol = mixing.Protocol(snr, clips_per_fold, folds, seed, trim_padding=preset == "esc50")
+    protocol = mixing.Protocol(snr, clips_per_fold, folds, seed, trim_padding=preset in _sources.PADDED)
     counts = {"source files": 0, "mixtures": 0}
     with lock.held(out), render.progress(counts) as step:
 

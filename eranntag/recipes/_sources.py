@@ -18,7 +18,10 @@ from eranntag.types import Dataset, Example
 PRESETS = {
     "dcase2018": "FSDKaggle2018 (DCASE 2018 task 2): its training clips that a person has verified",
     "esc50": "ESC-50, its folds kept, the zeros behind its shorter sounds cut",
+    "esc10": "the same of its ten classes that it calls ESC-10",
 }
+PADDED = ("esc50", "esc10")  # the zeros behind whose shorter sounds are not theirs
+ESC_10 = "dog rooster rain sea_waves crackling_fire crying_baby sneezing clock_tick helicopter chainsaw".split()
 SYNTHETIC = "synthetic"
 TABLES = ("train_post_competition.csv", "train.csv")  # of FSDKaggle2018, in the folder or in FSDKaggle2018.meta/
 COLUMNS = ("filename", "fname", "file", "path", "audio")
@@ -28,6 +31,8 @@ def events(path: str, preset: str | None) -> Dataset:
     """The event sounds at `path`. DataError unless every one has exactly one class."""
     if preset == "dcase2018":
         return _dcase2018(Path(path))
+    if preset == "esc10":
+        return _only(recipes.load("esc50", path), "esc10", ESC_10)
     name = preset or ("csv" if Path(path).is_file() else "folder")
     dataset = recipes.load(name, path)
     if name == "csv":
@@ -54,6 +59,18 @@ def backgrounds(path: str) -> tuple[str, ...] | None:
     if not found:
         raise DataError(f"{path}: holds no backgrounds")
     return tuple(dict.fromkeys(found))
+
+
+def _only(dataset: Dataset, name: str, labels: list[str]) -> Dataset:
+    """The part of a data set of one class a clip that has these labels."""
+    new = {dataset.recipe.labels.index(label): at for at, label in enumerate(labels)}
+    examples = (example for example in dataset.examples if example.targets[0] in new)
+    kept = tuple(dataclasses.replace(example, targets=(new[example.targets[0]],)) for example in examples)
+    return Dataset(
+        dataclasses.replace(dataset.recipe, name=name, title=f"{name} of {dataset.recipe.title}", labels=tuple(labels)),
+        kept,
+        dataset.missing,
+    )
 
 
 def _dcase2018(root: Path) -> Dataset:
