@@ -111,10 +111,11 @@ class Result:
 
     def paper(self) -> list[dict[str, Any]]:
         """The published results of this architecture on this data set beside ours."""
-        rows = [row for row in self.recipe.paper if row.model == self.architecture]
+        rows = [(row, row.metric or self.recipe.metric) for row in self.recipe.paper if row.model == self.architecture]
         return [
-            {"how": row.how, "table": row.table, "paper": row.value, "ours": self.value, "difference": self.value - row.value}
-            for row in rows
+            {"how": row.how, "table": row.table, "metric": metric, "paper": row.value}
+            | {"ours": self.measures[metric], "difference": self.measures[metric] - row.value}
+            for row, metric in rows
         ]
 
     def unpublished(self) -> str:

@@ -68,6 +68,16 @@ def roc_auc(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return _each_class(_roc_auc, scores, targets)
 
 
+def measure(name: str, scores: np.ndarray, targets: np.ndarray) -> float:
+    """The measure that recipes call `name`: "accuracy", where each clip has one class, "mAP" or "micro_AP"; NaN without clips
+    or positives."""
+    if not targets.any():
+        return nan
+    if name == "accuracy":
+        return accuracy(scores, targets.argmax(1))
+    return mean(average_precision(scores, targets)) if name == "mAP" else micro_average_precision(scores, targets)
+
+
 def d_prime(auc: float) -> float:
     """sqrt(2) x the inverse normal distribution of the *mean* AUC (not the mean of the classes' d'); inf for 1."""
     if isnan(auc) or auc in (0, 1):

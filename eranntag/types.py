@@ -125,13 +125,14 @@ class Failure:
 
 @dataclass(frozen=True)
 class Published:
-    """A published result: `value` of the recipe's metric for `model`, trained as `how` says ("scratch", "fine-tuned", or
-    either with what was left out), in `table`."""
+    """A published result: `value` for `model`, trained as `how` says ("scratch", "fine-tuned", or either with what was left
+    out), in `table`. `metric`, one of `evaluation.Result.measures`, if it is not the recipe's."""
 
     model: str
     value: float
     table: str
     how: str = "scratch"
+    metric: str = ""
 
 
 @dataclass(frozen=True)

@@ -234,14 +234,18 @@ def test_the_paper_is_compared_with_row_by_row(tiny_tagger: Tagger) -> None:
     published = (
         Published("erann-2-1", 0.5, "Table 6"),
         Published("erann-2-1", 0.75, "Table 6", "fine-tuned"),
+        Published("erann-2-1", 0.7, "Table 7", metric="mAP"),
         Published("erann-1-3", 0.9, "Table 6"),
     )
     result = evaluate(tiny_tagger, dataclasses.replace(DATASET, recipe=dataclasses.replace(RECIPE, paper=published)))
-    assert [(row["how"], row["paper"], row["ours"]) for row in result.paper()] == [
-        ("scratch", 0.5, 0.6),
-        ("fine-tuned", 0.75, 0.6),
+    mean_average_precision = result.measures["mAP"]
+    assert mean_average_precision != 0.6
+    assert [(row["how"], row["paper"], row["metric"], row["ours"]) for row in result.paper()] == [
+        ("scratch", 0.5, "accuracy", 0.6),
+        ("fine-tuned", 0.75, "accuracy", 0.6),
+        ("scratch", 0.7, "mAP", mean_average_precision),
     ]
-    assert [row["difference"] for row in result.paper()] == pytest.approx([0.1, -0.15])
+    assert [row["difference"] for row in result.paper()] == pytest.approx([0.1, -0.15, mean_average_precision - 0.7])
     assert result.to_dict(paper=True)["paper"][0]["table"] == "Table 6"
 
 

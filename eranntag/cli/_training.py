@@ -26,7 +26,7 @@ _OPTIONS = [
     click.option("--iterations", type=int, help="Length of the run.  [the recipe's]"),
     click.option("--batch", type=int, help="Examples an iteration, over all processes.  [the recipe's]"),
     click.option("--lr", type=float, help="(Highest) learning rate.  [the recipe's]"),
-    click.option("--schedule", help="constant, one-cycle, psla-balanced, psla-full.  [the recipe's]"),
+    click.option("--schedule", help="constant, one-cycle, plateau, psla-balanced, psla-full.  [the recipe's]"),
     click.option("--ema-warm-up/--no-ema-warm-up", default=None, help="Averaged weights forget the start sooner (short runs)."),
     click.option("--mixup", type=click.Choice(list(MIXUPS)), help="Table 3 of the paper.  [the recipe's]"),
     click.option("--augment", metavar="LIST", help=f"none, or {_NAMES}, as in pitch-shift=2.  [the recipe's]"),

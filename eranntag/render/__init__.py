@@ -167,11 +167,15 @@ def beside(ours: float, paper: float, where: str) -> str:
     return f"ours {ours:.4f}  paper {paper:.3f} ({where})  difference {ours - paper:+.4f}"
 
 
+def _where(row: Mapping[str, Any]) -> str:
+    return f"{row['table']}, {row['how']}"
+
+
 def evaluation(result: Result, paper: bool = False) -> None:
     """The measures, the paper's if asked for, the table of classes and the commonest confusions on stdout."""
     print("\n".join(map(printable, result.summary())) + "\n")
     if paper:
-        rows = [beside(row["ours"], row["paper"], f"{row['table']}, {row['how']}") for row in result.paper()]
+        rows = [f"{row['metric']}: " + beside(row["ours"], row["paper"], _where(row)) for row in result.paper()]
         print("\n".join(rows or [result.unpublished()]) + "\n")
     width = max(24, min(40, max(map(len, result.recipe.labels))))
     print(f"{'class':{width}} " + " ".join(f"{name:>9}" for name in result.per_class[0] if name != "label"))

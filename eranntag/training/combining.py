@@ -49,9 +49,7 @@ class Heard:
 
     def value(self, scores: np.ndarray) -> float:
         """The recipe's metric of scores (clips, classes)."""
-        if self.recipe.metric == "accuracy":
-            return metrics.accuracy(scores, self.targets.argmax(1))
-        return metrics.mean(metrics.average_precision(scores, self.targets))
+        return metrics.measure(self.recipe.metric, scores, self.targets)
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ def published(recipe: Recipe, settings: Settings) -> tuple[Published, str] | Non
     how += [f"alpha {settings.reconstruction:g}"] if settings.reconstruction != theirs["reconstruction"] else []
     how += ["enhanced labels"] if settings.added_labels else []
     usual = settings.features == models.front_end(settings.model)[0]
-    asked = (models.name_of(*models.resolve(settings.model)), ", ".join(how))
-    row = next((row for row in recipe.paper if usual and (row.model, row.how) == asked), None)
+    asked = (models.name_of(*models.resolve(settings.model)), ", ".join(how), "")  # the recipe's metric
+    row = next((row for row in recipe.paper if usual and (row.model, row.how, row.metric) == asked), None)
     if row is None:
         return None
     ours = {name: getattr(settings, name) for name in COMPARED}

@@ -30,7 +30,7 @@ from eranntag.training.distributed import Machine, neighbours, wrapped
 from eranntag.training.division import Division
 from eranntag.training.losses import loss, reconstruction_error
 from eranntag.training.sampling import SAMPLERS, WithPartners
-from eranntag.training.schedules import SCHEDULES
+from eranntag.training.schedules import DIVISOR, SCHEDULES, plateaus
 from eranntag.training.settings import Settings
 from eranntag.training.state import State
 from eranntag.training.validation import Validation
@@ -202,6 +202,8 @@ class Run:
     def schedule(self, iteration: int) -> tuple[float, float]:
         settings = self.settings
         rate, beta1 = SCHEDULES[settings.schedule](iteration, settings.iterations, settings.learning_rate)
+        if settings.schedule == "plateau":
+            rate /= DIVISOR ** plateaus([row[self.recipe.metric] for row in self.state.history if self.recipe.metric in row])
         return rate * min(1.0, iteration / settings.warm_up if settings.warm_up else 1.0), beta1
 
     def look_at_losses(self) -> None:

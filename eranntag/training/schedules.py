@@ -1,6 +1,9 @@
-"""Learning rates as functions of the iteration, so that a resumed run needs no scheduler state."""
+"""Learning rates as functions of the iteration, and of what was measured so far: a resumed run needs no scheduler state."""
 
 import math
+from collections.abc import Sequence
+
+WAITING, DIVISOR = 3, 10
 
 
 def constant(iteration: int, total: int, peak: float) -> tuple[float, float]:
@@ -29,6 +32,22 @@ def psla_full(iteration: int, total: int, peak: float) -> tuple[float, float]:
     return _halved(iteration, total, peak, epochs=30, after=10)
 
 
+def plateau(iteration: int, total: int, peak: float) -> tuple[float, float]:
+    """2APAE's (in its authors' code): constant, but divided by DIVISOR at every one of the `plateaus` of what is measured."""
+    return peak, 0.9
+
+
+def plateaus(measured: Sequence[float]) -> int:
+    """How often WAITING evaluations in a row brought nothing better than all before them."""
+    count, waiting, best = 0, 0, -math.inf
+    for value in measured:
+        waiting = 0 if value > best else waiting + 1
+        best = max(best, value)
+        if waiting == WAITING:
+            count, waiting = count + 1, 0
+    return count
+
+
 def _halved(iteration: int, total: int, peak: float, epochs: int, after: int) -> tuple[float, float]:
     epoch = iteration * epochs // total  # from 0
     return peak * 0.5 ** max(0, (epoch - after) // 5 + 1), 0.95
@@ -38,4 +57,10 @@ def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
-SCHEDULES = {"constant": constant, "one-cycle": one_cycle, "psla-balanced": psla_balanced, "psla-full": psla_full}
+SCHEDULES = {
+    "constant": constant,
+    "one-cycle": one_cycle,
+    "plateau": plateau,
+    "psla-balanced": psla_balanced,
+    "psla-full": psla_full,
+}

@@ -58,11 +58,5 @@ def _in_batches(tagger: Tagger, ready: list[tuple[int, np.ndarray]], at_once: in
 
 def measure(metric: str, scores: np.ndarray, examples: Sequence[Example]) -> dict[str, float]:
     """Nothing when no clip could be read, or none has a class that mAP could be about."""
-    if not examples:
-        return {}
-    if metric == "accuracy":
-        return {metric: metrics.accuracy(scores, np.array([example.targets[0] for example in examples]))}
-    value = metrics.mean(
-        metrics.average_precision(scores, metrics.multi_hot([example.targets for example in examples], scores.shape[1]))
-    )
+    value = metrics.measure(metric, scores, metrics.multi_hot([example.targets for example in examples], scores.shape[1]))
     return {} if np.isnan(value) else {metric: value}
