@@ -16,6 +16,7 @@ from eranntag.types import Checkpoint, Clip, Event, Prediction
 
 THRESHOLDS = {"sigmoid": 0.2, "softmax": 0.5}  # of frames, where nothing was calibrated: see `thresholds`
 EXTENT = 0.5  # of its threshold is what a class must keep for its event to go on, as 0.1 is of 0.2 in SEDTF
+GATES = {"apae": 0.1}  # families whose paper looks for an event only where the clip's own score is above that: SEDTF's value
 HEARD_SECONDS = 2.0  # of a window around each frame of a --resolution
 Given = tuple[str | None, float]  # a threshold of one label, or None: of all
 
@@ -53,6 +54,7 @@ class Detector:
 
     def __init__(self, tagger: Tagger, postprocessing: Postprocessing) -> None:
         self.tagger, self.postprocessing = tagger, postprocessing
+        self.gate = GATES.get(tagger.checkpoint.family)
         self.frame_seconds = self._frame_seconds()
         self.batch, self.parallel = tagger.batch, tagger.parallel
 
@@ -67,15 +69,18 @@ class Detector:
         return self.tagger.hear(source, name)
 
     def scores(self, prepared: np.ndarray) -> Sequence[np.ndarray]:
-        """(batch, ...) of prepared clips -> of each (frames, classes)."""
-        return self.tagger.frame_scores(prepared)
+        """(batch, ...) of prepared clips -> of each (frames, classes), 0 for a class that the gate keeps out."""
+        frames = self.tagger.frame_scores(prepared)
+        if self.gate is None:
+            return frames
+        return [np.where(clip > self.gate, each, 0) for each, clip in zip(frames, self.tagger.scores(prepared), strict=True)]
 
     def tag_long(self, heard: Heard) -> Detection:
         return self.prediction(self.frames_of(heard), heard.seconds(), heard.source)
 
     def frames_of(self, heard: Heard) -> np.ndarray:
         """(frames, classes) of a sound of any length."""
-        return self.tagger.frames_of(heard)
+        return self.tagger.frames_of(heard, self.scores)
 
     def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Detection:
         """The events in (frames, classes); frames of the zeros behind the sound do not count."""

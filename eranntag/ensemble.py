@@ -16,7 +16,7 @@ import soundfile
 
 from eranntag import audio, features, fusion
 from eranntag.errors import AudioError, CheckpointError
-from eranntag.tagger import Heard, Tagger
+from eranntag.tagger import FrameScores, Heard, Tagger
 from eranntag.types import Checkpoint, Clip, Prediction
 
 FAMILY = "ensemble"
@@ -90,10 +90,10 @@ class Ensemble(Tagger):
         said = [_each(member.frame_scores, columns[member]) for member in self.members]
         return [self._fused_frames(clip) for clip in zip(*said, strict=True)]
 
-    def frames_of(self, heard: Heard) -> np.ndarray:
-        """(frames, classes); a long sound is spooled as for `tag_long`."""
+    def frames_of(self, heard: Heard, frame_scores: FrameScores | None = None) -> np.ndarray:
+        """(frames, classes); a long sound is spooled as for `tag_long`, and its members know their own way."""
         if heard.prepared is not None:
-            return self.frame_scores(heard.prepared[None])[0]
+            return (frame_scores or self.frame_scores)(heard.prepared[None])[0]
         return self._fused_frames([member.frames_of(its) for member, its in self._spooled(heard)])
 
     def _fused_frames(self, said: Sequence[np.ndarray]) -> np.ndarray:

@@ -21,6 +21,7 @@ from eranntag.types import Checkpoint, Clip, Packed, Prediction
 
 WINDOW_SECONDS = 60  # of a long sound that cannot be computed exactly in blocks
 
+FrameScores = Callable[[np.ndarray], Sequence[np.ndarray]]
 Sound = Clip | str | os.PathLike[str] | Packed | BinaryIO
 
 
@@ -176,26 +177,28 @@ class Tagger(ABC):
             scores[lost] = self.exact().frame_scores(prepared[lost])
         return scores
 
-    def frames_of(self, heard: Heard) -> np.ndarray:
+    def frames_of(self, heard: Heard, frame_scores: FrameScores | None = None) -> np.ndarray:
         """The `frame_scores` of one sound of any length, (frames, classes); the rest of a long one is read and computed block
         by block, and only the scores are kept.
 
-        They are those of one pass where front-end and family see only so far; else those of windows, each alone.
+        They are those of one pass where front-end and family see only so far; else those of windows, each alone, of which
+        another function may be asked than our own.
         """
+        scores_of = frame_scores or self.frame_scores
         if heard.prepared is not None:
-            return self.frame_scores(heard.prepared[None])[0]
+            return scores_of(heard.prepared[None])[0]
         assert heard.blocks is not None
         if self._frames is not None:
             pieces = streaming.columns_of(heard.blocks, self.frontend, self._frames, self.geometry, self.columns)
             return np.concatenate([self._probabilities(self.column_logits(*piece))[0] for piece in pieces])
-        return np.concatenate(list(self._frames_of_windows(heard.blocks)))
+        return np.concatenate(list(self._frames_of_windows(heard.blocks, scores_of)))
 
-    def _frames_of_windows(self, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    def _frames_of_windows(self, blocks: Iterator[np.ndarray], scores_of: FrameScores) -> Iterator[np.ndarray]:
         rate = self.sample_rate_hz
         step = round(self.frame_seconds * rate)
         for window in streaming.windows(blocks, WINDOW_SECONDS * rate // step * step):
             rows = -(-len(window) // step)  # without those of padding, so that the next window's are in their place
-            yield self.frame_scores(self.prepare(Clip(window[None], rate))[None])[0][:rows]
+            yield scores_of(self.prepare(Clip(window[None], rate))[None])[0][:rows]
 
     def _probabilities(self, logits: np.ndarray) -> np.ndarray:
         """(..., classes); a row with a logit that is not finite is all NaN, as a sigmoid would make 1 of infinity."""
@@ -249,7 +252,8 @@ class Tagger(ABC):
         """The rest of a long sound is read and computed block by block.
 
         The result is that of one pass (`eranntag.streaming`) if front-end and family see only so far; a learned front-end or
-        squeeze-and-excitation does not. Then it is the mean of the probabilities of windows, by their length.
+        squeeze-and-excitation does not. Then it is the mean of the probabilities of windows, by their length, or for a
+        family that says so (2APAE) the highest of them.
         """
         assert heard.blocks is not None
         if self._frames is not None:
@@ -260,12 +264,12 @@ class Tagger(ABC):
         return self.prediction(scores, heard.seconds(), heard.source)
 
     def _of_windows(self, blocks: Iterator[np.ndarray]) -> np.ndarray:
-        total, samples, rate = np.zeros(len(self.labels)), 0, self.frontend.sample_rate_hz
+        rate, said, lengths = self.frontend.sample_rate_hz, [], []
         for window in streaming.windows(blocks, WINDOW_SECONDS * rate):
-            prepared = self.prepare(Clip(window[None], rate))
-            total += self.scores(prepared[None])[0] * len(window)
-            samples += len(window)
-        return (total / samples).astype(np.float32)
+            said.append(self.scores(self.prepare(Clip(window[None], rate))[None])[0])
+            lengths.append(len(window))
+        pooled = np.max(said, 0) if self.geometry.highest else np.average(said, 0, lengths)
+        return pooled.astype(np.float32)
 
     def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Prediction:
         """A row of `scores` as a Prediction; EranntagError when the network gave no finite numbers."""

@@ -1,5 +1,6 @@
 """What several test files need: oracles, data sets, a tiny Tagger, sound files."""
 
+import copy
 import dataclasses
 import json
 import os
@@ -60,8 +61,21 @@ def tiny_checkpoint() -> Checkpoint:
 
 
 @pytest.fixture
-def tiny_tagger(tiny_checkpoint: Checkpoint) -> Eager:
+def tiny_tagger(tiny_checkpoint: Checkpoint, tiny_taggers: dict[str, Eager]) -> Eager:
     """Seeded random weights; BatchNorm knows the statistics of noise, so that scores are not saturated."""
+    key = repr(tiny_checkpoint)
+    if key not in tiny_taggers:
+        tiny_taggers[key] = _tiny(tiny_checkpoint)
+    return copy.deepcopy(tiny_taggers[key])
+
+
+@pytest.fixture(scope="session")
+def tiny_taggers() -> dict[str, Eager]:
+    """Those that have been made, by their checkpoint; a test gets a copy, which it may change."""
+    return {}
+
+
+def _tiny(tiny_checkpoint: Checkpoint) -> Eager:
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         network = Network(tiny_checkpoint).train()

@@ -392,6 +392,26 @@ def test_events_begin_at_their_threshold_and_last_while_half_of_it_is_kept(
     assert {event.label for event in Detector(tiny_tagger, one).detect(sound(4)).events} == {"dog", "rain"}
 
 
+def test_a_gate_keeps_out_what_a_window_as_a_whole_has_not(framewise: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """2APAE's: no frame counts of a class whose own score is not above it, in each window of a long sound by itself."""
+    monkeypatch.setattr("eranntag.tagger.WINDOW_SECONDS", 4)
+    tagger, clip = Eager(framewise), sound(9.2)
+    clip.waveform[:, : 4 * RATE] *= 1e-3  # so that the first window is another than those behind it
+    free = Detector(tagger, Postprocessing()).frames_of(tagger.hear(clip))
+    first, second = (tagger.tag(Clip(clip.waveform[:, i * 4 * RATE : (i + 1) * 4 * RATE], RATE)).scores for i in range(2))
+    high = int(np.abs(first - second).argmax())
+    monkeypatch.setitem(detection.GATES, tagger.checkpoint.family, float((first[high] + second[high]) / 2))
+    gated = Detector(tagger, Postprocessing()).frames_of(tagger.hear(clip))
+    rows, (shut, heard) = int(4 / tagger.frame_seconds), (first, second) if first[high] < second[high] else (second, first)
+    closed, opened = (slice(0, rows), slice(rows, 2 * rows)) if shut is first else (slice(rows, 2 * rows), slice(0, rows))
+    assert heard[high] > shut[high] and free[closed, high].min() > 0
+    assert (gated[closed, high] == 0).all()
+    np.testing.assert_array_equal(gated[opened, high], free[opened, high])
+    short = Clip(clip.waveform[:, : 3 * RATE], RATE)
+    scores = Detector(tagger, Postprocessing()).scores(tagger.prepare(short)[None])[0]
+    assert ((scores == 0).all(0) == (tagger.tag(short).scores <= detection.GATES[tagger.checkpoint.family])).all()
+
+
 def test_lengths_that_are_not_given_are_the_defaults() -> None:
     high = np.array([0.4, 0.2], np.float32)
     how = detection.postprocessing(high, median_seconds=None, merge_gap_seconds=2.0)

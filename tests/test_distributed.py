@@ -3,7 +3,9 @@
 They run on the CPU (gloo), as `torchrun` starts them.
 """
 
+import json
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import numpy as np
@@ -69,47 +71,25 @@ def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_two_processes_train_as_one_does_and_only_the_first_speaks(data: Path, alone: Path, tmp_path: Path) -> None:
-    out = tmp_path / "two"
-    done = runs.processes(2, *options(data, out))
-    assert (done.returncode, done.stdout) == (0, f"{out / 'last.safetensors'}\n"), done.stderr
-    assert_same_run(out, alone)
-    assert {path.name for path in out.iterdir()} == {path.name for path in alone.iterdir()}
-    assert done.stderr.count(f"iteration {ITERATIONS}/{ITERATIONS}") == 1
-    assert "Warning" not in done.stderr
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    for number in range(5):
+        runs.write(folder / f"{number}.wav", np.tile(runs.tone(300 + 100 * number), 1 + number % 2))
+    (folder / "1.wav").write_text("no sound")
+    return folder
 
 
-def test_the_accumulated_parts_are_the_same_in_two_processes(data: Path, tmp_path: Path) -> None:
-    """Without mixup. BatchNorm sees a part at a time, so the parts must hold the same examples."""
-    changes = ("--mixup", "none", "--batch", 8, "--set", "accumulate=2", "--iterations", 1)
-    assert runs.command(*options(data, tmp_path / "one", *changes)).exit_code == 0
-    done = runs.processes(2, *options(data, tmp_path / "two", *changes))
-    assert done.returncode == 0, done.stderr
-    ours, theirs = gradients(tmp_path / "two"), gradients(tmp_path / "one")
-    assert (ours - theirs).norm() < 1e-2 * theirs.norm()  # rounding, through twenty layers of BatchNorm
+ACCUMULATED = ("--mixup", "none", "--batch", 8, "--set", "accumulate=2", "--iterations", 1)
 
 
-INTERRUPTED = """
-from eranntag.training import loop
+@pytest.fixture(scope="module")
+def together(data: Path, clips: Path) -> tuple[Path, CompletedProcess[str]]:
+    """The folder in which two processes left what they computed (several.py), and how torchrun, which started them, ended.
 
-def step(*args, calls=iter([True, False]), step=loop.Run.step):
-    if next(calls):
-        return step(*args)
-    raise KeyboardInterrupt
-
-loop.Run.step, loop.SAVE_SECONDS = step, -1
-if __name__ == "__main__":
-    from eranntag.cli import main
-    main()
-"""
-
-
-def test_one_process_goes_on_for_two_and_two_for_one(
-    data: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """An iteration in one process, then one in two, then one in one: each time Ctrl-C comes before the next."""
-    out = tmp_path / "run"
-    with monkeypatch.context() as patch:
+    In it they go on with the run "stopped", which one process has begun.
+    """
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "SAVE_SECONDS", -1)
         steps, step = iter([True, False]), loop.Run.step
 
@@ -119,12 +99,54 @@ def test_one_process_goes_on_for_two_and_two_for_one(
             raise KeyboardInterrupt
 
         patch.setattr(loop.Run, "step", interrupted)
-        assert runs.command(*options(data, out)).exit_code == 130
-    script = tmp_path / "interrupted.py"
-    script.write_text(INTERRUPTED)
-    done = runs.processes(2, *options(data, out), start=[str(script)])
-    assert f"iteration 2/{ITERATIONS}" in done.stderr and f"iteration 1/{ITERATIONS}" not in done.stderr, done.stderr
-    assert "eranntag: interrupted" in done.stderr and done.stdout == ""
+        assert runs.command(*options(data, clips / "stopped")).exit_code == 130
+    plan = {
+        "accumulated": options(data, clips / "accumulated", *ACCUMULATED),
+        "interrupted": options(data, clips / "stopped"),
+        "whole": options(data, clips / "whole"),
+    }
+    (clips / "plan.json").write_text(json.dumps([[name, [*map(str, arguments)]] for name, arguments in plan.items()]))
+    return clips, runs.processes(2, clips, start=[str(Path(__file__).with_name("several.py"))])
+
+
+def said(together: tuple[Path, CompletedProcess[str]], name: str) -> list[tuple[int, str, str]]:
+    """(exit code, stdout, stderr) of a command in each of the two processes."""
+    folder, done = together
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads((folder / f"{name}-{rank}.json").read_text())) for rank in (0, 1)]
+
+
+def test_two_processes_train_as_one_does_and_only_the_first_speaks(
+    together: tuple[Path, CompletedProcess[str]], alone: Path
+) -> None:
+    folder, done = together
+    out = folder / "whole"
+    assert (done.returncode, done.stdout) == (0, f"{out / 'last.safetensors'}\n"), done.stderr
+    assert_same_run(out, alone)
+    assert {path.name for path in out.iterdir()} == {path.name for path in alone.iterdir()}
+    assert done.stderr.count(f"iteration {ITERATIONS}/{ITERATIONS}") == 1
+    assert "Warning" not in done.stderr
+
+
+def test_the_accumulated_parts_are_the_same_in_two_processes(
+    data: Path, together: tuple[Path, CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """Without mixup. BatchNorm sees a part at a time, so the parts must hold the same examples."""
+    assert runs.command(*options(data, tmp_path / "one", *ACCUMULATED)).exit_code == 0
+    assert [code for code, _, _ in said(together, "accumulated")] == [0, 0]
+    ours, theirs = gradients(together[0] / "accumulated"), gradients(tmp_path / "one")
+    assert (ours - theirs).norm() < 1e-2 * theirs.norm()  # rounding, through twenty layers of BatchNorm
+
+
+def test_one_process_goes_on_for_two_and_two_for_one(
+    data: Path, alone: Path, together: tuple[Path, CompletedProcess[str]]
+) -> None:
+    """An iteration in one process, then one in two, then one in one: each time Ctrl-C comes before the next."""
+    first, second = said(together, "interrupted")
+    assert first[:2] == second[:2] == (130, "")
+    assert f"iteration 2/{ITERATIONS}" in first[2] and f"iteration 1/{ITERATIONS}" not in first[2], first
+    assert "eranntag: interrupted" in first[2]
+    out = together[0] / "stopped"
     assert runs.command(*options(data, out)).exit_code == 0
     assert_same_run(out, alone)
 
@@ -241,18 +263,10 @@ def child(rank: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("clips")
-    for number in range(5):
-        runs.write(folder / f"{number}.wav", np.tile(runs.tone(300 + 100 * number), 1 + number % 2))
-    (folder / "1.wav").write_text("no sound")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def results(clips: Path) -> list[dict[str, Any]]:
-    torch.multiprocessing.spawn(child, (clips,), nprocs=2)
-    return [torch.load(clips / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+def results(together: tuple[Path, CompletedProcess[str]]) -> list[dict[str, Any]]:
+    folder, done = together
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -63,7 +63,7 @@ def test_a_recipe_trains_for_20_iterations(name: str, tmp_path: Path) -> None:
     data, out = MINIATURES[name](tmp_path / "data"), tmp_path / "run"
     recipe = recipes.load(name, str(data)).recipe
     fold = ("--fold", recipe.folds[0]) if recipe.folds else ()
-    small = ("--features", "melmag") if recipe.min_seconds > 4 else ()  # ten seconds of full images take long
+    small = ("--features", "melmag") if recipe.min_seconds > 1 else ()  # several seconds of full images take long
     options = ("--model", "erann-2-1", *small, "--iterations", 20, "--batch", 2, *fold, *runs.TINY)
     result = runs.command("train", name, "--data", data, "--out", out, *options)
     assert (result.exit_code, result.stdout) == (0, f"{out / 'last.safetensors'}\n"), result.stderr

@@ -210,13 +210,14 @@ def test_a_recipe_keeps_its_contract(name: str, tmp_path: Path, monkeypatch: pyt
     else:
         assert recipe.folds == () and recipe.paper == ()
     assert len(set(recipe.folds)) == len(recipe.folds) and all(isinstance(fold, int) for fold in recipe.folds)
-    assert recipe.activation in ACTIVATIONS and recipe.metric == {"softmax": "accuracy", "sigmoid": "mAP"}[recipe.activation]
+    assert recipe.activation in ACTIVATIONS
+    assert recipe.metric in {"softmax": ("accuracy",), "sigmoid": ("mAP", "micro_AP")}[recipe.activation]
     assert recipe.schedule in SCHEDULES and recipe.sampler in SAMPLERS and recipe.mixup in MIXUPS
     assert set(parse(recipe.augment)) == set(recipe.augment)
     assert min(recipe.iterations, recipe.batch, recipe.learning_rate, recipe.evaluate_every, recipe.mixup_alpha) > 0
     assert min(recipe.finetune_iterations, recipe.finetune_learning_rate, recipe.finetune_evaluate_every) > 0
     assert recipe.crop_seconds > 0 and recipe.min_seconds >= 1 and 0 < recipe.ema_decay < 1
-    assert len({(result.model, result.how) for result in recipe.paper}) == len(recipe.paper)
+    assert len({(result.model, result.how, result.metric) for result in recipe.paper}) == len(recipe.paper)
     for result in recipe.paper:
         assert models.resolve(result.model) and 0 < result.value < 1 and result.table
         assert result.how.split(",")[0] in ("scratch", "fine-tuned")

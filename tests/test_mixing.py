@@ -14,9 +14,10 @@ import pytest
 import runs
 import soundfile
 
-from eranntag import audio, mixing, noise, recipes
+from eranntag import audio, noise, recipes
 from eranntag.errors import DataError
-from eranntag.mixing import Protocol, Sources
+from eranntag.mixing import plan, sound
+from eranntag.mixing.plan import Protocol, Sources
 from eranntag.recipes import _sources, mixtures
 from eranntag.recipes._own import OWN
 from eranntag.training import comparison
@@ -47,12 +48,12 @@ def test_the_oracles_samples(oracle: Callable[[str], Any], number: int) -> None:
     case = numbers["cases"][number]
     background = sine(200, 0.2, 32000) + lcg(5, 32000, 0.05)
     event = np.concatenate([sine(1000, 0.3, 8000), np.zeros(4000)])
-    assert mixing.rms(background) == pytest.approx(numbers["background_rms"], rel=1e-9)
-    assert mixing.rms(event) == pytest.approx(numbers["event_rms_whole_file"], rel=1e-9)
+    assert sound.rms(background) == pytest.approx(numbers["background_rms"], rel=1e-9)
+    assert sound.rms(event) == pytest.approx(numbers["event_rms_whole_file"], rel=1e-9)
     onset, most = (round(case[name] * RATE) for name in ("onset_s", "kept_s"))
-    mixture = mixing.mix([event], background, [onset], most, case["snr_db"]).mean(0)
+    mixture = sound.mix([event], background, [onset], most, case["snr_db"]).mean(0)
     assert {at: mixture[int(at)] for at in case["mix_at"]} == pytest.approx(case["mix_at"], abs=1e-9)
-    assert mixing.rms(mixture) == pytest.approx(case["mix_rms"], rel=1e-9)
+    assert sound.rms(mixture) == pytest.approx(case["mix_rms"], rel=1e-9)
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 10.0, 20.0])
@@ -60,9 +61,9 @@ def test_the_level_measured_back(snr_db: float) -> None:
     """Of an event that is as loud throughout; it stays in its place, and neither channel leaves [-1, 1]."""
     rng = np.random.default_rng(0)
     event, background = rng.normal(0, 0.01, 3 * RATE), rng.normal(0, 0.3, 10 * RATE)
-    track, scene = mixing.mix([event] * 2, background, [RATE, 6 * RATE], 2 * RATE, snr_db)
+    track, scene = sound.mix([event] * 2, background, [RATE, 6 * RATE], 2 * RATE, snr_db)
     for start in (RATE, 6 * RATE):
-        measured = 20 * np.log10(mixing.rms(track[start : start + 2 * RATE]) / mixing.rms(scene))
+        measured = 20 * np.log10(sound.rms(track[start : start + 2 * RATE]) / sound.rms(scene))
         assert measured == pytest.approx(snr_db, abs=0.1)  # the whole event's level is not quite that of its part
     silent = np.r_[track[:RATE], track[3 * RATE : 6 * RATE], track[8 * RATE :]]
     assert not silent.any() and np.abs([track, scene]).max() == 1
@@ -71,19 +72,19 @@ def test_the_level_measured_back(snr_db: float) -> None:
 
 def test_silence_has_no_level() -> None:
     with pytest.raises(ValueError, match="silence"):
-        mixing.mix([np.zeros(10)], np.ones(10), [0], 10, 0)
+        sound.mix([np.zeros(10)], np.ones(10), [0], 10, 0)
 
 
 @pytest.mark.parametrize(("number", "slope_db"), [(0, 0.0), (1, -3.01), (2, -6.02)])
 def test_the_colours_of_noise(number: int, slope_db: float) -> None:
     """White keeps its power density from octave to octave, pink loses 3 dB and brown 6."""
-    sound = noise.background(number, 0, 1 << 18, RATE)
-    power = np.abs(np.fft.rfft(sound)) ** 2
+    found = noise.background(number, 0, 1 << 18, RATE)
+    power = np.abs(np.fft.rfft(found)) ** 2
     octaves = [power[(1 << k) : (2 << k)].mean() for k in range(10, 16)]
     np.testing.assert_allclose(np.diff(10 * np.log10(octaves)), slope_db, atol=0.8)
-    assert mixing.rms(sound) == pytest.approx(1)
-    assert not np.array_equal(sound, noise.background(number + 4, 0, 1 << 18, RATE))
-    np.testing.assert_array_equal(sound, noise.background(number, 0, 1 << 18, RATE))
+    assert sound.rms(found) == pytest.approx(1)
+    assert not np.array_equal(found, noise.background(number + 4, 0, 1 << 18, RATE))
+    np.testing.assert_array_equal(found, noise.background(number, 0, 1 << 18, RATE))
 
 
 def test_hum_has_lines_at_the_mains() -> None:
@@ -107,9 +108,9 @@ def dataset(groups: int = 40, classes: int = 4, folds: int = 0) -> Dataset:
     return Dataset(recipe, clips)
 
 
-def decided(events: Dataset, protocol: Protocol, backgrounds: tuple[str, ...] | None = None) -> tuple[mixing.Mixture, ...]:
+def decided(events: Dataset, protocol: Protocol, backgrounds: tuple[str, ...] | None = None) -> tuple[plan.Mixture, ...]:
     found = {"seconds": {str(each.path): 2.0 for each in events.examples}, "left_out": {}}
-    return mixing._decided(Sources(events, backgrounds), protocol, found).mixtures
+    return plan._decided(Sources(events, backgrounds), protocol, found).mixtures
 
 
 def test_the_published_plan() -> None:
@@ -142,7 +143,7 @@ def test_folds_of_their_own_are_kept_and_the_fifth_is_left() -> None:
 def test_a_recording_in_two_folds_counts_in_its_first() -> None:
     events = dataset(groups=20, folds=4)
     stray = dataclasses.replace(events.examples[0], path="/x/stray.wav", fold=2)
-    folds = mixing._folds((*events.examples, stray), Protocol())
+    folds = plan._folds((*events.examples, stray), Protocol())
     assert stray not in folds[2] and events.examples[0] in folds[1] and events.examples[1] in folds[1]
 
 
@@ -216,7 +217,7 @@ def test_files_hold_what_the_tables_say(mixed: Path, events: Path) -> None:
             seconds = soundfile.info(events / row["label"] / row["source"]).duration
             assert end - begin == round(min(seconds, 2.0) * RATE)
             there[begin:end] = True
-            measured = 20 * np.log10(mixing.rms(stems[begin:end, 0]) / mixing.rms(stems[:, 1]))
+            measured = 20 * np.log10(sound.rms(stems[begin:end, 0]) / sound.rms(stems[:, 1]))
             assert measured == pytest.approx(20, abs=0.2)
         assert not stems[~there, 0].any()
 
@@ -336,7 +337,7 @@ def test_esc50_keeps_its_folds_and_recordings(tmp_path: Path) -> None:
 
 def test_the_padding_of_a_collection_is_no_event(wav: Callable[..., Path]) -> None:
     path = wav("x.wav", np.r_[np.zeros(1000), 0.5 * np.ones(RATE), np.zeros(4 * RATE)], RATE)
-    whole, trimmed = (mixing.hear(str(path), Protocol(trim_padding=trim)) for trim in (False, True))
+    whole, trimmed = (sound.hear(str(path), Protocol(trim_padding=trim)) for trim in (False, True))
     assert (len(whole), len(trimmed)) == (5 * RATE + 1000, RATE + 1000)
 
 

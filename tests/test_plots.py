@@ -5,6 +5,8 @@ import builtins
 import dataclasses
 import json
 import re
+import sys
+from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -12,15 +14,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+import torch
 from click.testing import CliRunner
 from click.testing import Result as Run
 
-from eranntag import plots
+from eranntag import audio, plots, views
+from eranntag.checkpoints import weights
 from eranntag.cli import cli
+from eranntag.detection import Detection
+from eranntag.engine.eager import Eager
 from eranntag.errors import EranntagError, UsageError
 from eranntag.evaluation import Result
+from eranntag.network import Network
+from eranntag.plots import attention, evaluation, history, literal, sound
 from eranntag.recipes import esc50
-from eranntag.types import Checkpoint
+from eranntag.records import printable
+from eranntag.tagger import Tagger
+from eranntag.types import Checkpoint, Event, Prediction
+from eranntag.views import Sight, View
+from eranntag.views._sight import band_edges_hz
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -59,7 +72,7 @@ class Tags(HTMLParser):
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_a_page_needs_nothing_else_and_holds_everything(tiny_checkpoint: Checkpoint, tmp_path: Path, activation: str) -> None:
     measured = result(tiny_checkpoint, ODD, activation, missing=3)
-    plots.evaluation(measured, tmp_path / "page.html", "eranntag evaluate 'x <b>'", paper=True)
+    evaluation.draw(measured, tmp_path / "page.html", "eranntag evaluate 'x <b>'", paper=True)
     page = Tags((tmp_path / "page.html").read_text(encoding="utf-8"))
     assert not {"script", "link", "iframe", "b"} & {tag for tag, _ in page.tags}
     sources = [attrs["src"] for tag, attrs in page.tags if tag == "img"]
@@ -79,22 +92,22 @@ def test_a_page_needs_nothing_else_and_holds_everything(tiny_checkpoint: Checkpo
 
 def test_a_page_shows_the_paper(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
     known = dataclasses.replace(tiny_checkpoint, model={"s_m": 2, "width": 5})
-    plots.evaluation(result(known, ODD, "softmax"), tmp_path / "page.html", paper=True)
+    evaluation.draw(result(known, ODD, "softmax"), tmp_path / "page.html", paper=True)
     text = Tags((tmp_path / "page.html").read_text(encoding="utf-8")).text
-    assert "fine-tunedERANN v2, Table 60.9610" in text.replace("\n", "")
+    assert "fine-tunedERANN v2, Table 6accuracy0.9610" in text.replace("\n", "")
 
 
 @pytest.mark.parametrize(("activation", "classes"), [("softmax", 4), ("softmax", 70), ("sigmoid", 4), ("sigmoid", 70)])
 def test_few_and_many_classes_are_drawn(tiny_checkpoint: Checkpoint, tmp_path: Path, activation: str, classes: int) -> None:
     labels = tuple(f"class {index}" for index in range(classes))
-    plots.evaluation(result(tiny_checkpoint, labels, activation), tmp_path / "figure.PNG")
+    evaluation.draw(result(tiny_checkpoint, labels, activation), tmp_path / "figure.PNG")
     assert (tmp_path / "figure.PNG").read_bytes().startswith(PNG)
 
 
 def test_fifty_classes_are_legible(tiny_checkpoint: Checkpoint) -> None:
     from matplotlib.figure import Figure
 
-    figure = plots._confusion(Figure, result(tiny_checkpoint, esc50.RECIPE.labels, "softmax", 400))
+    figure = evaluation._confusion(Figure, result(tiny_checkpoint, esc50.RECIPE.labels, "softmax", 400))
     axes = figure.axes[0]
     cells = [text for text in axes.texts if text.get_text()]
     assert sum(int(text.get_text()) for text in cells) == 400
@@ -106,7 +119,7 @@ def test_fifty_classes_are_legible(tiny_checkpoint: Checkpoint) -> None:
 
 def test_clips_without_any_class_are_drawn_too(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
     nothing = dataclasses.replace(result(tiny_checkpoint, ODD, "sigmoid"), targets=np.zeros((60, len(ODD)), bool))
-    plots.evaluation(nothing, tmp_path / "figure.png")
+    evaluation.draw(nothing, tmp_path / "figure.png")
     assert (tmp_path / "figure.png").read_bytes().startswith(PNG)
 
 
@@ -151,8 +164,8 @@ def test_a_runs_curves_are_in_its_folder_and_the_path_is_printed(tmp_path: Path)
 
 def test_what_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures: list[Any] = []
-    monkeypatch.setattr(plots, "_png", lambda figure: figures.append(figure) or b"")
-    plots.history({"_one": [*TRAINING, *EVALUATED], "two": TRAINING}, tmp_path / "history.png")
+    monkeypatch.setattr(history, "png", lambda figure: figures.append(figure) or b"")
+    history.draw({"_one": [*TRAINING, *EVALUATED], "two": TRAINING}, tmp_path / "history.png")
     loss, held_out, rate = figures[0].axes
     assert [line.get_xydata().tolist() for line in loss.lines] == [
         [[50, 0.06], [100, 0.03]],
@@ -189,3 +202,292 @@ def test_a_folder_without_a_run_an_empty_history_and_other_endings_are_one_line(
     assert (other.exit_code, "must end in .png" in other.stderr) == (2, True)
     (tmp_path / "run" / "history.jsonl").write_bytes(b"\xff\n")
     assert "cannot be read" in plot(tmp_path / "run").stderr
+
+
+# Sounds.
+
+NAMES = ("$x_ <b>", "_hidden", "two\nlines", "a byte \udcff", "猫", "$\\frac{$", "a & b", "plain")
+
+
+def view(seconds: float = 4.0, source: str = "folder/$a_b$.wav", labels: tuple[str, ...] = NAMES) -> View:
+    """The first label sounds in the second half, the third at its beginning."""
+    lanes = np.zeros((len(labels), 40), np.float32)
+    lanes[0, 20:] = lanes[2, :10] = 0.75
+    events = (
+        Event(labels[2], 0, seconds / 4, 0.75),
+        Event(labels[0], seconds / 2, seconds, 0.75),
+        Event("elsewhere", 0, 1, 0.9),
+    )
+    scores = np.linspace(0.9, 0, len(labels) + 1, dtype=np.float32)
+    prediction = Prediction((*labels, "elsewhere"), scores, seconds, source, "tiny")
+    return View(prediction, Detection(events, seconds, 0.5, 22050.0, source, "tiny"), labels, lanes)
+
+
+def sight(seconds: float = 4.0, hz: float = 2000) -> Sight:
+    """Silence, but for a band around `hz` in the third quarter."""
+    image = np.full((64, 200), -100, np.float32)
+    image[np.abs(band_edges_hz(22050.0)[1:-1] - hz).argmin(), 100:150] = 20
+    return Sight(image, b"")
+
+
+def drawn(picture: Any) -> tuple[Any, np.ndarray]:
+    """The figure, and its pixels (height, width, 3) in 0 .. 255, the first row on top."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with plots.drawing():
+        figure = sound._figure(Figure, *picture)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return figure, np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
+
+
+def colour(figure: Any, pixels: np.ndarray, axes: Any, x: float, y: float) -> Any:
+    """At a point in the axes' units; parts in 0 .. 1."""
+    column, row = axes.transData.transform((x, y))
+    return pytest.approx(pixels[len(pixels) - 1 - round(row), round(column)] / 255, abs=0.01)
+
+
+def map_colour(name: str, value: float) -> tuple[float, ...]:
+    return tuple(matplotlib.colormaps[name](value)[:3])
+
+
+def labelled(axes: Any, text: str) -> float:
+    """Where the vertical axis says so."""
+    return float(axes.get_yticks()[[label.get_text() for label in axes.get_yticklabels()].index(text)])
+
+
+def test_a_sound_is_bright_where_it_sounds_and_its_events_are_above_it() -> None:
+    from matplotlib.colors import to_rgb
+
+    figure, pixels = drawn((view(), sight()))
+    below, above = figure.axes[:2]
+    place = labelled(below, "2 kHz")
+    loud, silent, bar = map_colour("cividis", 1.0), map_colour("cividis", 0.0), to_rgb(plots.COLOURS[4])
+    for x, y, expected in (
+        (2.5, place, loud),
+        *((x, y, silent) for x, y in ((1.5, place), (3.5, place), (2.5, 64 - place), (2.5, place + 4), (2.5, place - 4))),
+    ):
+        assert colour(figure, pixels, below, x, y) == expected
+    white, heat = map_colour("Blues", 0.0), map_colour("Blues", 0.75)
+    for x, y, expected in (
+        (1, 0.22, white),
+        (3, 0.22, bar),
+        (0.5, 2.22, bar),
+        (3, 2.22, white),
+        (1, -0.25, white),
+        (3, -0.25, heat),
+    ):
+        assert colour(figure, pixels, above, x, y) == expected
+    assert below.get_xlim() == above.get_xlim() == (0, 4)
+    assert below.get_position().x0 == above.get_position().x0 and below.get_position().x1 == above.get_position().x1
+
+
+def test_labels_and_names_are_drawn_to_the_letter_and_apart() -> None:
+    figure, _ = drawn((view(), sight()))
+    texts = figure.axes[1].get_yticklabels()
+    expected = [printable(name) for name in NAMES]
+    expected[1] = " _hidden"
+    assert [text.get_text().replace(r"\$", "$").rsplit("  ", 1)[0] for text in texts] == expected
+    assert all(text.get_text().count("$") == text.get_text().count(r"\$") for text in texts)
+    assert texts[0].get_text().endswith("  0.900")
+    extents = [text.get_window_extent() for text in texts]
+    assert not any(below.overlaps(above) for above, below in pairwise(extents))
+    assert min(extent.x0 for extent in extents) >= 0
+    assert figure.get_suptitle() == "\\$a_b\\$.wav\n4.00 s, tiny, 3 events, of which those of 1 more label have no room"
+
+
+@pytest.mark.parametrize("seconds", [0.004, 1.0, 4.2, 89.0, 421.5, 3601.0, 6 * 3600 + 1.0, 500 * 3600.0])
+def test_times_are_few_apart_and_within_the_sound(seconds: float) -> None:
+    figure, _ = drawn((view(seconds), sight(seconds)))
+    axes = figure.axes[0]
+    ticks, texts = axes.get_xticks(), axes.get_xticklabels()
+    assert 3 <= len(ticks) <= 14 and ticks[0] == 0 and ticks[-1] <= seconds * 1.001
+    extents = [text.get_window_extent() for text in texts]
+    assert not any(left.overlaps(right) for left, right in pairwise(extents))
+    if seconds == 421.5:
+        assert [text.get_text() for text in texts] == [f"{minute}:00" for minute in range(8)]
+    assert len({text.get_text() for text in texts}) == len(texts)
+
+
+@pytest.mark.parametrize("highest_hz", [22050.0, 11025.0, 4000.0, 500.0, 50.0])
+def test_frequencies_are_where_their_bands_are(highest_hz: float) -> None:
+    edges = band_edges_hz(highest_hz)
+    places, texts = sound.hz_ticks(edges)
+    assert 2 <= len(places) <= 9 and all(0.5 <= place <= 63.5 for place in places)
+    for place, text in zip(places, texts, strict=True):
+        number, unit = text.split()
+        hz = float(number) * {"Hz": 1, "kHz": 1000}[unit]
+        assert edges[int(place)] < hz < edges[int(place) + 2]
+    assert min(-np.diff(places)) > 3
+
+
+# 2APAE.
+
+FRAMES = 32  # of a window: 1.024 s
+
+
+@pytest.fixture(scope="module")
+def apae_network() -> Network:
+    checkpoint = Checkpoint(
+        name="weak",
+        family="apae",
+        model={"pooling": "two-step", "frames": FRAMES},
+        frontend_family="melmag",
+        frontend={},
+        labels=NAMES,
+        activation="sigmoid",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Network(checkpoint).eval()
+
+
+def attended(network: Network, path: Path, seconds: float) -> Any:
+    from matplotlib.figure import Figure
+
+    prediction = Prediction(NAMES, np.zeros(8, np.float32), seconds, str(path), "weak")
+    explained = attention.explain(network, str(path))
+    with plots.drawing():
+        return attention._figure(Figure, network, explained, prediction), explained
+
+
+def test_the_seven_panels_are_those_of_the_first_window(apae_network: Network, wav: Callable[..., Path]) -> None:
+    """Of a sound whose tone begins in the middle of the window, and which goes on behind it."""
+    time = np.arange(5 * 32000) / 32000
+    path = wav(
+        "tone.wav", 1e-3 * np.random.default_rng(0).standard_normal(len(time)) + (time > 0.512) * np.sin(6283 * time), 32000
+    )
+    figure, _ = attended(apae_network, path, 5.0)
+    with torch.inference_mode():  # as its family says, of the whole sound
+        image = apae_network.frontend(torch.from_numpy(np.asarray(soundfile.read(path, dtype="float32")[0]))[None])
+        expected = apae_network.model.explain(image[..., :FRAMES])
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert len(panels) == 7
+    shown = [np.asarray(axes.images[0].get_array()) for axes in panels[:6]]
+    steps, best = expected.steps, int(expected.steps.clip_scores[0].argmax())
+    wanted = [expected.image[0, 0], expected.reconstruction[0, 0], steps.frequency_attention[0, best]]
+    for ours, theirs in zip(shown[:3], wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs.numpy(), rtol=0, atol=1e-4)
+    assert literal(NAMES[best]) in panels[2].get_title()
+    np.testing.assert_allclose(shown[4], steps.frame_scores[0].numpy(), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(shown[5].sum(1), 1, rtol=0, atol=1e-5)  # A2, over the frames
+    np.testing.assert_allclose(shown[2].sum(0), 1, rtol=0, atol=1e-5)  # A1, over the bands
+    np.testing.assert_allclose([bar.get_width() for bar in panels[6].patches], steps.clip_scores[0].numpy(), atol=1e-5)
+    assert panels[0].images[0].origin == "lower"
+    assert abs(shown[0][:, 20].argmax() + 0.5 - labelled(panels[0], "1 kHz")) < 1
+    assert shown[0].max(0)[18:].min() > shown[0].max(0)[:14].max() + 3
+    assert "the first 1.02 s of 5.00 s" in figure.get_suptitle()
+
+
+def test_a_short_sounds_end_is_marked(apae_network: Network, wav: Callable[..., Path]) -> None:
+    figure, explained = attended(apae_network, wav("short.wav", 0.1 * np.ones(16000), 32000), 0.5)
+    assert explained.image.shape[-1] == FRAMES
+    marks = [line.get_xdata()[0] for axes in figure.axes for line in axes.lines]
+    assert marks == [0.5] * 6 and "0.5 s and" in figure.get_suptitle()
+
+
+def test_only_two_steps_of_attention_are_explained(apae_network: Network, tiny_checkpoint: Checkpoint) -> None:
+    def has(**model: Any) -> bool:
+        return attention.has(dataclasses.replace(apae_network.checkpoint, model=model))
+
+    assert has() and has(pooling="two-step") and has(pooling="two-step-literal")
+    assert not (has(pooling="mean") or has(pooling="atrous") or attention.has(tiny_checkpoint))
+
+
+# The option --plot.
+
+
+@pytest.fixture
+def model(tiny_tagger: Eager, tmp_path: Path) -> str:
+    weights.save(tiny_tagger.network, tmp_path / "tiny.safetensors")
+    return str(tmp_path / "tiny.safetensors")
+
+
+def tag(*args: str | Path) -> Run:
+    return CliRunner().invoke(cli, [*map(str, args), "--engine", "eager"])
+
+
+@pytest.mark.parametrize(
+    "command", [("predict", "--threshold", "dog=0.1"), ("detect", "--threshold", "0.4"), ("predict", "--format", "json")]
+)
+def test_results_are_the_same_with_a_picture(
+    command: tuple[str, ...], model: str, wav: Callable[..., Path], tmp_path: Path
+) -> None:
+    clip = wav("clip.wav", 0.1 * np.random.default_rng(0).standard_normal(70000))
+    plain = tag(*command, clip, "-c", model)
+    pictured = tag(*command, clip, "-c", model, "--plot", tmp_path / "clip.PNG")
+    assert plain.exit_code == 0 and plain.stdout
+    assert (pictured.exit_code, pictured.stdout_bytes, pictured.stderr) == (0, plain.stdout_bytes, plain.stderr)
+    assert (tmp_path / "clip.PNG").read_bytes().startswith(PNG)
+
+
+def test_a_page_has_the_sounds_that_did_not_fail(model: str, wav: Callable[..., Path], tmp_path: Path) -> None:
+    clips = [wav(f"clip{index}.wav", 0.1 * np.random.default_rng(index).standard_normal(50000)) for index in range(2)]
+    sounds = (clips[0], tmp_path / "absent.wav", clips[1])
+    plain, page = tag("detect", *sounds, "-c", model), tmp_path / "page.html"
+    pictured = tag("detect", *sounds, "-c", model, "--plot", page)
+    assert (pictured.exit_code, pictured.stdout_bytes, pictured.stderr) == (3, plain.stdout_bytes, plain.stderr)
+    text = page.read_text(encoding="utf-8")
+    titles = {Path(title).name for _, attrs in Tags(text).tags if (title := attrs.get("title"))}
+    assert {"clip0.wav", "clip1.wav"} <= titles and "absent.wav" not in titles
+
+
+def test_a_sound_that_cannot_be_read_again_fails_without_its_tags(
+    model: str, wav: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = wav("clip.wav", 0.1 * np.random.default_rng(0).standard_normal(50000))
+    plain = tag("predict", clip, "-c", model)
+    monkeypatch.setattr(views, "sight", lambda source, stop: audio.read(tmp_path / "gone.wav"))
+    pictured = tag("predict", clip, "-c", model, "--plot", tmp_path / "clip.png")
+    assert (pictured.exit_code, pictured.stdout_bytes) == (3, plain.stdout_bytes)
+    assert "no such file" in pictured.stderr and not (tmp_path / "clip.png").exists()
+
+
+def test_two_steps_of_attention_have_a_picture_of_their_own(
+    apae_network: Network, wav: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights.save(apae_network, tmp_path / "weak.safetensors")
+    clip = wav("clip.wav", 0.1 * np.random.default_rng(0).standard_normal(32000), 32000)
+    done: list[str] = []
+    monkeypatch.setattr(attention, "draw", lambda network, prediction, path: done.append(prediction.source))
+    assert tag("predict", clip, "-c", tmp_path / "weak.safetensors", "--plot", tmp_path / "a.png").exit_code == 0
+    assert done == [str(clip)]
+
+
+def test_what_cannot_be_drawn_is_told_before_any_work(
+    tmp_path: Path, wav: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, png = wav("clip.wav", np.zeros(100)), tmp_path / "a.png"
+    wrong = {
+        "a .png shows one sound; name FILE.html": [
+            (clip, clip, "--plot", png),
+            (tmp_path, "--plot", png),
+            ("*.wav", "--plot", png),
+        ],
+        "standard input": [("-", "--plot", png)],
+        "must end in .png or .html": [(clip, "--plot", clip), (clip, "--plot", tmp_path / "page")],
+        "a folder that exists": [(clip, "--plot", tmp_path / "no" / "a.html")],
+        "two files": [(clip, "--plot", png, "-o", png)],
+    }
+    for words, commands in wrong.items():
+        for command in commands:
+            for name in ("predict", "detect"):
+                done = tag(name, *command, "-c", "absent.safetensors")
+                assert (done.exit_code, done.stderr.count("\n"), words in done.stderr) == (2, 1, True), (command, done.stderr)
+    lists = tag("predict", "--files-from", clip.with_suffix(".txt"), "--plot", png)
+    assert lists.exit_code == 2
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    done = tag("detect", clip, "--plot", png, "-c", "absent.safetensors")
+    assert (done.exit_code, "pip install 'eranntag[plot]'" in done.stderr) == (1, True)
+
+
+def test_predict_names_the_way_for_a_network_that_says_nothing_of_frames(
+    model: str, wav: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(tagger: Any) -> float:
+        raise EranntagError("tiny: scores of whole sounds alone; with a --resolution it hears windows of them")
+
+    monkeypatch.setattr(Tagger, "frame_seconds", property(none))
+    done = tag("predict", wav("clip.wav", np.zeros(50000)), "-c", model, "--plot", tmp_path / "a.png")
+    assert done.exit_code == 1 and "--resolution" in done.stderr and "eranntag detect" in done.stderr

@@ -1,5 +1,6 @@
 """PSLA's network against the oracle's counts, timm's networks, and the equations of the paper in numpy."""
 
+import copy
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -80,13 +81,7 @@ def built() -> Callable[[str], Model]:
 @pytest.fixture
 def own(built: Callable[[str], Model]) -> Callable[[str], Model]:
     """The same, to be changed: a copy."""
-
-    def copied(name: str) -> Model:
-        model = Model(named(name), 64, 5).eval()
-        model.load_state_dict(built(name).state_dict())
-        return model
-
-    return copied
+    return lambda name: copy.deepcopy(built(name))
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from eranntag.recipes import esc50
 from eranntag.training import loop, state
 from eranntag.training.averaging import ExponentialMovingAverage
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 RATE = 44100
 CATEGORIES = {0: "dog", 10: "rain"}  # the targets of the clips: a tone and noise
 ITERATIONS = 6
@@ -58,9 +59,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def arguments(data: Path | str, out: Path, *options: str) -> list[str]:
+    short = ["--model", "erann-2-1", "--device", "cpu", "--batch", "2"]
+    return ["train", "esc50", "--data", str(data), "--out", str(out), *short, *options]
+
+
 def train(data: Path | str, out: Path, *options: str) -> Result:
-    args = ["--data", str(data), "--out", str(out), "--model", "erann-2-1", "--device", "cpu", "--batch", "2", *options]
-    return CliRunner().invoke(cli, ["train", "esc50", *args])
+    return CliRunner().invoke(cli, arguments(data, out, *options))
 
 
 def train_fold_1(data: Path, out: Path, *options: str) -> Result:
@@ -371,19 +376,21 @@ def test_a_full_disk_is_one_line_and_loses_no_earlier_state(
 
 def test_killed_without_warning_it_goes_on_and_ends_the_same(data: Path, tmp_path: Path) -> None:
     """SIGKILL to a process of its own, in mid-iteration: nothing that Python could catch or finish."""
-    args = ["train", "esc50", "--data", str(data), "--model", "erann-2-1", "--device", "cpu", "--batch", "2", "--fold", "1"]
+    options = ("--fold", "1", "--iterations", "12", "--set", "crop_seconds=1")
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    assert train(data, undisturbed, *options).exit_code == 0
     program = (
         "import sys, torch; torch.set_num_threads(1); from eranntag.training import loop; loop.SAVE_SECONDS = -1\n"
         "from eranntag.cli import main; main()"
     )
-    command = [sys.executable, "-c", program, *args, "--iterations", "12", "--set", "crop_seconds=1", "--out"]
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    assert subprocess.run([*command, str(undisturbed)], capture_output=True).returncode == 0
-    with subprocess.Popen([*command, str(killed)], stderr=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", program, *arguments(data, killed, *options)]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    ) as process:
         assert process.stderr is not None
         next(line for line in process.stderr if line.startswith("iteration 4/"))
         process.kill()
     assert process.returncode == -signal.SIGKILL and 3 <= iterations_done(killed) < 12
-    assert subprocess.run([*command, str(killed)], capture_output=True).returncode == 0
+    assert train(data, killed, *options).exit_code == 0
     assert history(killed) == history(undisturbed)
     same_weights(killed, undisturbed)

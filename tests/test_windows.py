@@ -101,6 +101,17 @@ def test_long_sound_is_the_mean_of_its_windows_by_their_length(seconds: float, l
     assert len(loudness.heard) == len(windows) and max(loudness.heard) == loudness.frontend.padded_samples(60 * 1600)
 
 
+def test_for_a_family_that_says_so_the_highest_window_counts(loudness: Loudness) -> None:
+    """2APAE: one window that has a class is enough."""
+    loudness.geometry = dataclasses.replace(loudness.geometry, highest=True)
+    clip = noise(round(130.5 * 1600))
+    windows = [
+        loudness.scores(loudness.prepare(Clip(part, 1600))[None])[0] for part in np.split(clip.waveform, [96000, 192000], 1)
+    ]
+    np.testing.assert_allclose(loudness.tag(clip).scores, np.max(windows, 0), rtol=1e-6)
+    assert (windows[0] != windows[1]).all()
+
+
 def test_a_minute_is_one_piece_and_a_sample_more_is_not(loudness: Loudness) -> None:
     assert loudness.longest_seconds == WINDOW_SECONDS == 60
     clip = noise(60 * 1600)

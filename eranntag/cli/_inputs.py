@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -68,15 +68,26 @@ def sources(paths: tuple[str, ...], files_from: str | None) -> Iterator[Any]:
 
 def show_all(results: Iterable[Any], document: AbstractContextManager[Callable[[Any], bool]]) -> None:
     """Through `document`, as they come; then the exit code says how many failed."""
+    with telling(document) as tell:
+        for result in results:
+            tell(result)
+
+
+@contextmanager
+def telling(document: AbstractContextManager[Callable[[Any], bool]]) -> Iterator[Callable[[Any], None]]:
+    """Yield `tell(result)`, which is `document`'s; at the end the exit code says how many failed."""
     from eranntag import render
     from eranntag.errors import EranntagError
 
     counts = {"tagged": 0, "failed": 0}
     with document as show, render.progress(counts) as step:
-        for result in results:
+
+        def tell(result: Any) -> None:
             failed = show(result)
             counts["failed" if failed else "tagged"] += 1
             step()
+
+        yield tell
     if not any(counts.values()):
         raise EranntagError("nothing to tag: the list of files is empty")
     if counts["failed"]:

@@ -139,12 +139,14 @@ def mix(
     folder, a CSV file, or `synthetic` for computed noise. Interrupt it at any moment: the same command goes on where it
     stopped. Exit code 3: some files were left out.
     """
-    from eranntag import lock, mixing, render
+    from eranntag import lock, render
+    from eranntag.mixing import files
+    from eranntag.mixing import plan as plans
     from eranntag.recipes import _sources
 
     threads = workers or os.cpu_count() or 1
-    sources = mixing.Sources(_sources.events(events, preset), _sources.backgrounds(backgrounds))
-    protocol = mixing.Protocol(snr, clips_per_fold, folds, seed, trim_padding=preset in _sources.PADDED)
+    sources = plans.Sources(_sources.events(events, preset), _sources.backgrounds(backgrounds))
+    protocol = plans.Protocol(snr, clips_per_fold, folds, seed, trim_padding=preset in _sources.PADDED)
     counts = {"source files": 0, "mixtures": 0}
     with lock.held(out), render.progress(counts) as step:
 
@@ -152,12 +154,12 @@ def mix(
             counts["source files"] += 1
             step()
 
-        plan = mixing.plan(sources, protocol, out, threads, heard)
+        plan = plans.decide(sources, protocol, out, threads, heard)
         for failure in plan.left_out:
             render.failure(failure)
         asked = [events, backgrounds, str(out), "--snr", ",".join(f"{level:g}" for level in snr), "--seed", str(seed)]
         asked += ["--clips-per-fold", str(clips_per_fold), "--folds", str(folds), *(["--preset", preset] if preset else [])]
-        for _ in mixing.write(plan, out, threads, stems, shlex.join(["eranntag", "data", "mix", *asked])):
+        for _ in files.write(plan, out, threads, stems, shlex.join(["eranntag", "data", "mix", *asked])):
             counts["mixtures"] += 1
             step()
     missing = len(sources.events.missing)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from eranntag.cli import _tagger
+from eranntag.cli import _detector, _tagger
 from eranntag.cli._typed import typed
 
 
@@ -15,20 +15,33 @@ from eranntag.cli._typed import typed
 @click.option("--fold", type=int, help="Only the clips of this fold.  [the data set's test clips, or all]")
 @click.option("--paper", is_flag=True, help="Compare with the published results of the checkpoint's architecture.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--events", is_flag=True, help="Also look for events, as `eranntag detect` does, and measure these.")
 @click.option("--page", type=click.Path(path_type=Path), help="Write a page with figures (.html), or a figure alone (.png).")
+@_detector.options
 @_tagger.options
 @click.pass_context
-def command(context: click.Context, /, recipe: str, paper: bool, as_json: bool, page: Path | None, **options: Any) -> None:
-    """Measure a checkpoint on the data set RECIPE (such as esc50), from the files, as `predict` hears them."""
+def command(
+    context: click.Context, /, recipe: str, paper: bool, as_json: bool, events: bool, page: Path | None, **options: Any
+) -> None:
+    """Measure a checkpoint on the data set RECIPE (such as esc50), from the files, as `predict` hears them.
+
+    With --events, for data with strong labels (mixtures): precision, recall and F1 of what `detect` finds, under its options
+    from --threshold to --median.
+    """
     import json
 
     from eranntag import plots, recipes, render
     from eranntag.evaluation import evaluate
+    from eranntag.evaluation import events as sed
+    from eranntag.plots import evaluation
 
+    if not events and (idle := _detector.given(options)):
+        raise click.UsageError(f"{idle} says how to find events, which needs --events")
     if page:
         plots.check(page, "--page", (".html", ".png"))
     dataset = recipes.load(recipe, options["data"])
     tagger = _tagger.load(options, many=True)
+    detector = _detector.build(tagger, options) if events else None
     counts = {"evaluated": 0}
     with render.progress(counts) as step:
 
@@ -37,13 +50,17 @@ def command(context: click.Context, /, recipe: str, paper: bool, as_json: bool, 
             step()
 
         result = evaluate(tagger, dataset, options["fold"], options["batch"], one)
+        found = sed.evaluate(detector, dataset, options["fold"], options["batch"], one) if detector else None
     for failure in result.failures:
         render.failure(failure)
     if page:
-        plots.evaluation(result, page, typed(context), paper)
+        evaluation.draw(result, page, typed(context), paper)
     if as_json:
-        click.echo(json.dumps(result.to_dict(paper), indent=1))
+        record = result.to_dict(paper) | ({"events": found.to_dict()} if found else {})
+        click.echo(json.dumps(record, indent=1))
     else:
         render.evaluation(result, paper)
+        if found:
+            render.found_events(found)
     if result.failures:
         raise SystemExit(3)

@@ -13,12 +13,13 @@ import click
 def command(run: Path, output: Path | None) -> None:
     """Draw the loss, the held-out measure and the learning rate of RUN: a run's folder, or one that holds several."""
     from eranntag import plots
+    from eranntag.plots import history
 
     if not (paths := _histories(run)):
         raise click.UsageError(f"{run}: no training run: neither it nor a folder in it holds a history.jsonl")
     path = output or run / "history.png"
     plots.check(path, "--output", (".png",))
-    plots.history({name: _read(history) for name, history in paths.items()}, path)
+    history.draw({name: _read(file) for name, file in paths.items()}, path)
     click.echo(path)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from eranntag.cli import _inputs, _tagger
+from eranntag.cli import _inputs, _plot, _tagger
+from eranntag.cli._typed import typed
 
 FORMATS = ("table", "json", "jsonl", "csv")
 
@@ -16,13 +17,18 @@ FORMATS = ("table", "json", "jsonl", "csv")
 @_inputs.threshold("Only tags with at least this score; LABEL=P for one label. Repeatable.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @_inputs.OUTPUT
+@_plot.OPTION
 @_tagger.options
+@click.pass_context
 def command(
+    context: click.Context,
+    /,
     paths: tuple[str, ...],
     files_from: str | None,
     top: int | None,
     threshold: tuple[tuple[str | None, float], ...],
     output: Path | None,
+    plot: Path | None,
     **options: Any,
 ) -> None:
     """Tag sound files, folders (with all below them), patterns, or - for standard input.
@@ -30,12 +36,23 @@ def command(
     Results go to standard output in input order, errors and progress to standard error. Exit code 3: some inputs failed.
     """
     _inputs.check(paths, files_from, output)
+    if plot:
+        _plot.check(plot, paths, files_from, output)
     from eranntag import detection, predict, render
     from eranntag.types import Failure
 
     tagger = _tagger.load(options, many=_inputs.many(paths, files_from))
     least = detection.thresholds(tagger.checkpoint, threshold, default=0.0)
     for_all = any(label is None for label, _ in threshold)
-    results = predict.predict(tagger, _inputs.sources(paths, files_from), options["batch"])
-    reaching = (result if isinstance(result, Failure) else detection.reaching(result, least) for result in results)
-    _inputs.show_all(reaching, render.results(options["form"], output, top or (None if for_all else 5), 0.0))
+    sources = _inputs.sources(paths, files_from)
+    document = render.results(options["form"], output, top or (None if for_all else 5), 0.0)
+
+    def reaching(prediction: Any) -> Any:
+        return detection.reaching(prediction, least)
+
+    if plot:
+        detector = _plot.detector(tagger)
+        _plot.show_all(detector, sources, document, lambda view: reaching(view.prediction), plot, options, typed(context))
+    else:
+        results = predict.predict(tagger, sources, options["batch"])
+        _inputs.show_all((each if isinstance(each, Failure) else reaching(each) for each in results), document)

@@ -22,7 +22,7 @@ def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
 
 def geometry(model: torch.nn.Module) -> Geometry:
     if not hasattr(model, "columns"):
-        return Geometry(model.frame_multiple)
+        return Geometry(model.frame_multiple, highest=getattr(model, "highest", False))
     return Geometry(model.frame_multiple, model.context_frames, model.block_frames)
 
 

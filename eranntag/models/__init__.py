@@ -11,7 +11,8 @@ A family module has
   An optional `mask` of the image's shape zeroes parts of it where the family's paper does: after normalisation (ERANN,
   CNN14), before it (PSLA);
 * where the family pools plainly over time: `columns(image)` and `classify(pooled)`, `context_frames` and `block_frames`, so
-  that `eranntag.streaming` can compute an image in pieces;
+  that `eranntag.streaming` can compute an image in pieces; else perhaps `highest`: whether the highest score of the windows
+  of a long sound counts, not the mean;
 * perhaps `elsewhere(config)`: the configuration for another front-end than FRONTEND;
 * perhaps `load_pretrained()`, which begins with weights of another task and says which;
 * perhaps `optimise(dtype)`, in place and for evaluation only: what makes it faster, BatchNorm in convolutions say.

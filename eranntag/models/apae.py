@@ -102,6 +102,7 @@ class Model(nn.Module):
     def __init__(self, config: Config, rows: int, classes: int) -> None:
         super().__init__()
         self.config = config
+        self.highest = config.two_step
         self.register_buffer("mean", torch.zeros(rows))
         self.register_buffer("std", torch.ones(rows))
         self.decoder: nn.Sequential | None = None

@@ -1,4 +1,4 @@
-"""Mixtures of events and backgrounds with strong labels, as `eranntag data mix` makes them (mixing.py); 2APAE's data are
+"""Mixtures of events and backgrounds with strong labels, as `eranntag data mix` makes them (mixing/); 2APAE's data are
 mixtures of FSDKaggle2018 (DCASE 2018 task 2, 41 classes) and TAU Urban Acoustic Scenes 2019 (DCASE 2019 task 1).
 
 Layout: `--data` (ERANNTAG_DATA) names the folder of one SNR, such as OUT/snr10, with

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from eranntag.types import Failure, Prediction
 
 if TYPE_CHECKING:
     from eranntag.evaluation import Result
+    from eranntag.evaluation.events import Result as Events
 
 
 Show = Callable[[Any], bool]
@@ -177,12 +178,24 @@ def evaluation(result: Result, paper: bool = False) -> None:
     if paper:
         rows = [f"{row['metric']}: " + beside(row["ours"], row["paper"], _where(row)) for row in result.paper()]
         print("\n".join(rows or [result.unpublished()]) + "\n")
-    width = max(24, min(40, max(map(len, result.recipe.labels))))
-    print(f"{'class':{width}} " + " ".join(f"{name:>9}" for name in result.per_class[0] if name != "label"))
-    for row in result.per_class:
-        values = (f"{value:9d}" if isinstance(value, int) else f"{value:9.3f}" for value in list(row.values())[1:])
-        print(f"{printable(row['label']):{width}} {' '.join(values)}")
+    _classes(result.per_class)
     if mistakes := result.confusions():
         print("\nmost frequent confusions (true -> said)")
     for true, said, clips in mistakes:
         print(f"{clips:4d}  {printable(true)} -> {printable(said)}")
+
+
+def found_events(result: Events) -> None:
+    """The measures of events and their table of classes on stdout."""
+    print("\n" + "\n".join(result.summary()) + "\n")
+    _classes(result.per_class)
+
+
+def _classes(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table: a line for each class, its label first."""
+    label_width = max(24, min(40, max(len(row["label"]) for row in rows)))
+    names = [name for name in rows[0] if name != "label"]
+    print(f"{'class':{label_width}} " + " ".join(f"{name:>9}" for name in names))
+    for row in rows:
+        cells = (f"{row[name]:{max(9, len(name))}{'d' if isinstance(row[name], int) else '.3f'}}" for name in names)
+        print(f"{printable(row['label']):{label_width}} {' '.join(cells)}")

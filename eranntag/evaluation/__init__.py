@@ -177,7 +177,7 @@ class Result:
         record["per_class"] = self.per_class
         if self.single:
             record["confusions"] = [{"true": true, "said": said, "clips": clips} for true, said, clips in self.confusions()]
-        finite: dict[str, Any] = _finite(record)
+        finite: dict[str, Any] = jsonable(record)
         return finite
 
 
@@ -210,9 +210,9 @@ def evaluate(
     return Result(checkpoint, recipe, fold, np.stack(scores), targets, tuple(failures), missing, trained_on)
 
 
-def _finite(value: Any) -> Any:
+def jsonable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: jsonable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_finite(item) for item in value]
+        return [jsonable(item) for item in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,49 @@
+"""What commands that look for events have in common: when a score is an event."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from eranntag.cli import _inputs
+
+_LONG = click.FloatRange(0, 3600)
+_OPTIONS = [
+    _inputs.threshold(
+        "Score from which an event begins; LABEL=P for one label. Repeatable.  [the checkpoint's, or 0.2, or 0.5]"
+    ),
+    click.option(
+        "--resolution", type=click.FloatRange(0.01, 60), metavar="S", help="Score windows of 2 s every S seconds: slower."
+    ),
+    click.option("--min-seconds", type=_LONG, metavar="S", help="Drop events of S seconds or less.  [0.32]"),
+    click.option("--merge-gap", type=_LONG, metavar="S", help="Join events of one label S seconds or less apart.  [0.32]"),
+    click.option("--median", type=_LONG, metavar="S", help="Smooth the scores with a median filter of S seconds.  [0: none]"),
+]
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds them to a command; `build` takes them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def given(options: dict[str, Any]) -> str:
+    """Those of `options` that somebody typed, as "--median, --resolution"."""
+    names = ("threshold", "resolution", "min_seconds", "merge_gap", "median")
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names if options[name] not in (None, ()))
+
+
+def build(tagger: Any, given: dict[str, Any]) -> Any:
+    """The Detector that the options name; EranntagError for a tagger that has no scores of frames, and no --resolution."""
+    from eranntag import detection
+
+    how = detection.postprocessing(
+        detection.thresholds(tagger.checkpoint, given["threshold"]),
+        min_length_seconds=given["min_seconds"],
+        merge_gap_seconds=given["merge_gap"],
+        median_seconds=given["median"],
+    )
+    if given["resolution"]:
+        return detection.Windowed(tagger, how, given["resolution"])
+    return detection.Detector(tagger, how)

@@ -1,0 +1,102 @@
+"""The option --plot: a picture of one sound, or a page of many, beside the results, which stay what they are without it."""
+
+import glob
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eranntag.cli import _inputs
+from eranntag.inputs import STDIN
+
+OPTION = click.option(
+    "--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the one sound (.png), or make a page of all (.html)."
+)
+
+
+def check(plot: Path, paths: tuple[str, ...], files_from: str | None, output: Path | None) -> None:
+    """Before any work."""
+    from eranntag import gallery, plots
+
+    plots.check_file(plot, "--plot", (".png", ".html"))
+    if STDIN in paths:
+        raise click.UsageError("--plot reads each sound twice, which standard input cannot be; name a file")
+    if output and output.absolute() == plot.absolute():
+        raise click.UsageError("--plot and --output must be two files")
+    if plot.suffix.lower() == ".html":
+        gallery.check(plot)
+        return
+    if len(paths) != 1 or files_from or os.path.isdir(paths[0]) or (glob.has_magic(paths[0]) and not os.path.exists(paths[0])):
+        raise click.UsageError("a .png shows one sound; name FILE.html for a page of several")
+    plots.check(plot, "--plot", (".png",))
+
+
+def detector(tagger: Any) -> Any:
+    """With the defaults of `eranntag detect`. EranntagError for a tagger that has no scores of frames."""
+    from eranntag import detection
+    from eranntag.errors import EranntagError
+
+    try:
+        return detection.Detector(tagger, detection.postprocessing(detection.thresholds(tagger.checkpoint)))
+    except EranntagError as error:
+        raise EranntagError(f"{error} (an option of `eranntag detect`, which has --plot, too)") from None
+
+
+def show_all(
+    detector: Any,
+    sources: Iterator[Any],
+    document: AbstractContextManager[Callable[[Any], bool]],
+    record: Callable[[Any], Any],
+    plot: Path,
+    options: dict[str, Any],
+    command: str,
+) -> None:
+    """`_inputs.show_all` of the `record` of each View, none of which waits for its picture; and the pictures into `plot`.
+
+    `command` is what was typed, and `options` name the checkpoint.
+    """
+    from eranntag import predict, views
+    from eranntag.types import Failure
+
+    viewer = views.Viewer(detector)
+    picture = _page(plot, command) if plot.suffix.lower() == ".html" else _figure(plot, detector.tagger.checkpoint, options)
+    with closing(viewer), _inputs.telling(document) as tell, picture as draw:
+
+        def told() -> Iterator[Any]:
+            for result in predict.predict(viewer, sources, options["batch"]):
+                if isinstance(result, Failure):
+                    tell(result)
+                else:
+                    tell(record(result))
+                    yield result
+
+        for sight in views.sights(told()):
+            if isinstance(sight, Failure):
+                tell(sight)
+            else:
+                draw(*sight)
+
+
+def _page(plot: Path, command: str) -> AbstractContextManager[Callable[..., None]]:
+    from eranntag import gallery
+
+    return gallery.document(plot, command)
+
+
+@contextmanager
+def _figure(plot: Path, checkpoint: Any, options: dict[str, Any]) -> Iterator[Callable[..., None]]:
+    """Yield `draw(view, sight)`: of 2APAE why it says what it says, of others the sound."""
+    from eranntag import checkpoints
+    from eranntag.plots import attention, sound
+
+    def draw(view: Any, sight: Any) -> None:
+        if attention.has(checkpoint):
+            found = checkpoints.find(options["checkpoint"], options["registry"], options["offline"])
+            attention.draw(checkpoints.open_found(found), view.prediction, plot)
+        else:
+            sound.draw(view, sight, plot)
+
+    yield draw
