@@ -21,9 +21,9 @@ def replace(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
         os.chmod(temporary, mode)  # at the end: a writer may have made the file anew
-        _sync(temporary)
+        sync(temporary)
         os.replace(temporary, path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -45,7 +45,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Until a file, or what a folder lists, is on the disk."""
     if os.name == "nt":  # knows neither folders nor files that are open for reading
         return
     handle = os.open(path, os.O_RDONLY)

@@ -16,7 +16,6 @@ from eranntag.types import Checkpoint, Clip, Event, Prediction
 
 THRESHOLDS = {"sigmoid": 0.2, "softmax": 0.5}  # of frames, where nothing was calibrated: see `thresholds`
 EXTENT = 0.5  # of its threshold is what a class must keep for its event to go on, as 0.1 is of 0.2 in SEDTF
-GATES = {"apae": 0.1}  # families whose paper looks for an event only where the clip's own score is above that: SEDTF's value
 HEARD_SECONDS = 2.0  # of a window around each frame of a --resolution
 Given = tuple[str | None, float]  # a threshold of one label, or None: of all
 
@@ -54,9 +53,14 @@ class Detector:
 
     def __init__(self, tagger: Tagger, postprocessing: Postprocessing) -> None:
         self.tagger, self.postprocessing = tagger, postprocessing
-        self.gate = GATES.get(tagger.checkpoint.family)
+        self.gate = self._gate()
         self.frame_seconds = self._frame_seconds()
         self.batch, self.parallel = tagger.batch, tagger.parallel
+
+    def _gate(self) -> np.ndarray:
+        """(classes,): the score of a clip, or of a window of a long sound, up to which its frames do not count: `clip` of the
+        post-processing, or less for a class with a lower threshold; 0 for families that do not ask for it."""
+        return np.minimum(self.postprocessing.clip if self.tagger.geometry.gated else 0.0, self.postprocessing.high)
 
     def _frame_seconds(self) -> float:
         return self.tagger.frame_seconds
@@ -71,9 +75,9 @@ class Detector:
     def scores(self, prepared: np.ndarray) -> Sequence[np.ndarray]:
         """(batch, ...) of prepared clips -> of each (frames, classes), 0 for a class that the gate keeps out."""
         frames = self.tagger.frame_scores(prepared)
-        if self.gate is None:
+        if not self.gate.any():
             return frames
-        return [np.where(clip > self.gate, each, 0) for each, clip in zip(frames, self.tagger.scores(prepared), strict=True)]
+        return [np.where(clip <= self.gate, 0, each) for each, clip in zip(frames, self.tagger.scores(prepared), strict=True)]
 
     def tag_long(self, heard: Heard) -> Detection:
         return self.prediction(self.frames_of(heard), heard.seconds(), heard.source)
@@ -87,9 +91,13 @@ class Detector:
         self.tagger.check_finite(scores, source)
         frames = max(1, math.ceil(seconds / self.frame_seconds - 1e-6))
         found = events.find(scores[:frames], self.tagger.labels, self.frame_seconds, self.postprocessing)
-        inside = tuple(replace(event, offset=min(event.offset, seconds)) for event in found)
+        inside = tuple(replace(event, offset=min(event.offset, seconds)) for event in found if self._lasts(event, seconds))
         nyquist_hz = self.tagger.sample_rate_hz / 2
         return Detection(inside, seconds, self.frame_seconds, nyquist_hz, source, self.tagger.checkpoint.name)
+
+    def _lasts(self, event: Event, seconds: float) -> bool:
+        """Not of one that is nearly all behind the sound's end: the last frame may reach far into the zeros there."""
+        return event.onset == 0 or min(event.offset, seconds) - event.onset > self.postprocessing.min_length_seconds
 
 
 class Windowed(Detector):

@@ -46,7 +46,7 @@ class Ensemble(Tagger):
         super().__init__(
             checkpoint,
             first.frontend,
-            first.geometry,
+            replace(first.geometry, gated=False),
             _joined([member.dtype for member in members]),
             _joined([member.device for member in members]),
             min(member.parallel for member in members),
@@ -91,7 +91,7 @@ class Ensemble(Tagger):
         return [self._fused_frames(clip) for clip in zip(*said, strict=True)]
 
     def frames_of(self, heard: Heard, frame_scores: FrameScores | None = None) -> np.ndarray:
-        """(frames, classes); a long sound is spooled as for `tag_long`, and its members know their own way."""
+        """(frames, classes); a long sound is spooled as for `tag_long`, and each member has its own way with it."""
         if heard.prepared is not None:
             return (frame_scores or self.frame_scores)(heard.prepared[None])[0]
         return self._fused_frames([member.frames_of(its) for member, its in self._spooled(heard)])

@@ -1,8 +1,9 @@
-"""One folder has one writer."""
+"""One folder has one writer, and so has one file."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from eranntag.errors import EranntagError
@@ -25,13 +26,43 @@ def held(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise EranntagError(f"{folder}: cannot be written ({error.strerror})") from None
     try:
-        try:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise EranntagError(f"{folder}: another process is writing there; wait for it, or choose another folder") from None
-        except OSError:
-            pass  # some network file systems have no locks
+        if not _taken(handle):
+            raise EranntagError(f"{folder}: another process is writing there; wait for it, or choose another folder")
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def file(path: Path) -> Iterator[FileIO]:
+    """Open `path`, made if need be, to read and write, and hold it as `held` does a folder. Who holds it may remove it."""
+    while True:
+        try:
+            opened = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        except OSError as error:
+            raise EranntagError(f"{path}: cannot be written ({error.strerror})") from None
+        with opened:
+            if not _taken(opened.fileno()):
+                raise EranntagError(f"{path}: another process is writing; wait for it, or choose another file")
+            if _is(path, opened.fileno()):  # else who held it until now removed it after it was opened here
+                yield opened
+                return
+
+
+def _taken(handle: int) -> bool:
+    """False when another process has it."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # some network file systems have no locks
+    return True
+
+
+def _is(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(handle))
+    except FileNotFoundError:
+        return False

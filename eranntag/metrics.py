@@ -70,12 +70,13 @@ def roc_auc(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
 
 def measure(name: str, scores: np.ndarray, targets: np.ndarray) -> float:
     """The measure that recipes call `name`: "accuracy", where each clip has one class, "mAP" or "micro_AP"; NaN without clips
-    or positives."""
-    if not targets.any():
-        return nan
-    if name == "accuracy":
-        return accuracy(scores, targets.argmax(1))
-    return mean(average_precision(scores, targets)) if name == "mAP" else micro_average_precision(scores, targets)
+    or positives. KeyError for another."""
+    measures: dict[str, Callable[[], float]] = {
+        "accuracy": lambda: accuracy(scores, targets.argmax(1)),
+        "mAP": lambda: mean(average_precision(scores, targets)),
+        "micro_AP": lambda: micro_average_precision(scores, targets),
+    }
+    return measures[name]() if targets.any() else nan
 
 
 def d_prime(auc: float) -> float:

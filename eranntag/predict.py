@@ -87,11 +87,11 @@ def _heard(tagger: Listener[Any], source: Source | Heard, stop: Event) -> Heard 
     if source is not None and not isinstance(source, (Failure, Heard)):
         heard = _attempt(lambda: tagger.hear(source), str(source))
     if isinstance(heard, Heard) and heard.blocks is not None:
-        return replace(heard, blocks=_until(stop, heard.blocks))
+        return replace(heard, blocks=until(stop, heard.blocks))
     return heard
 
 
-def _until(stop: Event, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def until(stop: Event, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
     """Hours of sound in a thread end when nobody waits for them any more."""
     for block in blocks:
         if stop.is_set():

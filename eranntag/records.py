@@ -89,3 +89,10 @@ class Csv:
 
 
 FORMATS = {"json": Json, "jsonl": Jsonl, "csv": Csv}
+BEGINNINGS = {  # of documents in the formats that can be told by it
+    "json": b'{"schema": ',
+    "jsonl": b'{"schema": ',
+    "csv": b"source,seconds,",
+    "raven": b"Selection\tView\t",
+    "vtt": b"WEBVTT\n",
+}

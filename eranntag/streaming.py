@@ -30,12 +30,14 @@ class Geometry:
     A column stands for `frame_multiple` frames and sees `context_frames` to either side of them; None when the network does
     not pool plainly over time, so that its image cannot be cut. `block_frames`: what it computes at once in bounded memory.
     `highest`: of the windows of a long sound that cannot be cut the highest probability counts, not their mean.
+    `gated`: events are looked for only in a clip, or window, whose own probability is high enough.
     """
 
     frame_multiple: int
     context_frames: int | None = None
     block_frames: int = 0
     highest: bool = False
+    gated: bool = False
 
     @property
     def margin_frames(self) -> int:

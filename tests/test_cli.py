@@ -272,14 +272,14 @@ def test_only_debug_shows_where_an_error_comes_from(tmp_path: Path) -> None:
 
 def test_output_holds_what_would_go_to_stdout(model: str, clip: str, tmp_path: Path) -> None:
     for form in ("table", "json", "jsonl", "csv"):
-        result = predict(model, clip, "--format", form, "-o", "out")
+        result = predict(model, clip, "--format", form, "-o", "out", "--overwrite")
         assert (result.exit_code, result.output) == (0, "")
         assert Path("out").read_text() == predict(model, clip, "--format", form).stdout
     assert os.listdir() == ["out"]
 
 
-@pytest.mark.parametrize("existing", [None, "kept"])
-def test_a_run_that_ends_in_an_error_leaves_no_output(
+@pytest.mark.parametrize("existing", [None, '{"schema": 1, "results": [kept'])
+def test_a_run_that_ends_in_an_error_leaves_the_output_as_it_was(
     model: str, clip: str, existing: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any) -> Iterator[Any]:
@@ -291,7 +291,7 @@ def test_a_run_that_ends_in_an_error_leaves_no_output(
     monkeypatch.setattr("eranntag.predict.predict", fail)
     result = predict(model, clip, "--format", "json", "-o", "out.json")
     assert (result.exit_code, one_line(result)) == (1, "eranntag: error: OSError: no space left (--debug shows where)\n")
-    assert os.listdir() == (["out.json"] if existing else [])
+    assert sorted(os.listdir()) == [*(["out.json"] if existing else []), "out.json.journal", "out.json.partial"]
     assert not existing or Path("out.json").read_text() == existing
 
 
@@ -439,11 +439,12 @@ def test_a_signal_ends_the_run_and_leaves_a_valid_document(
     model: str, endless: str, start: Callable[..., Any], number: signal.Signals, code: int, said: bytes
 ) -> None:
     running = start("predict", "-c", model, "--files-from", endless, "--format", "json", "-o", "out.json")
-    wait_for(lambda: any(part.stat().st_size > 1000 for part in Path().glob(".out.json.*.part")) or running.poll() is not None)
+    part = Path("out.json.partial")
+    wait_for(lambda: (part.exists() and part.stat().st_size > 1000) or running.poll() is not None)
     running.send_signal(number)
     assert running.wait(SECONDS) == code
     assert running.stderr.read() == said
-    assert os.listdir() == ["out.json"]
+    assert sorted(os.listdir()) == ["out.json", "out.json.journal"]
     document = json.loads(Path("out.json").read_text())
     assert document["complete"] is False
     assert 0 < len(document["results"]) < 100_000

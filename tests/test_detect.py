@@ -396,20 +396,29 @@ def test_a_gate_keeps_out_what_a_window_as_a_whole_has_not(framewise: Network, m
     """2APAE's: no frame counts of a class whose own score is not above it, in each window of a long sound by itself."""
     monkeypatch.setattr("eranntag.tagger.WINDOW_SECONDS", 4)
     tagger, clip = Eager(framewise), sound(9.2)
+    never = Postprocessing(clip=0.0)
     clip.waveform[:, : 4 * RATE] *= 1e-3  # so that the first window is another than those behind it
-    free = Detector(tagger, Postprocessing()).frames_of(tagger.hear(clip))
+    free = Detector(tagger, never).frames_of(tagger.hear(clip))
     first, second = (tagger.tag(Clip(clip.waveform[:, i * 4 * RATE : (i + 1) * 4 * RATE], RATE)).scores for i in range(2))
     high = int(np.abs(first - second).argmax())
-    monkeypatch.setitem(detection.GATES, tagger.checkpoint.family, float((first[high] + second[high]) / 2))
-    gated = Detector(tagger, Postprocessing()).frames_of(tagger.hear(clip))
+    least = Postprocessing(clip=float((first[high] + second[high]) / 2), high=1.0)
+    same(Detector(tagger, least).frames_of(tagger.hear(clip)), free, 0)  # this family does not ask for it
+    tagger.geometry = dataclasses.replace(tagger.geometry, gated=True)
+    gated = Detector(tagger, least).frames_of(tagger.hear(clip))
     rows, (shut, heard) = int(4 / tagger.frame_seconds), (first, second) if first[high] < second[high] else (second, first)
     closed, opened = (slice(0, rows), slice(rows, 2 * rows)) if shut is first else (slice(rows, 2 * rows), slice(0, rows))
     assert heard[high] > shut[high] and free[closed, high].min() > 0
     assert (gated[closed, high] == 0).all()
     np.testing.assert_array_equal(gated[opened, high], free[opened, high])
     short = Clip(clip.waveform[:, : 3 * RATE], RATE)
-    scores = Detector(tagger, Postprocessing()).scores(tagger.prepare(short)[None])[0]
-    assert ((scores == 0).all(0) == (tagger.tag(short).scores <= detection.GATES[tagger.checkpoint.family])).all()
+    scores = Detector(tagger, least).scores(tagger.prepare(short)[None])[0]
+    assert ((scores == 0).all(0) == (tagger.tag(short).scores <= least.clip)).all()
+    asked = dataclasses.replace(least, high=tuple(np.where(np.arange(4) == high, 0.01, 1.0)), low=0.0)
+    assert (Detector(tagger, asked).frames_of(tagger.hear(clip))[:, high] > 0).all()  # a lower threshold opens it
+    monkeypatch.setattr(tagger, "logits", lambda prepared: np.full((len(prepared), 4), np.nan, np.float32))
+    monkeypatch.setattr(tagger, "frame_logits", lambda prepared: np.full((len(prepared), 3, 4), np.nan, np.float32))
+    with pytest.raises(EranntagError, match="not finite"):
+        Detector(tagger, least).detect(short)
 
 
 def test_lengths_that_are_not_given_are_the_defaults() -> None:
@@ -575,7 +584,7 @@ def test_a_folder_gets_a_file_for_each_sound(model: str, clip: str, wav: Callabl
     args = (clip, other, twin, "nowhere.wav", "--threshold", "0", "--output-dir", "new/labels")
     result = run("detect", model, *args, "--format", "audacity")
     assert result.exit_code == 3 and result.stdout == ""
-    assert sorted(os.listdir("new/labels")) == ["clip.txt", "other.sound.txt"]
+    assert sorted(os.listdir("new/labels")) == [".eranntag.journal", "clip.txt", "other.sound.txt"]
     assert Path("new/labels/clip.txt").read_text() == run("detect", model, clip, *args[4:6], "--format", "audacity").stdout
     assert f"{twin}: new/labels/clip.txt holds the events of {clip}" in result.stderr and "nowhere.wav" in result.stderr
     assert run("detect", model, *args, "--format", "vtt").exit_code == 3
@@ -584,7 +593,7 @@ def test_a_folder_gets_a_file_for_each_sound(model: str, clip: str, wav: Callabl
 
 def test_output_holds_what_would_go_to_stdout(model: str, clip: str) -> None:
     for form in documents.FORMATS:
-        result = run("detect", model, clip, "--format", form, "-o", "out")
+        result = run("detect", model, clip, "--format", form, "-o", "out", "--overwrite")
         assert (result.exit_code, result.output) == (0, "")
         assert Path("out").read_text() == run("detect", model, clip, "--format", form).stdout
     assert os.listdir() == ["out"]
@@ -634,3 +643,17 @@ def test_predict_takes_thresholds_of_labels(model: str, clip: str) -> None:
     assert tags("--threshold", f"{everything[0]}=1") == everything[1:]
     assert tags("--threshold", "1", "--threshold", f"{everything[2]}=0") == [everything[2]]
     assert "did you mean 'rain'" in run("predict", model, clip, "--threshold", "rian=0.5").stderr
+
+
+def test_what_is_nearly_all_behind_the_end_is_no_event(tiny_tagger: Eager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last frame of a sound of nine frames and 5 ms is half a second long; but a sound may be as short as that itself."""
+    rows = np.full((10, 4), 0.01)
+    rows[9, 2] = 0.9
+    scripted(tiny_tagger, rows, monkeypatch)
+    how = detection.postprocessing(np.full(4, 0.5, np.float32))
+    assert not Detector(tiny_tagger, how).detect(sound(9 * FRAME + 0.005)).events
+    assert Detector(tiny_tagger, how).detect(sound(9 * FRAME + 0.4)).events
+    scripted(tiny_tagger, rows[9:], monkeypatch)
+    assert [event.offset for event in Detector(tiny_tagger, how).detect(sound(0.005)).events] == [
+        pytest.approx(0.005, abs=1e-4)
+    ]

@@ -146,6 +146,7 @@ def test_one_process_goes_on_for_two_and_two_for_one(
     assert first[:2] == second[:2] == (130, "")
     assert f"iteration 2/{ITERATIONS}" in first[2] and f"iteration 1/{ITERATIONS}" not in first[2], first
     assert "eranntag: interrupted" in first[2]
+    assert "iteration 1/" not in second[2] and "Traceback" not in first[2] + second[2], second
     out = together[0] / "stopped"
     assert runs.command(*options(data, out)).exit_code == 0
     assert_same_run(out, alone)

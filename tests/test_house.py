@@ -33,8 +33,8 @@ ROWS = {
     5: "network",
     4: "tagger",
     3: "features models recipes streaming",
-    2: "registry audio fusion events metrics records inputs shards lock ahead devices noise",
-    1: "decoding",
+    2: "registry audio fusion events metrics records inputs shards journal ahead devices noise",
+    1: "decoding lock",
     0: "types errors atomic cache",
 }
 ROW = {unit: row for row, units in ROWS.items() for unit in units.split()}

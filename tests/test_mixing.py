@@ -180,7 +180,7 @@ def mixed(events: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("mixed") / "out"
     result = runs.command("data", "mix", events, "synthetic", out, "--snr", "20,0", "--stems", *OPTIONS)
     assert result.exit_code == 0, result.stderr
-    assert result.stdout == f"{out}: 4 mixtures of 12 events at 20, 0 dB\n"
+    assert result.stdout == f"{out}: 4 mixtures of 12 of 18 events at 20, 0 dB\n"
     return out
 
 
@@ -279,7 +279,7 @@ def test_bad_files_are_told_and_left_out(events: Path, tmp_path: Path) -> None:
     (tmp_path / "scenes" / "bad.wav").write_bytes(b"")
     out = tmp_path / "out"
     result = runs.command("data", "mix", table, tmp_path / "scenes", out, "--snr", 0, *OPTIONS)
-    assert result.exit_code == 3 and result.stdout.startswith(f"{out}: 4 mixtures of 8 events at 0 dB, ")
+    assert result.exit_code == 3 and result.stdout.startswith(f"{out}: 4 mixtures of 8 of 10 events at 0 dB, ")
     told = [line for line in result.stderr.splitlines() if line.startswith("eranntag: ")]
     assert sum("broken.wav" in line for line in told) == 1 and sum("silent.wav: is silent" in line for line in told) == 1
     assert {row["background"] for row in rows(out / "snr0" / "mixtures.csv")} == {scene.name for scene in scenes}
@@ -339,6 +339,25 @@ def test_the_padding_of_a_collection_is_no_event(wav: Callable[..., Path]) -> No
     path = wav("x.wav", np.r_[np.zeros(1000), 0.5 * np.ones(RATE), np.zeros(4 * RATE)], RATE)
     whole, trimmed = (sound.hear(str(path), Protocol(trim_padding=trim)) for trim in (False, True))
     assert (len(whole), len(trimmed)) == (5 * RATE + 1000, RATE + 1000)
+
+
+def test_esc10_is_the_part_of_esc50_that_it_names(tmp_path: Path) -> None:
+    """Dog, crackling fire and clock tick; no pig, and of what is missing only what would belong to it."""
+    names = ("1-1-A-0.wav", "1-2-A-2.wav", "2-3-A-12.wav", "3-4-B-38.wav", "3-5-A-2.wav", "4-6-A-41.wav")
+    (tmp_path / "meta").mkdir()
+    (tmp_path / "audio").mkdir()
+    rows = (f"{name},{name[0]},{name[:-4].rpartition('-')[2]},x" for name in names)
+    (tmp_path / "meta" / "esc50.csv").write_text("\n".join(("filename,fold,target,category", *rows)))
+    for name in names[:4]:
+        soundfile.write(tmp_path / "audio" / name, np.ones(100), RATE)
+    found = _sources.events(str(tmp_path), "esc10")
+    assert [(found.recipe.labels[each.targets[0]], each.fold) for each in found.examples] == [
+        ("dog", 1),
+        ("crackling_fire", 2),
+        ("clock_tick", 3),
+    ]
+    assert len(found.recipe.labels) == 10 and found.missing == ("4-6-A-41.wav",)
+    assert _sources.events(str(tmp_path), "esc50").missing == ("3-5-A-2.wav", "4-6-A-41.wav")
 
 
 def test_scenes_in_a_table_of_tabs(tmp_path: Path) -> None:

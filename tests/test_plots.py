@@ -438,7 +438,7 @@ def test_a_sound_that_cannot_be_read_again_fails_without_its_tags(
 ) -> None:
     clip = wav("clip.wav", 0.1 * np.random.default_rng(0).standard_normal(50000))
     plain = tag("predict", clip, "-c", model)
-    monkeypatch.setattr(views, "sight", lambda source, stop: audio.read(tmp_path / "gone.wav"))
+    monkeypatch.setattr(views, "sight", lambda source, stop, carry: audio.read(tmp_path / "gone.wav"))
     pictured = tag("predict", clip, "-c", model, "--plot", tmp_path / "clip.png")
     assert (pictured.exit_code, pictured.stdout_bytes) == (3, plain.stdout_bytes)
     assert "no such file" in pictured.stderr and not (tmp_path / "clip.png").exists()
@@ -447,12 +447,14 @@ def test_a_sound_that_cannot_be_read_again_fails_without_its_tags(
 def test_two_steps_of_attention_have_a_picture_of_their_own(
     apae_network: Network, wav: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """From the checkpoint's file to the figure's."""
     weights.save(apae_network, tmp_path / "weak.safetensors")
     clip = wav("clip.wav", 0.1 * np.random.default_rng(0).standard_normal(32000), 32000)
     done: list[str] = []
-    monkeypatch.setattr(attention, "draw", lambda network, prediction, path: done.append(prediction.source))
+    original = attention.draw
+    monkeypatch.setattr(attention, "draw", lambda *given: (done.append(given[1].source), original(*given)))
     assert tag("predict", clip, "-c", tmp_path / "weak.safetensors", "--plot", tmp_path / "a.png").exit_code == 0
-    assert done == [str(clip)]
+    assert done == [str(clip)] and (tmp_path / "a.png").read_bytes().startswith(PNG)
 
 
 def test_what_cannot_be_drawn_is_told_before_any_work(

@@ -47,7 +47,8 @@ def sounding(image: np.ndarray, seconds: float) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize(
-    ("rate", "seconds", "hz"), [(44100, 3.0, 3000), (8000, 3.0, 440), (96000, 1.5, 12000), (44100, 62.0, 500)]
+    ("rate", "seconds", "hz"),
+    [(44100, 3.0, 3000), (8000, 3.0, 440), (96000, 1.5, 12000), (44100, 62.0, 500), (31250, 61.0, 3000)],
 )
 def test_a_tone_is_bright_in_its_band_while_it_sounds(rate: int, seconds: float, hz: float, wav: Callable[..., Path]) -> None:
     sight = views.sight(wav("tone.wav", tone(seconds, hz, seconds / 2, seconds * 0.75, rate), rate))

@@ -28,10 +28,17 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+_NAMES = ("threshold", "resolution", "min_seconds", "merge_gap", "median")
+
+
 def given(options: dict[str, Any]) -> str:
     """Those of `options` that somebody typed, as "--median, --resolution"."""
-    names = ("threshold", "resolution", "min_seconds", "merge_gap", "median")
-    return ", ".join(f"--{name.replace('_', '-')}" for name in names if options[name] not in (None, ()))
+    return ", ".join(f"--{name.replace('_', '-')}" for name in _NAMES if options[name] not in (None, ()))
+
+
+def settings(options: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for, by name."""
+    return {**{name: options[name] for name in _NAMES}, "threshold": _inputs.words(options["threshold"])}
 
 
 def build(tagger: Any, given: dict[str, Any]) -> Any:

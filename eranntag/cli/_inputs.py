@@ -1,4 +1,4 @@
-"""What commands that go through sounds have in common: which, and where the results go."""
+"""What commands that go through sounds have in common: which, and how many failed."""
 
 import os
 import sys
@@ -14,7 +14,6 @@ _OPTIONS = [
     click.argument("paths", nargs=-1, metavar="PATH..."),
     click.option("--files-from", metavar="FILE", help="Read names from FILE (- for stdin), one a line or NUL-separated."),
 ]
-OUTPUT = click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, whole or not at all.")
 
 
 class _Threshold(click.ParamType):
@@ -37,6 +36,11 @@ def threshold(words: str) -> Callable[..., Any]:
     return click.option("--threshold", type=_Threshold(), multiple=True, metavar="[LABEL=]P", help=words)
 
 
+def words(given: tuple[tuple[str | None, float], ...]) -> list[str] | None:
+    """What was typed for `threshold`; None: nothing."""
+    return [f"{number:g}" if label is None else f"{label}={number:g}" for label, number in given] or None
+
+
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the sounds to a command: `paths` and `files_from`."""
     for option in reversed(_OPTIONS):
@@ -44,13 +48,12 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def check(paths: tuple[str, ...], files_from: str | None, output: Path | None) -> None:
-    """Before any work: a mistyped --output must not cost a sound file or an hour."""
+def check(paths: tuple[str, ...], files_from: str | None) -> None:
+    """Before any work."""
     if not paths and not files_from:
         raise click.UsageError("nothing to tag: name files or folders, or use --files-from")
     if files_from == "-" and "-" in paths:
         raise click.UsageError("standard input cannot be both the list of files and a sound")
-    _check_output(output)
     _check_list(files_from)
 
 
@@ -66,20 +69,20 @@ def sources(paths: tuple[str, ...], files_from: str | None) -> Iterator[Any]:
     return chain(inputs.expand(paths, audio.SOUNDS), listed)
 
 
-def show_all(results: Iterable[Any], document: AbstractContextManager[Callable[[Any], bool]]) -> None:
-    """Through `document`, as they come; then the exit code says how many failed."""
-    with telling(document) as tell:
+def show_all(results: Iterable[Any], document: AbstractContextManager[Callable[[Any], bool]], before: int = 0) -> None:
+    """Through `document`, as they come, where `before` are already; then the exit code says how many failed."""
+    with telling(document, before) as tell:
         for result in results:
             tell(result)
 
 
 @contextmanager
-def telling(document: AbstractContextManager[Callable[[Any], bool]]) -> Iterator[Callable[[Any], None]]:
+def telling(document: AbstractContextManager[Callable[[Any], bool]], before: int = 0) -> Iterator[Callable[[Any], None]]:
     """Yield `tell(result)`, which is `document`'s; at the end the exit code says how many failed."""
     from eranntag import render
     from eranntag.errors import EranntagError
 
-    counts = {"tagged": 0, "failed": 0}
+    counts = {"tagged": before, "failed": 0}
     with document as show, render.progress(counts) as step:
 
         def tell(result: Any) -> None:
@@ -111,20 +114,11 @@ def _check_list(files_from: str | None) -> None:
             open(files_from, "rb").close()
         except OSError as error:
             raise click.UsageError(f"--files-from {files_from}: {error.strerror}") from None
-        if _is_sound(Path(files_from)):
+        if is_sound(Path(files_from)):
             raise click.UsageError(f"--files-from {files_from}: is a sound file, not a list of names")
 
 
-def _check_output(output: Path | None) -> None:
-    if output is None:
-        return
-    if not output.absolute().parent.is_dir() or (output.exists() and not output.is_file()):
-        raise click.UsageError(f"--output {output}: must be a file in a folder that exists; use > for a pipe or device")
-    if output.exists() and _is_sound(output):
-        raise click.UsageError(f"--output {output}: is a sound file; it is not overwritten")
-
-
-def _is_sound(path: Path) -> bool:
+def is_sound(path: Path) -> bool:
     """By its name alone."""
     from eranntag import audio
 

@@ -17,17 +17,21 @@ OPTION = click.option(
 )
 
 
-def check(plot: Path, paths: tuple[str, ...], files_from: str | None, output: Path | None) -> None:
+def check(plot: Path, paths: tuple[str, ...], files_from: str | None, output: Path | None, resume: bool = False) -> None:
     """Before any work."""
     from eranntag import gallery, plots
 
     plots.check_file(plot, "--plot", (".png", ".html"))
     if STDIN in paths:
         raise click.UsageError("--plot reads each sound twice, which standard input cannot be; name a file")
-    if output and output.absolute() == plot.absolute():
+    if resume:
+        raise click.UsageError("--plot draws all sounds, and --resume leaves out those that are done; use one of the two")
+    if plot.exists() and any(os.path.isfile(path) and plot.samefile(path) for path in paths):
+        raise click.UsageError(f"--plot {plot}: is a sound to be tagged; it is not overwritten")
+    if output and output.resolve() == plot.resolve():
         raise click.UsageError("--plot and --output must be two files")
     if plot.suffix.lower() == ".html":
-        gallery.check(plot)
+        gallery.check()
         return
     if len(paths) != 1 or files_from or os.path.isdir(paths[0]) or (glob.has_magic(paths[0]) and not os.path.exists(paths[0])):
         raise click.UsageError("a .png shows one sound; name FILE.html for a page of several")
@@ -73,11 +77,22 @@ def show_all(
                     tell(record(result))
                     yield result
 
-        for sight in views.sights(told()):
+        for sight in views.sights(told(), carry=plot.suffix.lower() == ".html"):
             if isinstance(sight, Failure):
                 tell(sight)
             else:
-                draw(*sight)
+                _attempt(draw, *sight, tell)
+
+
+def _attempt(draw: Callable[..., None], view: Any, sight: Any, tell: Callable[[Any], None]) -> None:
+    """What goes wrong with one picture is that sound's failure; the others go on."""
+    from eranntag.errors import reason
+    from eranntag.types import Failure
+
+    try:
+        draw(view, sight)
+    except Exception as error:
+        tell(Failure(view.prediction.source, f"no picture of it: {reason(error, view.prediction.source)}"))
 
 
 def _page(plot: Path, command: str) -> AbstractContextManager[Callable[..., None]]:

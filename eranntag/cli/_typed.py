@@ -5,6 +5,8 @@ import shlex
 import click
 from click.core import ParameterSource
 
+NAMED = 5  # sounds
+
 
 def typed(context: click.Context) -> str:
     """With what the environment added, without what is the default anyway."""
@@ -15,7 +17,16 @@ def typed(context: click.Context) -> str:
             continue
         option = [] if isinstance(parameter, click.Argument) else [max(parameter.opts, key=len)]
         value = context.params[name]
-        for each in value if isinstance(value, tuple) else (value,):
+        values = value if isinstance(value, tuple) else (value,)
+        if len(values) > NAMED and isinstance(parameter, click.Argument):  # what a shell made of a pattern
+            values = (*values[: NAMED - 1], f"... ({len(values) - NAMED + 1} more)")
+        for each in values:
             alone = each is True or each == getattr(parameter, "flag_value", None)
-            words += option if alone else [*option, f"{each:g}" if isinstance(each, float) else str(each)]
+            words += option if alone else [*option, _word(each)]
     return shlex.join(words)
+
+
+def _word(value: object) -> str:
+    if isinstance(value, tuple):  # LABEL=NUMBER, or for all labels NUMBER
+        return "=".join(_word(part) for part in value if part is not None)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -114,7 +114,7 @@ def _snr(context: click.Context, parameter: click.Parameter, value: str) -> tupl
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the folds and of every mixture.")
 @click.option("--clips-per-fold", type=click.IntRange(1), default=2000, show_default=True, help="Mixtures of 10 s each.")
 @click.option(
-    "--folds", type=click.IntRange(2), default=4, show_default=True, help="EVENTS with folds of their own keep these."
+    "--folds", type=click.IntRange(2), default=4, show_default=True, help="Of EVENTS with folds of their own the first so many."
 )
 @click.option(
     "--preset", type=click.Choice(["dcase2018", "esc50", "esc10"]), help="What EVENTS are, if neither a CSV nor class folders."
@@ -166,6 +166,7 @@ def mix(
     left_out = {"files were left out": len(plan.left_out), "events are missing": missing}
     notes = "".join(f", {count} {what}" for what, count in left_out.items() if count)
     levels = ", ".join(f"{level:g}" for level in snr)
-    click.echo(f"{out}: {counts['mixtures']} mixtures of {len(plan.events)} events at {levels} dB{notes}")
+    used = f"{len(plan.events)} of {len(sources.events.examples)} events"
+    click.echo(f"{out}: {counts['mixtures']} mixtures of {used} at {levels} dB{notes}")
     if plan.left_out:
         raise SystemExit(3)

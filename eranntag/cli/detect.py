@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from eranntag.cli import _detector, _inputs, _plot, _tagger
+from eranntag.cli import _detector, _inputs, _output, _plot, _tagger
 from eranntag.cli._typed import typed
 
 FORMATS = ("table", "json", "jsonl", "csv", "audacity", "raven", "vtt")
@@ -17,7 +17,7 @@ ALONE = ("audacity", "raven", "vtt")  # hold one sound's events
 @_inputs.options
 @_detector.options
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@_inputs.OUTPUT
+@_output.options
 @click.option(
     "--output-dir", type=click.Path(path_type=Path, file_okay=False), help="Write a file for each sound into this folder."
 )
@@ -40,22 +40,27 @@ def command(
     Every label's scores in time become events: onset, offset, score. Results go to standard output in input order, errors and
     progress to standard error. Exit code 3: some inputs failed.
     """
-    _inputs.check(paths, files_from, output)
+    _inputs.check(paths, files_from)
+    _output.check(output, paths, files_from, options, output_dir)
     many = _inputs.many(paths, files_from)
     if output and output_dir:
         raise click.UsageError("results go to --output or to --output-dir, not to both")
     if form in ALONE and many and not output_dir:
         raise click.UsageError(f"--format {form} holds the events of one sound; for several use --output-dir")
     if plot:
-        _plot.check(plot, paths, files_from, output)
+        _plot.check(plot, paths, files_from, output, options["resume"])
     from eranntag import predict
     from eranntag.render import events
 
+    place = _output.opened_folder(output_dir, options) if output_dir else None
+    run = _output.opened(output, form, options)
     tagger = _tagger.load(options, many=many)
     detector = _detector.build(tagger, options)
-    sources = _inputs.sources(paths, files_from)
-    document = events.folder(form, output_dir) if output_dir else events.document(form, output)
+    _output.begin(place or run, form, tagger, options, **_detector.settings(options))
+    sources = _output.left(place or run, _inputs.sources(paths, files_from))
+    document = events.folder(form, place) if place else events.document(form, run)
     if plot:
         _plot.show_all(detector, sources, document, attrgetter("detection"), plot, options, typed(context))
     else:
-        _inputs.show_all(predict.predict(detector, sources, options["batch"]), document)
+        found = predict.predict(detector, sources, options["batch"])
+        _inputs.show_all(found, document, _output.before(place or run))

@@ -42,6 +42,8 @@ def command(
     dataset = recipes.load(recipe, options["data"])
     tagger = _tagger.load(options, many=True)
     detector = _detector.build(tagger, options) if events else None
+    if detector:
+        sed.check(detector, dataset, options["fold"])
     counts = {"evaluated": 0}
     with render.progress(counts) as step:
 
@@ -51,7 +53,8 @@ def command(
 
         result = evaluate(tagger, dataset, options["fold"], options["batch"], one)
         found = sed.evaluate(detector, dataset, options["fold"], options["batch"], one) if detector else None
-    for failure in result.failures:
+    failures = dict.fromkeys((*result.failures, *(found.failures if found else ())))
+    for failure in failures:
         render.failure(failure)
     if page:
         evaluation.draw(result, page, typed(context), paper)
@@ -62,5 +65,5 @@ def command(
         render.evaluation(result, paper)
         if found:
             render.found_events(found)
-    if result.failures:
+    if failures:
         raise SystemExit(3)

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from eranntag.cli import _inputs, _plot, _tagger
+from eranntag.cli import _inputs, _output, _plot, _tagger
 from eranntag.cli._typed import typed
 
 FORMATS = ("table", "json", "jsonl", "csv")
@@ -16,7 +16,7 @@ FORMATS = ("table", "json", "jsonl", "csv")
 @click.option("--top", type=click.IntRange(1), help="Tags a clip.  [5; all with a --threshold for all]")
 @_inputs.threshold("Only tags with at least this score; LABEL=P for one label. Repeatable.")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@_inputs.OUTPUT
+@_output.options
 @_plot.OPTION
 @_tagger.options
 @click.pass_context
@@ -35,17 +35,21 @@ def command(
 
     Results go to standard output in input order, errors and progress to standard error. Exit code 3: some inputs failed.
     """
-    _inputs.check(paths, files_from, output)
+    _inputs.check(paths, files_from)
+    _output.check(output, paths, files_from, options)
     if plot:
-        _plot.check(plot, paths, files_from, output)
+        _plot.check(plot, paths, files_from, output, options["resume"])
     from eranntag import detection, predict, render
     from eranntag.types import Failure
 
+    run = _output.opened(output, options["form"], options)
     tagger = _tagger.load(options, many=_inputs.many(paths, files_from))
     least = detection.thresholds(tagger.checkpoint, threshold, default=0.0)
     for_all = any(label is None for label, _ in threshold)
-    sources = _inputs.sources(paths, files_from)
-    document = render.results(options["form"], output, top or (None if for_all else 5), 0.0)
+    top = top or (None if for_all else 5)
+    _output.begin(run, options["form"], tagger, options, top=top, threshold=_inputs.words(threshold))
+    sources = _output.left(run, _inputs.sources(paths, files_from))
+    document = render.results(options["form"], run, top, 0.0)
 
     def reaching(prediction: Any) -> Any:
         return detection.reaching(prediction, least)
@@ -55,4 +59,5 @@ def command(
         _plot.show_all(detector, sources, document, lambda view: reaching(view.prediction), plot, options, typed(context))
     else:
         results = predict.predict(tagger, sources, options["batch"])
-        _inputs.show_all((each if isinstance(each, Failure) else reaching(each) for each in results), document)
+        shown = (each if isinstance(each, Failure) else reaching(each) for each in results)
+        _inputs.show_all(shown, document, _output.before(run))

@@ -22,7 +22,8 @@ def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
 
 def geometry(model: torch.nn.Module) -> Geometry:
     if not hasattr(model, "columns"):
-        return Geometry(model.frame_multiple, highest=getattr(model, "highest", False))
+        ways = {name: getattr(model, name) for name in ("highest", "gated") if hasattr(model, name)}
+        return Geometry(model.frame_multiple, **ways)
     return Geometry(model.frame_multiple, model.context_frames, model.block_frames)
 
 

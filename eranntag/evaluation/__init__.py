@@ -121,7 +121,7 @@ class Result:
     def unpublished(self) -> str:
         """What to say when `paper` has no row."""
         others = ", ".join(dict.fromkeys(row.model for row in self.recipe.paper))
-        there = f"those there are of {others}" if others else "nor of any other model"
+        there = f"those there are of {others}" if others else "nor of any other model with these classes"
         return f"no published result of {self.architecture} on {self.recipe.name}; {there}"
 
     @property

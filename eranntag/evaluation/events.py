@@ -1,6 +1,6 @@
 """How well a checkpoint says what sounds when, on clips with strong labels: `detect`'s path, then F1 of segments and events."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,10 +11,15 @@ from eranntag.errors import DataError, UsageError
 from eranntag.evaluation import jsonable
 from eranntag.predict import predict
 from eranntag.recipes import check_classes, to_evaluate
-from eranntag.types import Dataset, Event, Failure
+from eranntag.types import Dataset, Event, Example, Failure
 
 Clips = tuple[tuple[Event, ...], ...]
-KINDS = {  # with DCASE's values: segments of 1 s, collars of 0.2 s
+HOW = {
+    "segment": "segments of 1 s",
+    "event": "onset within 0.2 s, offset too or within 1/5 of its length",
+    "onset": "0.2 s",
+}
+KINDS = {  # with DCASE's values
     "segment": metrics.segment_decisions,
     "event": metrics.event_decisions,
     "onset": lambda *clips: metrics.event_decisions(*clips, offsets=False),
@@ -53,7 +58,7 @@ class Result:
         clips, frames = len(self.reference), f"frames of {self.frame_seconds:.3g} s"
         lines = [f"events: {said} found, {true} there ({clips} clips, {frames})"]
         for kind, values in self.measures.items():
-            lines.append(f"{kind}-based: " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
+            lines.append(f"{kind}-based ({HOW[kind]}): " + "  ".join(f"{name} {value:.4f}" for name, value in values.items()))
         return lines
 
     def to_dict(self) -> dict[str, Any]:
@@ -66,6 +71,15 @@ class Result:
         return record
 
 
+def check(detector: Detector, dataset: Dataset, fold: int | None = None) -> Sequence[Example]:
+    """The clips to be heard. Raises UsageError when the classes are not the recipe's or the data set knows no events."""
+    check_classes(detector.tagger.checkpoint, dataset.recipe)
+    chosen = to_evaluate(dataset, fold)
+    if any(example.events is None for example in chosen):
+        raise UsageError(f"{dataset.recipe.name} does not say when its classes sound; `mixtures` does, if it is not packed")
+    return chosen
+
+
 def evaluate(
     detector: Detector,
     dataset: Dataset,
@@ -73,13 +87,9 @@ def evaluate(
     batch: int | None = None,
     step: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Look for events in the clips of `fold`, else the data set's test clips, else all. Raises UsageError when the classes are
-    not the recipe's or the data set knows no events, DataError when no clip can be read."""
-    recipe = dataset.recipe
-    check_classes(detector.tagger.checkpoint, recipe)
-    chosen = to_evaluate(dataset, fold)
-    if any(example.events is None for example in chosen):
-        raise UsageError(f"{recipe.name} does not say when its classes sound; `mixtures` does, if it is not packed")
+    """Look for events in the clips of `fold`, else the data set's test clips, else all. Raises UsageError as `check` does, and
+    DataError when no clip can be read."""
+    recipe, chosen = dataset.recipe, check(detector, dataset, fold)
     reference, estimated, failures = [], [], []
     for example, result in zip(chosen, predict(detector, (example.path for example in chosen), batch), strict=True):
         if isinstance(result, Detection):
@@ -89,7 +99,8 @@ def evaluate(
             failures.append(result)
         step()
     if not reference:
-        raise DataError(f"{recipe.name}: no clip could be read; the first: {failures[0].source}: {failures[0].reason}")
+        first = f"the first: {failures[0].source}: {failures[0].reason}" if failures else "there is none"
+        raise DataError(f"{recipe.name}: no clip could be read; {first}")
     return Result(recipe.labels, tuple(reference), tuple(estimated), detector.frame_seconds, tuple(failures))
 
 

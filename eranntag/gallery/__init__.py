@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, BinaryIO
 
 from eranntag import atomic
-from eranntag.errors import EranntagError, UsageError
+from eranntag.errors import EranntagError
 from eranntag.gallery._row import clock, escape, row
 
 if TYPE_CHECKING:
@@ -25,15 +25,12 @@ if TYPE_CHECKING:
 
 Show = Callable[["View", "Sight"], None]
 COLOURS, PATTERNS = 6, 3  # of events, as page.css has them: .c0 to .c5, .p0 to .p2
+CARRIED_BYTES = 200 << 20  # of sound: what a browser still opens; the sounds behind are linked, not carried
 ROOM = 200  # characters for the summary, which stands above the rows but is known only after them
 
 
-def check(path: Path) -> None:
-    """Before any work: UsageError for what cannot become a page, EranntagError without Pillow."""
-    if path.suffix.lower() != ".html":
-        raise UsageError(f"--plot {path}: of many sounds there is a page, which must end in .html")
-    if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
-        raise UsageError(f"--plot {path}: must be a file in a folder that exists and can be written to")
+def check() -> None:
+    """Before any work: EranntagError without Pillow."""
     if find_spec("PIL") is None:
         raise EranntagError("pictures need Pillow: pip install 'eranntag[plot]'")
 
@@ -42,19 +39,25 @@ def check(path: Path) -> None:
 def document(path: Path, command: str) -> Iterator[Show]:
     """Yield `show(view, sight)`, which adds a row to the page `path`; nothing of a row is kept in memory.
 
-    The page is finished and replaces `path` when the block ends, also by an interruption, which it then tells; after an error
-    the file stays as it was.
+    The page is finished and replaces `path` when the block ends, also by an interruption, which it then tells; after an error,
+    or without any sound, the file stays as it was.
     """
     interruption: BaseException | None = None
-    with atomic.replace(path) as temporary, open(temporary, "wb") as file:
+    with suppress(_NothingToShow), atomic.replace(path) as temporary, open(temporary, "wb") as file:
         page = _Page(file, path.absolute().parent, command)
         try:
             yield page.show
         except (KeyboardInterrupt, SystemExit) as stop:
             interruption = stop
+        if not page.sounds:
+            raise interruption or _NothingToShow
         page.finish(complete=interruption is None)
     if interruption:
         raise interruption
+
+
+class _NothingToShow(Exception):
+    pass
 
 
 class _Page:
@@ -63,17 +66,21 @@ class _Page:
     def __init__(self, file: BinaryIO, folder: Path, command: str) -> None:
         self.file, self.folder, self.command = file, folder, command
         self.sounds, self.seconds, self.end = 0, 0.0, 0  # the end of the last whole row
+        self.left = CARRIED_BYTES
         self.labels: dict[str, int] = {}  # that had an event, in the order they were met: each has a colour of its own
 
     def show(self, view: View, sight: Sight) -> None:
         if not self.end:
             self._head(view.prediction.checkpoint)
-        self.file.write(row(view, sight, self.folder, self._colour).encode())
-        self.end, self.sounds, self.seconds = self.file.tell(), self.sounds + 1, self.seconds + view.prediction.seconds
+        carried = sight if len(sight.mp3) <= self.left else replace(sight, mp3=b"")
+        text = row(view, carried, self.folder, self._colour).encode()
+        self.file.seek(self.end)  # the disk may have been full in the middle of the row before
+        self.file.write(text)
+        self.file.flush()
+        self.end, self.left = self.file.tell(), self.left - len(carried.mp3)
+        self.sounds, self.seconds = self.sounds + 1, self.seconds + view.prediction.seconds
 
     def finish(self, complete: bool) -> None:
-        if not self.end:
-            self._head("")
         self.file.seek(self.end)
         self.file.truncate()  # an interruption may have come in the middle of a row
         self.file.write(self.tail)

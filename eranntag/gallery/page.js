@@ -115,7 +115,7 @@ document.getElementById("next").addEventListener("click", () => step(1));
 
 body.addEventListener("click", (event) => {
   const track = event.target.closest(".track"), row = event.target.closest("tr");
-  if (!track) return;
+  if (!track || event.target.closest(".hz, .lane b, .axis")) return;
   const { left, width } = track.getBoundingClientRect();
   const there = Math.min(1, Math.max(0, (event.clientX - left) / width)) * row.dataset.seconds;
   play(row, Number(event.target.dataset.at ?? there));

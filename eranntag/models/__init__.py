@@ -12,7 +12,7 @@ A family module has
   CNN14), before it (PSLA);
 * where the family pools plainly over time: `columns(image)` and `classify(pooled)`, `context_frames` and `block_frames`, so
   that `eranntag.streaming` can compute an image in pieces; else perhaps `highest`: whether the highest score of the windows
-  of a long sound counts, not the mean;
+  of a long sound counts, not the mean; and `gated`: whether its paper looks for events only where the clip has the class;
 * perhaps `elsewhere(config)`: the configuration for another front-end than FRONTEND;
 * perhaps `load_pretrained()`, which begins with weights of another task and says which;
 * perhaps `optimise(dtype)`, in place and for evaluation only: what makes it faster, BatchNorm in convolutions say.

@@ -98,6 +98,7 @@ class Model(nn.Module):
     """
 
     frame_multiple = 1
+    gated = True  # Kong et al.'s post-processing looks for a class only in clips that have it
 
     def __init__(self, config: Config, rows: int, classes: int) -> None:
         super().__init__()

@@ -91,13 +91,15 @@ def _title(network: Network, prediction: Prediction) -> str:
 def _frequencies(figure: SubFigure, network: Network, explained: Explanation) -> list[Axes]:
     """The standardised image, what the decoder makes of it, and A1 of the most probable classes."""
     steps, labels = explained.steps, network.checkpoint.labels
-    panels = {"input: standardised image": explained.image[0, 0], "output of the decoder": explained.reconstruction[0, 0]}
+    panels = [("input: standardised image", explained.image[0, 0]), ("output of the decoder", explained.reconstruction[0, 0])]
     for index in _best(explained)[:ATTENDED]:
         title = f"A1, attention to frequencies: {literal(labels[index])} ({steps.clip_scores[0, index]:.3f})"
-        panels[title] = steps.frequency_attention[0, index]
-    grid = figure.subplots(2, 2, sharey=True).flat
+        panels.append((title, steps.frequency_attention[0, index]))
+    grid = list(figure.subplots(2, 2, sharey=True).flat)
+    for axes in grid[len(panels) :]:
+        axes.remove()  # of a network with one class
     drawn = []
-    for axes, (title, values) in zip(grid, panels.items(), strict=False):
+    for axes, (title, values) in zip(grid[: len(panels)], panels, strict=True):
         _panel(axes, values.numpy(), title, (0, _seconds(network), 0, len(values)), origin="lower")
         config = network.frontend.config
         if getattr(config, "n_mels", 0) == len(values):

@@ -62,15 +62,13 @@ def backgrounds(path: str) -> tuple[str, ...] | None:
 
 
 def _only(dataset: Dataset, name: str, labels: list[str]) -> Dataset:
-    """The part of a data set of one class a clip that has these labels."""
+    """The part of ESC-50 that has these labels; a file's name ends in the number of its class."""
     new = {dataset.recipe.labels.index(label): at for at, label in enumerate(labels)}
     examples = (example for example in dataset.examples if example.targets[0] in new)
     kept = tuple(dataclasses.replace(example, targets=(new[example.targets[0]],)) for example in examples)
-    return Dataset(
-        dataclasses.replace(dataset.recipe, name=name, title=f"{name} of {dataset.recipe.title}", labels=tuple(labels)),
-        kept,
-        dataset.missing,
-    )
+    recipe = dataclasses.replace(dataset.recipe, name=name, title=f"{name} of {dataset.recipe.title}", labels=tuple(labels))
+    missing = tuple(each for each in dataset.missing if int(Path(each).stem.rpartition("-")[2]) in new)
+    return Dataset(recipe, kept, missing)
 
 
 def _dcase2018(root: Path) -> Dataset:

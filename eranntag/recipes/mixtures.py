@@ -10,9 +10,9 @@ Layout: `--data` (ERANNTAG_DATA) names the folder of one SNR, such as OUT/snr10,
 
 or what holds just one such folder. One event sounds in several mixtures of its fold and in no other fold's, so a validation
 part is a whole fold. The protocol is 2APAE's (Deshmukh, Raj, Singh); it leaves the epochs open, here 80 of 6000 clips, with a
-learning rate that is divided by ten where micro-AP stands still for three evaluations (as in the authors' code, which selects
-by it), neither mixup nor masks, which the paper does not mention, and no averaged weights. What it calls micro and macro
-precision is `micro_AP` and `mAP`, its AUC `mAUC`.
+learning rate that is divided by ten where micro-AP stands still for more than three evaluations (as in the authors' code,
+which selects by it), neither mixup nor masks, which the paper does not mention, and no averaged weights. What it calls micro
+and macro precision is `micro_AP` and `mAP`, its AUC `mAUC`.
 """
 
 import csv

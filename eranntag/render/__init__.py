@@ -8,16 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from eranntag import atomic
-from eranntag.records import FORMATS, printable
+from eranntag.journal import Journal
+from eranntag.records import FORMATS, Json, printable
 from eranntag.types import Failure, Prediction
 
 if TYPE_CHECKING:
@@ -28,45 +27,54 @@ if TYPE_CHECKING:
 Show = Callable[[Any], bool]
 
 
-def results(form: str, output: Path | None, top: int | None, threshold: float) -> AbstractContextManager[Show]:
+def results(form: str, output: Journal | None, top: int | None, threshold: float) -> AbstractContextManager[Show]:
     """A `document` of predictions, of each the `top` tags with at least `threshold`."""
     style = FORMATS[form](top, threshold) if form in FORMATS else Blocks(top, threshold, color=output is None)
     return document(style, output)
 
 
 @contextmanager
-def document(style: Any, output: Path | None) -> Iterator[Show]:
+def document(style: Any, output: Journal | None) -> Iterator[Show]:
     """Yield `show(result) -> failed`, which writes results in `style` (as `eranntag.records` has them) to `output` or stdout,
     and failures to stderr.
 
-    However the block ends, the document is finished and so valid; only a file is left as it was after an error.
+    However the block ends, the document is finished and so valid; only after an error a file is left for another run to go on.
     """
+    sys.stdout.flush()
     interruption: BaseException | None = None
-    with ExitStack() as stack:
-        sys.stdout.flush()
-        file = stack.enter_context(open(stack.enter_context(atomic.replace(output)), "wb")) if output else sys.stdout.buffer
 
-        def write(text: str) -> None:
-            file.write(text.encode("utf-8", "surrogateescape"))
-            file.flush()
+    def write(text: str, source: str | None = None) -> None:
+        content = text.encode("utf-8", "surrogateescape")
+        if output:
+            output.write(content, source)
+        else:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
 
-        def show(result: Any) -> bool:
-            if isinstance(result, Failure):
-                failure(result)
-                return True
-            write(style.record(result))
-            return False
+    def show(result: Any) -> bool:
+        if isinstance(result, Failure):
+            failure(result)
+            return True
+        write(style.record(result), result.source)
+        return False
 
+    if output and isinstance(style, Json):
+        style.count = output.records
+    if not output or output.empty:
         write(style.start())
-        try:
-            yield show
-        except BrokenPipeError:
+    try:
+        yield show
+    except BrokenPipeError:
+        raise
+    except BaseException as stop:
+        if output and not isinstance(stop, KeyboardInterrupt | SystemExit):
             raise
-        except BaseException as stop:
-            if output and not isinstance(stop, KeyboardInterrupt | SystemExit):
-                raise  # an error: the file stays as it was
-            interruption = stop
-        write(style.finish(complete=interruption is None))
+        interruption = stop
+    end = style.finish(complete=interruption is None)
+    if output:
+        output.finish(end.encode(), complete=interruption is None)
+    else:
+        write(end)
     if interruption:
         raise interruption
 

@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from eranntag import atomic, records, render
+from eranntag import records, render
 from eranntag.inputs import STDIN
+from eranntag.journal import Journal
+from eranntag.journal.folder import Folder
 from eranntag.records import SCHEMA, printable
 from eranntag.types import Failure
 
@@ -130,31 +132,25 @@ FORMATS: dict[str, Any] = {
 }
 
 
-def document(form: str, output: Path | None) -> Any:
+def document(form: str, output: Journal | None) -> Any:
     """`render.document` of Detections, in one of FORMATS."""
     return render.document(Table(color=output is None) if form == "table" else FORMATS[form](), output)
 
 
 @contextmanager
-def folder(form: str, place: Path) -> Iterator[render.Show]:
-    """Yield `show(result) -> failed`, which writes a document for each sound, whole or not at all, into the folder `place`,
-    with the sound's own name. Of two sounds of one name in a run the second is a failure."""
-    place.mkdir(parents=True, exist_ok=True)
-    written: dict[str, str] = {}
+def folder(form: str, place: Folder) -> Iterator[render.Show]:
+    """Yield `show(result) -> failed`, which writes a document for each sound into `place`, with the sound's own name."""
 
     def show(result: Any) -> bool:
-        if isinstance(result, Failure):
-            render.failure(result)
-            return True
-        name = "stdin" if result.source == STDIN else Path(result.source).stem
-        path = place / (name + SUFFIXES.get(form, ".txt"))
-        if (first := written.setdefault(path.name, result.source)) != result.source:
-            render.failure(Failure(result.source, f"{path} holds the events of {first}; use another --output-dir"))
-            return True
-        style = FORMATS[form]()
-        text = style.start() + style.record(result) + style.finish(True)
-        with atomic.replace(path) as temporary:
-            temporary.write_bytes(text.encode("utf-8", "surrogateescape"))
-        return False
+        if not isinstance(result, Failure):
+            name = "stdin" if result.source == STDIN else Path(result.source).stem
+            style = FORMATS[form]()
+            text = style.start() + style.record(result) + style.finish(True)
+            content = text.encode("utf-8", "surrogateescape")
+            if not (refusal := place.write(name + SUFFIXES.get(form, ".txt"), result.source, content)):
+                return False
+            result = Failure(result.source, refusal)
+        render.failure(result)
+        return True
 
     yield show

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-WAITING, DIVISOR = 3, 10
+WAITING, BETTER, DIVISOR = 3, 1e-4, 10  # evaluations, a share of the best, of the rate
 
 
 def constant(iteration: int, total: int, peak: float) -> tuple[float, float]:
@@ -33,17 +33,20 @@ def psla_full(iteration: int, total: int, peak: float) -> tuple[float, float]:
 
 
 def plateau(iteration: int, total: int, peak: float) -> tuple[float, float]:
-    """2APAE's (in its authors' code): constant, but divided by DIVISOR at every one of the `plateaus` of what is measured."""
+    """2APAE's (its authors' code has torch's ReduceLROnPlateau): constant; whoever measures divides it by DIVISOR at every one
+    of the `plateaus`. Without held-out clips there are none."""
     return peak, 0.9
 
 
 def plateaus(measured: Sequence[float]) -> int:
-    """How often WAITING evaluations in a row brought nothing better than all before them."""
+    """How often more than WAITING evaluations in a row brought nothing BETTER than the best before them."""
     count, waiting, best = 0, 0, -math.inf
     for value in measured:
-        waiting = 0 if value > best else waiting + 1
-        best = max(best, value)
-        if waiting == WAITING:
+        if value > best * (1 + BETTER):
+            best, waiting = value, 0
+        else:
+            waiting += 1
+        if waiting > WAITING:
             count, waiting = count + 1, 0
     return count
 

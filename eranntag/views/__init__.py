@@ -14,10 +14,10 @@ import numpy as np
 
 from eranntag.detection import Detection, Detector
 from eranntag.errors import reason
-from eranntag.predict import READERS
+from eranntag.predict import READERS, until
 from eranntag.tagger import Heard, Sound
 from eranntag.types import Failure, Prediction
-from eranntag.views._sight import COLUMNS, Sight, sight, until
+from eranntag.views._sight import COLUMNS, Sight, sight
 
 LANES = 8  # labels whose scores are shown in time
 COLUMNS_OF_A_FRAME = 10  # where there are few: the ends of frames are seldom those of equal parts of the sound
@@ -96,7 +96,7 @@ def _lanes(scores: np.ndarray, length: float) -> np.ndarray:
     return np.ascontiguousarray(np.maximum.reduceat(behind, ends)[::2].T, np.float32)
 
 
-def sights(results: Iterable[View | Failure]) -> Iterator[tuple[View, Sight] | Failure]:
+def sights(results: Iterable[View | Failure], carry: bool = True) -> Iterator[tuple[View, Sight] | Failure]:
     """Each with its Sight, in order, a few being read ahead; a file that cannot be read again is a Failure, too.
 
     After an interruption those that are ready still come before it goes on.
@@ -108,7 +108,7 @@ def sights(results: Iterable[View | Failure]) -> Iterator[tuple[View, Sight] | F
             return result
         source = result.prediction.source
         try:
-            return result, sight(source, stop)
+            return result, sight(source, stop, carry)
         except Exception as error:  # as in `predict`: the others go on
             return Failure(source, reason(error, source))
 

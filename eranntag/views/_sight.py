@@ -3,7 +3,6 @@
 import io
 import math
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,6 +12,7 @@ import soxr
 
 from eranntag import audio, features
 from eranntag.features import _filters
+from eranntag.predict import until
 
 COLUMNS = 1000  # of images (and of lanes), at most: what a screen can show
 BANDS = 64  # of the spectrogram
@@ -20,7 +20,7 @@ HIGHEST_HZ = 22050.0
 WINDOW_SECONDS = 0.046  # of the spectrogram
 FLOOR = 1e-10  # of its power: -100 dB
 CARRIED_SECONDS = 60  # of the longest sound that is small enough for a page
-HOPS_PER_SECOND, LONG_HOPS_PER_SECOND = 100, 25  # of the windows; of longer sounds, where they still touch each other
+HOPS_PER_SECOND, LONG_HOPS_PER_SECOND = 100, 25  # of the windows; of longer sounds
 MP3_RATE_HZ, MP3_LEVEL = 32000, 0.889  # LAME's constant 64 kbit/s
 
 
@@ -34,8 +34,9 @@ class Sight:
     highest_hz: float = HIGHEST_HZ
 
 
-def sight(source: audio.Source, stop: threading.Event | None = None) -> Sight:
-    """A file of any length in bounded memory. Raises AudioError when it cannot be read, InterruptedError after `stop`."""
+def sight(source: audio.Source, stop: threading.Event | None = None, carry: bool = True) -> Sight:
+    """A file of any length in bounded memory; its MP3 only to `carry`. Raises AudioError when it cannot be read,
+    InterruptedError after `stop`."""
     sound = audio.stream(source)
     blocks = until(stop or threading.Event(), audio.mono_blocks(sound, sound.rate))
     beginning, samples = [], 0
@@ -47,15 +48,8 @@ def sight(source: audio.Source, stop: threading.Event | None = None) -> Sight:
     spectrogram = _Spectrogram(sound.rate, LONG_HOPS_PER_SECOND if long else HOPS_PER_SECOND)
     for block in chain(beginning, blocks):
         spectrogram.add(block)
-    mp3 = b"" if long else _mp3(np.concatenate(beginning), sound.rate)
+    mp3 = b"" if long or not carry else _mp3(np.concatenate(beginning), sound.rate)
     return Sight(spectrogram.image(), mp3, spectrogram.config.fmax_hz)
-
-
-def until(stop: threading.Event, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    for block in blocks:
-        if stop.is_set():
-            raise InterruptedError
-        yield block
 
 
 def _mp3(samples: np.ndarray, rate: int) -> bytes:
@@ -83,7 +77,7 @@ class _Spectrogram:
         highest = min(HIGHEST_HZ, rate / 2)
         finest = float(np.diff(band_edges_hz(highest)[:2])[0])  # half the width of the lowest band, which needs some bins
         window = 2 ** round(math.log2(rate * max(WINDOW_SECONDS, 2 / finest)))
-        self.hop = max(1, rate // hops_per_second)
+        self.hop = max(1, min(rate // hops_per_second, window))  # so that windows touch
         logmel = features.twin("logmel")
         assert logmel is not None
         self.config = logmel.Config(
