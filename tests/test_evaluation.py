@@ -254,7 +254,7 @@ def test_an_architecture_that_the_paper_does_not_have(tiny_tagger: Tagger) -> No
     assert result.paper() == []
     assert "erann-2-1 on tiny50; those there are of erann-0-3, erann-1-3" in result.unpublished()
     nothing = evaluate(tiny_tagger, dataclasses.replace(DATASET, recipe=dataclasses.replace(RECIPE, paper=())))
-    assert nothing.unpublished().endswith("nor of any other model")
+    assert nothing.unpublished().endswith("nor of any other model with these classes")
 
 
 # The command.
