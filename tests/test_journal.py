@@ -337,6 +337,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
             each.stdin.close()
 
 
+def lines_of(path: Path) -> list[str]:
+    """The whole ones."""
+    return path.read_text().split("\n")[:-1] if path.exists() else []
+
+
 def grown(path: Path, size: int, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + 120
     while not (path.exists() and path.stat().st_size >= size):
@@ -394,7 +399,10 @@ def test_a_killed_predict_is_gone_on_with(
     process = start("-m", "eranntag", "predict", *how, "--files-from", "-", stdin=subprocess.PIPE)
     process.stdin.write("".join(f"{name}\n" for name in clips[:3]).encode())
     process.stdin.flush()
-    grown(out.with_name("tags.partial"), 100, process)
+    deadline = time.monotonic() + 120
+    while not any(clips[0] in line for line in lines_of(out.with_name("tags.journal"))):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
     second = run("predict", *how, *clips, "--resume")
     assert second.exit_code == 1 and "another process is writing" in second.stderr and second.stderr.count("\n") == 1
     process.send_signal(signal.SIGKILL)
