@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -22,7 +22,7 @@ import soundfile
 from eranntag import atomic, audio, shards
 from eranntag.ahead import ahead
 from eranntag.errors import AudioError, DataError, reason
-from eranntag.shards import Entry, Shard
+from eranntag.shards import Entry, Shard, writing
 from eranntag.types import Dataset, Example, Packed
 
 RATE_HZ = 44100  # what every front-end hears
@@ -53,7 +53,7 @@ def pack(dataset: Dataset, folder: Path, codec: str, shard_bytes: int, workers: 
     """
     sources = _sources(dataset.examples)
     plan = _plan(dataset, sources, codec, shard_bytes)
-    with _writing(folder):
+    with writing(folder, "shards"):
         _begin(folder, plan, dataset.examples)
     done: list[Shard] = []
     first = 0
@@ -62,23 +62,17 @@ def pack(dataset: Dataset, folder: Path, codec: str, shard_bytes: int, workers: 
         shard = _finished(folder, name, first)
         there = shard is not None
         if shard is None:
-            with _writing(folder / name), closing(_entries(dataset.examples, sources, first, codec, workers)) as entries:
+            with (
+                writing(folder / name, "shards"),
+                closing(_entries(dataset.examples, sources, first, codec, workers)) as entries,
+            ):
                 shard = shards.write(folder, name, codec, plan.labels, shard_bytes, entries)
                 atomic.write_text(_table(folder / name), json.dumps({"first": first, "shard": asdict(shard)}))
         first += shard.clips
         yield shard, there
         done.append(replace(shard, rows=[]))  # two million of them are for the disk
-    with _writing(folder):
+    with writing(folder, "shards"):
         _finish(folder, plan, done, dataset.missing)
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        refusal = f"{path}: cannot be written ({error.strerror or error})"
-        raise DataError(f"{refusal}; finished shards are kept, and the same command goes on after them") from error
 
 
 # The plan

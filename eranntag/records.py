@@ -96,3 +96,10 @@ BEGINNINGS = {  # of documents in the formats that can be told by it
     "raven": b"Selection\tView\t",
     "vtt": b"WEBVTT\n",
 }
+
+
+def clock(seconds: float) -> str:
+    """1:05, or 2:01:05."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -253,6 +253,16 @@ def _pack(folder: Path) -> dict[str, Any]:
     return pack
 
 
+@contextmanager
+def writing(path: Path, what: str) -> Iterator[None]:
+    """DataError where that does not work; the finished `what` are kept."""
+    try:
+        yield
+    except OSError as error:
+        refusal = f"{path}: cannot be written ({error.strerror or error})"
+        raise DataError(f"{refusal}; finished {what} are kept, and the same command goes on after them") from error
+
+
 def load_json(path: Path) -> dict[str, Any]:
     """The object in a file; DataError when there is none."""
     try:

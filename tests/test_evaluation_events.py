@@ -123,7 +123,11 @@ def command(data: Path, model: str, *options: str) -> Any:
 def test_the_command_prints_both_and_writes_json(data: Path, model: str) -> None:
     shown = command(data, model, "--events", "--threshold", "0.9")
     assert shown.exit_code == 0, shown.output
-    assert "micro_AP" in shown.stdout and "segment-based (segments of 1 s): precision_micro" in shown.stdout and "onset_f1" in shown.stdout
+    assert (
+        "micro_AP" in shown.stdout
+        and "segment-based (segments of 1 s): precision_micro" in shown.stdout
+        and "onset_f1" in shown.stdout
+    )
     record = json.loads(command(data, model, "--events", "--json").stdout)["events"]
     assert record["there"] == sum(len(each.events or ()) for each in recipes.load("mixtures", str(data)).examples)
     assert set(record["event_based"]) == set(record["segment_based"]) and len(record["per_class"]) == 2

@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from eranntag.cli._typed import word
+
 _OPTIONS = [
     click.argument("paths", nargs=-1, metavar="PATH..."),
     click.option("--files-from", metavar="FILE", help="Read names from FILE (- for stdin), one a line or NUL-separated."),
@@ -38,7 +40,7 @@ def threshold(words: str) -> Callable[..., Any]:
 
 def words(given: tuple[tuple[str | None, float], ...]) -> list[str] | None:
     """What was typed for `threshold`; None: nothing."""
-    return [f"{number:g}" if label is None else f"{label}={number:g}" for label, number in given] or None
+    return [word(each) for each in given] or None
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,11 +22,12 @@ def typed(context: click.Context) -> str:
             values = (*values[: NAMED - 1], f"... ({len(values) - NAMED + 1} more)")
         for each in values:
             alone = each is True or each == getattr(parameter, "flag_value", None)
-            words += option if alone else [*option, _word(each)]
+            words += option if alone else [*option, word(each)]
     return shlex.join(words)
 
 
-def _word(value: object) -> str:
+def word(value: object) -> str:
+    """A value as it was typed."""
     if isinstance(value, tuple):  # LABEL=NUMBER, or for all labels NUMBER
-        return "=".join(_word(part) for part in value if part is not None)
+        return "=".join(word(part) for part in value if part is not None)
     return f"{value:g}" if isinstance(value, float) else str(value)

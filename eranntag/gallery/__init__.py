@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from eranntag import atomic
 from eranntag.errors import EranntagError
-from eranntag.gallery._row import clock, escape, row
+from eranntag.gallery._row import escape, length, row
 
 if TYPE_CHECKING:
     from eranntag.views import Sight, View
@@ -103,7 +103,7 @@ class _Page:
 
 def _summary(sounds: int, seconds: float, complete: bool) -> str:
     warning = '. <strong class="warning">Incomplete: the run was interrupted, later sounds are missing.</strong>'
-    text = f"{sounds} sound{'s' * (sounds != 1)}, {clock(seconds)} in all{'' if complete else warning}"
+    text = f"{sounds} sound{'s' * (sounds != 1)}, {length(seconds)} in all{'' if complete else warning}"
     assert len(text) <= ROOM
     return text
 

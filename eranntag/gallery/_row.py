@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from eranntag.gallery import _thumbnail
 from eranntag.inputs import STDIN
-from eranntag.records import printable
+from eranntag.records import clock, printable
 from eranntag.types import Event
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def row(view: View, sight: Sight, folder: Path, colour: Colour) -> str:
         path=escape(prediction.source),
         heading=_heading(name, link, embedded=bool(sight.mp3)),
         name=name,
-        clock=clock(prediction.seconds),
+        clock=length(prediction.seconds),
         tags="".join(f"<span>{escape(tag.label)}</span>" for tag in tags),
         bars="".join(f'<span style="--score:{tag.score:.3f}">{tag.score:.3f}</span>' for tag in tags),
         count=f"{len(found)} event{'s' * (len(found) != 1)}",
@@ -111,18 +111,14 @@ def _axis(seconds: float) -> str:
 
 
 def _tick(tick: float, seconds: float) -> str:
-    text = f"{tick:g} s" if seconds < 60 else clock(tick, digits=0)
+    text = f"{tick:g} s" if seconds < 60 else clock(tick)
     end = ' class="end"' if tick > 0.95 * seconds else ""  # no room on its right
     return f'<span{end} style="left:{percent(tick, seconds)}">{text}</span>'
 
 
-def clock(seconds: float, digits: int = 1) -> str:
+def length(seconds: float) -> str:
     """5.0 s, 1:05 or 2:01:05."""
-    if seconds < 60 and digits:
-        return f"{seconds:.{digits}f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
 
 
 def percent(part: float, whole: float) -> str:

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from eranntag import atomic, audio
 from eranntag.ahead import ahead
 from eranntag.errors import DataError, reason
 from eranntag.mixing.sound import Protocol, hear
-from eranntag.shards import load_json
+from eranntag.shards import load_json, writing
 from eranntag.types import Dataset, Example, Failure, Packed
 
 PLAN = "mixing.json"
@@ -61,7 +61,7 @@ def decide(sources: Sources, protocol: Protocol, folder: Path, workers: int, ste
     DataError when `folder` holds other mixtures, or when the sources are not enough for the protocol.
     """
     wanted = json.loads(json.dumps({"format": FORMAT, **asdict(protocol), "sources_sha256": _digest(sources)}))
-    with writing(folder):
+    with writing(folder, "mixtures"):
         folder.mkdir(parents=True, exist_ok=True)
         for place in (folder, *folder.glob("snr*"), *folder.glob("snr*/*/")):
             atomic.discard_unfinished(place)
@@ -76,7 +76,7 @@ def decide(sources: Sources, protocol: Protocol, folder: Path, workers: int, ste
     _decided(sources, protocol, {"seconds": {str(each.path): 0 for each in sources.events.examples}, "left_out": {}})  # enough?
     found = {"asked": wanted, **_heard(sources, protocol, workers, step)}
     decided = _decided(sources, protocol, found)
-    with writing(folder):
+    with writing(folder, "mixtures"):
         atomic.write_text(folder / PLAN, json.dumps(found, indent=1) + "\n")
     return decided
 
@@ -172,13 +172,3 @@ def _digest(sources: Sources) -> str:
     for each in sources.events.examples:
         digest.update(json.dumps([str(each.path), each.targets, each.fold, each.group]).encode())
     return digest.hexdigest()
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """DataError where that does not work."""
-    try:
-        yield
-    except OSError as error:
-        refusal = f"{path}: cannot be written ({error.strerror or error})"
-        raise DataError(f"{refusal}; finished mixtures are kept, and the same command goes on after them") from error

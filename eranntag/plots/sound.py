@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eranntag.plots import COLOURS, MAP, drawing, literal, png, write
+from eranntag.records import clock
 from eranntag.views import Sight, View
 from eranntag.views._sight import FLOOR, band_edges_hz
 
@@ -102,12 +103,6 @@ def time_axis(axes: Axes, seconds: float) -> None:
     ticks = np.arange(0, seconds * (1 + 1e-9), step)
     axes.set_xticks(ticks, [clock(tick) if seconds > MINUTES else f"{tick:g}" for tick in ticks])
     axes.set_xlabel("time" if seconds > MINUTES else "time (s)")
-
-
-def clock(seconds: float) -> str:
-    """1:30, or 2:01:30."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"
 
 
 def length(seconds: float) -> str:
