@@ -1,8 +1,6 @@
 """The only reader of audio files: file -> Clip or Stream of blocks, and these -> mono sound at the rate that a model wants."""
 
-import io
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -22,6 +20,8 @@ SOUNDS = decoding.EXTENSIONS | decoding.AV_EXTENSIONS
 FULL_SCALE = 32768  # 1.0 in a 16-bit file
 QUALITY = "HQ"  # of soxr
 SPOOLED_BYTES = 1 << 24  # of a pipe, kept in memory; what is longer goes to a temporary file
+PIPED_BYTES = 1 << 32  # at most of a pipe, as of a WAV file
+PROBED_BYTES = 1 << 20  # must show that a pipe has sound
 
 Source = str | os.PathLike[str] | Packed | BinaryIO
 
@@ -106,34 +106,47 @@ def _clips(source: Source, name: str) -> Iterator[Clip]:
 
 
 @contextmanager
-def _opened(source: Source, name: str) -> Iterator[tuple[BinaryIO, str]]:
+def _opened(source: Source, name: str) -> Iterator[tuple[decoding.Part, str]]:
     """The source as a file that can seek, as libsndfile needs, and what it is called."""
     if isinstance(source, Packed):
-        yield io.BytesIO(_packed(source)), name or str(source)
+        name = name or str(source)
+        with _file(source.archive, name) as file:
+            part = decoding.Part(file)
+            if part.size < source.offset + source.size:
+                raise AudioError(f"{source}: the shard is cut short")
+            yield part.within(source.offset, source.size), name
     elif isinstance(source, (str, os.PathLike)):
         name = name or os.fspath(source)
-        _check_regular(source, name)
-        with open(os.open(source, os.O_RDONLY), "rb") as file:  # nameless: soundfile would take x.raw as headerless
-            yield file, name
+        with _file(source, name) as file:
+            yield decoding.Part(file), name
     else:
+        name = name or "-"
         with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as spooled:
             try:
-                shutil.copyfileobj(source, spooled, 1 << 20)
+                _copy(source, spooled, name)
             except OSError as error:
-                raise AudioError(
-                    f"{name or '-'}: cannot be copied to {tempfile.gettempdir()} ({error.strerror or error})"
-                ) from None
-            spooled.seek(0)
-            yield spooled, name or "-"
+                raise AudioError(f"{name}: cannot be copied to {tempfile.gettempdir()} ({error.strerror or error})") from None
+            yield decoding.Part(spooled), name
 
 
-def _packed(source: Packed) -> bytes:
-    _check_regular(source.archive, str(source))
-    if os.path.getsize(source.archive) < source.offset + source.size:
-        raise AudioError(f"{source}: the shard is cut short")
-    with open(source.archive, "rb") as file:
-        file.seek(source.offset)
-        return file.read(source.size)
+def _copy(source: BinaryIO, target: BinaryIO, name: str) -> None:
+    """All of it, unless it turns out to be no sound, or never to end."""
+    left = PIPED_BYTES
+    while content := source.read(PROBED_BYTES):
+        if left == PIPED_BYTES and len(content) == PROBED_BYTES and not decoding.may_be_sound(content):
+            raise AudioError(f"{name}: not a readable audio file (by its first {PROBED_BYTES} bytes)")
+        if len(content) > left:
+            raise AudioError(f"{name}: longer than {PIPED_BYTES} bytes; write it to a file and name that")
+        left -= target.write(content)
+
+
+def _file(path: str | os.PathLike[str], name: str) -> BinaryIO:
+    """By its number, as soundfile would take x.raw as headerless. What has become a pipe meanwhile is not waited for."""
+    _check_regular(path, name)
+    try:
+        return open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    except OSError as error:
+        raise AudioError(f"{name}: {error.strerror or error}") from None
 
 
 def _check_regular(path: str | os.PathLike[str], name: str) -> None:

@@ -20,6 +20,7 @@ from eranntag.streaming import Geometry
 from eranntag.types import Checkpoint, Clip, Packed, Prediction
 
 WINDOW_SECONDS = 60  # of a long sound that cannot be computed exactly in blocks
+HEARD_BYTES = 1 << 26  # of a sound as it is in the file, however many channels and samples a second that has
 
 FrameScores = Callable[[np.ndarray], Sequence[np.ndarray]]
 Sound = Clip | str | os.PathLike[str] | Packed | BinaryIO
@@ -207,15 +208,18 @@ class Tagger(ABC):
         return scores
 
     def hear(self, source: Sound, name: str = "") -> Heard:
-        """Read a clip, file, clip of a shard or open stream; of what is longer than a block only the beginning.
+        """Read a clip, file, clip of a shard or open stream; of what is longer than a block, or larger than HEARD_BYTES, only
+        the beginning.
 
         `name` replaces a stream's in messages. Raises AudioError when it cannot be read.
         """
         sound, seconds = opened(source, name)
         beginning: list[np.ndarray] = []
+        held_bytes = 0
         for block in sound.blocks:
             beginning.append(block)
-            if seconds() > self.longest_seconds:
+            held_bytes += block.nbytes
+            if seconds() > self.longest_seconds or held_bytes > HEARD_BYTES:
                 return self._long(replace(sound, blocks=chain(beginning, sound.blocks)), seconds)
         clip = Clip(np.concatenate(beginning, 1), sound.rate, sound.source)
         return Heard(clip.source, seconds, self.prepare(clip))
