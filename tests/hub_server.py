@@ -6,6 +6,8 @@ No Xet headers, hence no Xet; no Range, which neither client asks for when it st
 """
 
 import hashlib
+import socket
+import struct
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,6 +32,11 @@ class Answer:
     body: bytes | None = None
     sent: int | None = None
     silent: bool = False
+    raw: bytes | None = None
+    pause: float = 0.0
+    endless: bool = False
+    stalls: bool = False
+    reset: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,6 +109,9 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.silent:
             hub._stopped.wait(10)
             return
+        if answer.raw is not None:
+            self._give(answer.raw, answer)
+            return
         content = hub.files.get(self.path)
         if answer.status == 200 and content is None:
             answer = Answer(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, b"Entry not found")
@@ -114,8 +124,25 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
-            with suppress(ConnectionError):  # a client that has read enough
-                self.wfile.write(body[: answer.sent])
+            self._give(body[: answer.sent], answer)
+
+    def _give(self, content: bytes, answer: Answer) -> None:
+        stopped = self.server.hub._stopped
+        with suppress(ConnectionError):  # a client that has read enough
+            if answer.pause:
+                for byte in content:
+                    self.wfile.write(bytes([byte]))
+                    if stopped.wait(answer.pause):
+                        return
+            else:
+                self.wfile.write(content)
+            while answer.endless and not stopped.is_set():
+                self.wfile.write(bytes(1 << 16))
+            if answer.stalls:
+                stopped.wait(10)
+        if answer.reset:  # instead of the usual end: what was not sent yet is lost
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
 
     do_HEAD = do_GET  # noqa: N815
 

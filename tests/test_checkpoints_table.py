@@ -12,6 +12,7 @@ from eranntag.checkpoints import header, local_path, sha256, table
 from eranntag.cli.train import command as train
 from eranntag.errors import CheckpointError, UsageError
 from eranntag.features.logmel import Config
+from eranntag.network import _Unfilled
 from eranntag.recipes import audioset, audioset_balanced, esc50
 from eranntag.types import Recipe
 
@@ -33,7 +34,7 @@ GOOD = 'title = "Mine"\narchitecture = "erann-1-3"\nclasses = 7\n'
 @pytest.mark.parametrize("row", ROWS)
 def test_parameters_are_those_of_the_architecture(row: table.Row) -> None:
     family, config = models.resolve(row.architecture)
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         model = registry.get("eranntag.models", family).Model(config, Config().rows, row.classes)
     assert sum(parameter.numel() for parameter in model.parameters()) == row.parameters
 
@@ -96,7 +97,10 @@ def test_the_default_is_a_row_with_embedded_weights() -> None:
         ("[checkpoints]\nmine = 3", "checkpoints must be tables, written [checkpoints.NAME]"),
         ("checkpoints = [1]", "checkpoints must be tables"),
         (f'[checkpoints.mine]\n{GOOD}weights = "hf:me/mine@main/x"', "mine: weights on a hub need their sha256"),
-        (f'[checkpoints.mine]\n{GOOD}weights = "hf:me/mine@main/x"\nsha256 = "12"', "mine: weights on a hub need their sha256"),
+        (
+            f'[checkpoints.mine]\n{GOOD}weights = "hf:me/mine@main/x"\nsha256 = "12"',
+            "mine: sha256 must be 64 hexadecimal digits",
+        ),
         (f"[checkpoints.mine]\n{GOOD}weights = 5", "mine: weights"),
         (f'[checkpoints.mine]\n{GOOD}metrics = "good"', "mine: metrics"),
         ('[checkpoints.mine]\ntitle = "Mine"\narchitecture = "erann-1-3"\nclasses = "seven"', "mine: classes"),

@@ -19,7 +19,7 @@ from huggingface_hub.utils._http import default_client_factory
 
 from eranntag import atomic
 from eranntag import cache as caches
-from eranntag.checkpoints import fetch
+from eranntag.checkpoints import fetch, http
 from eranntag.checkpoints.fetch import HubFile, parse
 from eranntag.errors import EranntagError, FetchError, IntegrityError, UsageError
 
@@ -43,8 +43,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
-    monkeypatch.setattr(fetch, "TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(fetch, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(http, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(http, "RETRY_SECONDS", 0.05)
     huggingface_hub.close_session()
     yield tmp_path / "cache"
     huggingface_hub.close_session()

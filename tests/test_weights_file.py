@@ -18,7 +18,7 @@ from torch import Tensor
 from eranntag.checkpoints import header, weights
 from eranntag.engine.eager import Eager
 from eranntag.errors import CheckpointError, IntegrityError
-from eranntag.network import Network
+from eranntag.network import Network, without_memory
 from eranntag.types import Checkpoint
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal((2, 44100))).astype(np.float32)
@@ -41,7 +41,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Tensor]], Any] = lambda _: N
     """Change tensors and fields of the spec as somebody would who also corrects the digest."""
     metadata, tensors = parts(path)
     change(tensors)
-    fields = {**json.loads(metadata[header.KEY]), **spec, "tensors_sha256": weights._digest(tensors)}
+    fields = {**json.loads(metadata[header.KEY]), **spec, "tensors_sha256": weights.digest(tensors)}
     save_file(tensors, path, metadata={header.KEY: json.dumps(fields)})
 
 
@@ -111,7 +111,7 @@ def test_a_flipped_bit_in_the_tensors_is_noticed(where: float, saved: Path) -> N
 
 def test_a_renamed_tensor_is_noticed(saved: Path) -> None:
     saved.write_bytes(saved.read_bytes().replace(b'"fc1.bias"', b'"fc1.bies"'))
-    assert "SHA-256" in refusal(saved, IntegrityError)
+    assert "'fc1.bies'" in refusal(saved, IntegrityError)
 
 
 @pytest.mark.parametrize("kept", [0, 3, 8, 1000, 100_000, -1])
@@ -188,7 +188,7 @@ def test_an_impossible_spec_is_refused(spec: dict[str, Any], saved: Path) -> Non
 
 def test_tensors_of_another_shape_are_refused(saved: Path) -> None:
     rewrite(saved, lambda tensors: tensors.update({"fc2.weight": tensors["fc2.weight"][:3].clone()}))
-    assert refusal(saved, IntegrityError) == "tensor fc2.weight has shape (3, 128), not (4, 128)"
+    assert refusal(saved, IntegrityError).startswith("tensor fc2.weight has shape (3, 128), not (4, 128); ")
 
 
 def test_another_number_of_labels_or_width_is_refused(saved: Path) -> None:
@@ -209,12 +209,31 @@ def test_missing_and_unknown_tensors_are_refused(saved: Path) -> None:
 @pytest.mark.parametrize("name", ["fc2.weight", "bn0.running_mean"])
 def test_weights_that_are_not_finite_are_refused(name: str, value: float, saved: Path) -> None:
     rewrite(saved, lambda tensors: tensors[name].view(-1)[:1].fill_(value))
-    assert refusal(saved, IntegrityError) == f"tensor {name} has values that are not finite"
+    assert refusal(saved, IntegrityError).startswith(f"tensor {name} has values that are not finite; ")
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
-    assert refusal(tmp_path / "missing.safetensors") == "no such checkpoint file"
-    assert refusal(tmp_path) == f"a folder; name a file in it, such as {tmp_path / 'best.safetensors'}"
+    assert refusal(tmp_path / "missing.safetensors").startswith("no such checkpoint file; ")
+    assert refusal(tmp_path).startswith("a folder; ") and "best.safetensors" in refusal(tmp_path)
+
+
+def test_what_could_not_be_read_again_is_not_written(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:
+    for change in ({"labels": ("a", "a")}, {"name": "../a"}, {"labels": ("\udcff",)}, {"thresholds": (0.5,)}):
+        network = Network(dataclasses.replace(tiny_checkpoint, **change))
+        with pytest.raises(CheckpointError, match="not written"):
+            weights.save(network, tmp_path / "x.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("frontend", ["logmel", "wavegram"])
+@pytest.mark.parametrize(("family", "model"), [("erann", {"width": 1}), ("apae", {}), ("cnn14", {"channels": 2})])
+def test_shapes_are_known_without_memory(
+    family: str, model: dict[str, Any], frontend: str, tiny_checkpoint: Checkpoint
+) -> None:
+    spec = dataclasses.replace(tiny_checkpoint, family=family, model=model, frontend_family=frontend, frontend={})
+    expected, found = Network(spec).tensors(), without_memory(spec)
+    assert {name: (t.shape, t.dtype) for name, t in found.items()} == {name: (t.shape, t.dtype) for name, t in expected.items()}
+    assert all(tensor.is_meta for tensor in found.values())
 
 
 def test_a_save_that_fails_leaves_the_old_file(saved: Path, tiny_tagger: Eager, monkeypatch: pytest.MonkeyPatch) -> None:

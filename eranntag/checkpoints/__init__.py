@@ -1,7 +1,7 @@
 """Checkpoints: a name -> a verified file -> a Tagger. The only package with network access (`fetch`).
 
-`table` reads checkpoints.toml, `fetch` downloads, `header` and `weights` are the file format. What a user types is resolved
-here.
+`table` reads checkpoints.toml, `fetch` downloads, `header` and `weights` are the file format, and `untrusted` bounds what any
+of them reads. What a user types is resolved here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import eranntag
-from eranntag.checkpoints import header, table
+from eranntag.checkpoints import header, table, untrusted
 from eranntag.checkpoints.table import Row, Table
 from eranntag.errors import CheckpointError, IntegrityError, NotPublished, UsageError
 from eranntag.registry import did_you_mean
@@ -145,20 +145,26 @@ def _members(row: Row, rows: Table) -> list[str]:
 def _find(name: str | os.PathLike[str] | None, rows: Table, offline: bool, report: Report | None) -> Found:
     name = os.fspath(name) if name is not None else rows.default
     if name.startswith("hf:"):
-        return Found(name, _fetch(name, "", name, offline, report))
+        return Found(name, _fetch(name, None, name, offline, report))
     if name not in rows.rows and (os.path.exists(name) or os.sep in name or name.endswith(".safetensors")):
         return Found(name, Path(name))
     row = rows.row(name)
     if not row.weights:
         raise NotPublished(f"{name}: its weights are not published; train them with `{row.command}`")
     if row.weights.startswith("hf:"):
-        return Found(name, _fetch(row.weights, row.sha256, name, offline, report), row)
+        return Found(name, _fetch(row.weights, row, name, offline, report), row, row.sha256)
     return Found(name, _verified(row), row, row.sha256)
 
 
 def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of a regular file. Raises CheckpointError for others, and for one that is larger than weight files are."""
+    try:
+        with untrusted.opened(path, header.REMEDY)[0] as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint file; {header.REMEDY}") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {header.REMEDY}") from None
 
 
 def local_path(row: Row) -> Path:
@@ -171,13 +177,16 @@ def _verified(row: Row) -> Path:
     path = local_path(row)
     if not path.is_file():
         raise IntegrityError(f"{row.name}: {path} is missing; reinstall eranntag, or correct {row.registry}")
+    remedy = f"reinstall it, or correct {row.registry}"
+    if row.size_bytes and (size := path.stat().st_size) != row.size_bytes:
+        raise IntegrityError(f"{row.name}: {path} has {size} bytes, not {row.size_bytes}; {remedy}")
     if row.sha256 and (found := sha256(path)) != row.sha256:
-        remedy = f"reinstall it, or correct {row.registry}"
         raise IntegrityError(f"{row.name}: {path} has SHA-256 {found}, not {row.sha256}; {remedy}")
     return path
 
 
-def _fetch(weights: str, digest: str, name: str, offline: bool, report: Report | None) -> Path:
+def _fetch(weights: str, row: Row | None, name: str, offline: bool, report: Report | None) -> Path:
     from eranntag.checkpoints import fetch
 
-    return fetch.fetch(weights, digest, name, offline=offline, report=report)
+    digest, size = (row.sha256, row.size_bytes) if row else ("", None)
+    return fetch.fetch(weights, digest, name, offline=offline, report=report, size=size)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eranntag.checkpoints import weights
+from eranntag.checkpoints import untrusted, weights
 from eranntag.errors import CheckpointError, UsageError
 from eranntag.features import logmel
 from eranntag.models import cnn14
@@ -28,6 +28,8 @@ from eranntag.recipes import audioset
 from eranntag.types import Checkpoint
 
 TOLERANCE = 1e-5  # of a front-end's constants: more than rounding, far less than what is between two front-ends
+MAX_PICKLE = 4 << 20  # bytes of what is not tensors; PANNs' file has 0.1 MB
+REMEDY = "name the file that was published (docs/checkpoints.md)"
 NUMPY = (  # what the pickle of an array names
     "numpy.ndarray", "numpy.dtype", "numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar",
     "numpy._core.multiarray._reconstruct", "numpy._core.multiarray.scalar",
@@ -101,7 +103,7 @@ def convert(
     if model not in PUBLISHED:
         raise UsageError(f"nobody's weights are known for {model!r}, only for {', '.join(PUBLISHED)}")
     file, output, published = Path(file), Path(output), PUBLISHED[model]
-    _check_output(output, force)
+    _check_output(file, output, force)
     given = _state(_unpickled(file), published.entry, file)
     network = Network(published.checkpoint).eval()
     expected = network.model.state_dict()
@@ -109,7 +111,7 @@ def convert(
     constants = published.constants(network.frontend.config)
     if missing := sorted(set(sources.values()) - given.keys()):
         raise CheckpointError(f"{file}: not the weights of {model}: {_first(missing)} missing")
-    if unknown := sorted(map(str, given.keys() - set(sources.values()) - constants.keys())):
+    if unknown := sorted(given.keys() - set(sources.values()) - constants.keys()):
         raise CheckpointError(f"{file}: not the weights of {model}: {_first(unknown)} unknown")
     for name in sorted(constants.keys() & given.keys()):
         _check_constant(given[name], constants[name], f"{file}: {name}", published)
@@ -119,13 +121,15 @@ def convert(
     return network
 
 
-def _check_output(output: Path, force: bool) -> None:
+def _check_output(file: Path, output: Path, force: bool) -> None:
     if output.suffix != ".safetensors":
         raise UsageError(f"--output {output}: must end in .safetensors")
     if not output.absolute().parent.is_dir():
         raise UsageError(f"--output {output}: must be in a folder that exists")
     if output.exists() and not (force and output.is_file()):
         raise UsageError(f"{output} is there already; use --force to overwrite it, or another --output")
+    if output.exists() and file.exists() and output.samefile(file):
+        raise UsageError(f"--output {output}: is the file that is converted; name another")
 
 
 class _Skipped:
@@ -144,12 +148,13 @@ def _unpickled(file: Path) -> Any:
 
     Raises CheckpointError, also for whatever could be code.
     """
+    zipped = _is_plain_zip(file)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals([(_Skipped, name) for name in NUMPY]):
             warnings.simplefilter("ignore")  # that a format or kind of tensor is old or slow
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
     except OSError as error:
-        raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from None
+        raise CheckpointError(f"{file}: cannot be read ({error.strerror}); {REMEDY}") from None
     except Exception as error:  # whatever torch makes of bytes that are not its own
         if isinstance(error, pickle.UnpicklingError) and (asked := re.search(r"GLOBAL ([\w.]+)", str(error))):
             asks = f"it asks for {asked[1]}, which is no tensor and could run code; nothing of it was run"
@@ -157,15 +162,36 @@ def _unpickled(file: Path) -> Any:
         raise CheckpointError(f"{file}: not a file of torch.save, or not all of it; download it again") from None
 
 
+def _is_plain_zip(file: Path) -> bool:
+    """Whether it is a zip archive, as torch.save writes them: nothing in it compressed, so that none of it is larger than it
+    looks. False for other files, such as the older format; CheckpointError for compressed archives and what is no file."""
+    try:
+        with untrusted.opened(file, REMEDY)[0] as opened:
+            if not zipfile.is_zipfile(opened):
+                return False
+            with zipfile.ZipFile(opened) as archive:
+                entries = archive.infolist()
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: no such file; {REMEDY}") from None
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: not a file of torch.save, or not all of it ({error}); download it again") from None
+    if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries):
+        raise CheckpointError(f"{file}: not a file of torch.save, whose archives are not compressed; download it again")
+    if (size := sum(entry.file_size for entry in entries if entry.filename.endswith(".pkl"))) > MAX_PICKLE:
+        raise CheckpointError(f"{file}: refused: {size} bytes of it are no tensors; download it again")
+    return True
+
+
 def _state(content: Any, entry: str, file: Path) -> dict[Any, Any]:
     state = content.get(entry) if isinstance(content, dict) else None
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{file}: not the weights that were published: it has no dictionary {entry!r}")
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise CheckpointError(f"{file}: not the weights that were published: it has no dictionary {entry!r} of names; {REMEDY}")
     return state
 
 
 def _first(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    plain = (name if name.isprintable() and len(name) <= 60 else untrusted.shown(name) for name in names[:3])
+    return ", ".join(plain) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _check_constant(given: Any, ours: np.ndarray, what: str, published: Published) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import eranntag
+from eranntag.checkpoints import untrusted
+from eranntag.checkpoints.untrusted import is_number, shown
 from eranntag.errors import CheckpointError, UsageError
 from eranntag.registry import did_you_mean
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 
 _TYPES: dict[str, Any] = {"str": str, "int": int, "int | None": int, "Mapping": Mapping, "tuple": list}
 _OF_FILES, _OF_ENSEMBLES = ("architecture", "weights", "sha256", "size_bytes", "parameters"), ("fusion", "fusion_weights")
+MAX_DOTS = 256  # in a line of a registry
 
 
 @dataclass(frozen=True)
@@ -84,36 +88,72 @@ def read(user_registry: str | None = None) -> Table:
 
 
 def _parse(path: Path) -> Table:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(f"{path}: the registry cannot be read ({error.strerror})") from None
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not a TOML file ({error})") from None
+    content, default = _content(path), ""
     rows = content.get("checkpoints", {})
     if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
         raise CheckpointError(f"{path}: checkpoints must be tables, written [checkpoints.NAME]")
-    return Table({name: _row(name, row, path) for name, row in rows.items()}, str(content.get("default", "")))
+    if not isinstance(default := content.get("default", ""), str):
+        raise CheckpointError(f"{path}: default must be the name of a checkpoint, not {shown(default)}")
+    return Table({name: _row(name, row, path) for name, row in rows.items()}, default)
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """What a registry says, read in bounded time: tomllib takes a square of the number of dots in a key, and its memory."""
+    remedy = "name a registry with --registry or $ERANNTAG_REGISTRY, or neither"
+    try:
+        text = untrusted.content(path, f"the registry cannot be read; {remedy}", untrusted.MAX_REGISTRY).decode()
+        if any(line.count(".") > MAX_DOTS for line in text.splitlines()):
+            raise ValueError(f"a line has more than {MAX_DOTS} dots")
+        content = tomllib.loads(text)
+        if wrong := untrusted.wrong_value(content):
+            raise ValueError(wrong)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such file; the registry cannot be read; {remedy}") from None
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not a TOML file ({error}); correct it, or {remedy}") from None
+    return content
 
 
 def _row(name: str, values: dict[str, Any], path: Path) -> Row:
+    if wrong := untrusted.wrong_name(name):
+        raise CheckpointError(f"{path}: the name of a checkpoint {wrong}")
     known = {item.name for item in dataclasses.fields(Row)} - {"name", "registry"}
     for key in values.keys() - known:
-        raise CheckpointError(f"{path}: {name}: unknown key {key!r}{did_you_mean(key, known)}")
+        raise CheckpointError(f"{path}: {name}: unknown key {shown(key)}{did_you_mean(key, known)}")
     for key in ("title", "classes", "members" if "members" in values else "architecture"):
         if key not in values:
             raise CheckpointError(f"{path}: {name}: {key} is missing")
-    for item in dataclasses.fields(Row):
-        if item.name in values and not isinstance(values[item.name], _TYPES[str(item.type).partition("[")[0]]):
-            kind = str(item.type).replace("tuple", "list")
-            raise CheckpointError(f"{path}: {name}: {item.name} must be {kind}, not {values[item.name]!r}")
-    if values.get("weights", "").startswith("hf:") and len(values.get("sha256", "")) != 64:
-        raise CheckpointError(f"{path}: {name}: weights on a hub need their sha256 in the registry")
-    if wrong := _wrong_of_ensemble(values):
+    for item in (item for item in dataclasses.fields(Row) if item.name in values):
+        kind, value = _TYPES[str(item.type).partition("[")[0]], values[item.name]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            wanted = str(item.type).replace("tuple", "list")
+            raise CheckpointError(f"{path}: {name}: {item.name} must be {wanted}, not {shown(value)}")
+    if wrong := _wrong_of_file(values) or _wrong_of_ensemble(values):
         raise CheckpointError(f"{path}: {name}: {wrong}")
     defaults = {"fusion": "weighted-average"} if "members" in values else {}
     lists: dict[str, Any] = {key: tuple(values[key]) for key in ("members", "fusion_weights") if key in values}
-    return Row(name=name, registry=path, **(defaults | values | lists))
+    digest = {"sha256": values["sha256"].lower()} if "sha256" in values else {}
+    return Row(name=name, registry=path, **(defaults | values | lists | digest))
+
+
+def _wrong_of_file(values: dict[str, Any]) -> str:
+    """What is wrong with where a row's weights are, their hash and the numbers beside them, "" if nothing is."""
+    weights, sha256 = values.get("weights", ""), values.get("sha256")
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        return f"sha256 must be 64 hexadecimal digits, not {shown(sha256)}"
+    if weights.startswith("hf:") and sha256 is None:
+        return "weights on a hub need their sha256 in the registry"
+    if weights.startswith("embedded:") and not re.fullmatch(r"embedded:[A-Za-z0-9_][A-Za-z0-9_.-]*", weights):
+        return f"embedded weights are a file of the package, without a folder, not {shown(weights)}"
+    if "\0" in weights:
+        return f"weights must be a path, not {shown(weights)}"
+    for key, most in (("classes", 1_000_000), ("size_bytes", untrusted.MAX_FILE), ("parameters", 10**10)):
+        if not 1 <= values.get(key, 1) <= most:
+            return f"{key} must be 1 to {most}, not {values[key]}"
+    for key in ("metrics", "paper"):
+        if not isinstance(values.get(key, {}).get("metric", ""), str) or not is_number(values.get(key, {}).get("value", 0)):
+            return f"{key} must have a text as its metric and a finite number as its value"
+    return ""
 
 
 def _wrong_of_ensemble(values: dict[str, Any]) -> str:
@@ -126,15 +166,18 @@ def _wrong_of_ensemble(values: dict[str, Any]) -> str:
     from eranntag import fusion
 
     members, weights = values["members"], values.get("fusion_weights", [])
-    if len(members) < 2 or not all(isinstance(member, str) for member in members):
-        return f"members must be two texts or more, not {members!r}"
-    if not all(isinstance(weight, int | float) for weight in weights):
-        return f"fusion_weights must be numbers, not {weights!r}"
+    if len(members) < 2 or not all(isinstance(member, str) and "\0" not in member for member in members):
+        return f"members must be two texts or more, not {shown(members)}"
+    if not all(map(is_number, weights)):
+        return f"fusion_weights must be numbers, not {shown(weights)}"
     return fusion.flaw(len(members), values.get("fusion", fusion.WEIGHTED), weights)
 
 
 def describe_ensemble(name: str, members: Sequence[str], spec: Checkpoint) -> str:
-    """The TOML row of an ensemble of `members`, as they are given; `spec` is `ensemble.described` of them."""
+    """The TOML row of an ensemble of `members`, as they are given; `spec` is `ensemble.described` of them. Raises UsageError
+    for a name that no registry takes."""
+    if wrong := untrusted.wrong_name(name):
+        raise UsageError(f"the name of a checkpoint {wrong}")
     about = {"title": spec.title, "classes": len(spec.labels), "data": spec.data, "licence": spec.licence}
     return _toml(name, {**about, **spec.model, "members": list(members)})
 
@@ -157,10 +200,20 @@ def describe(file: str) -> str:
         "data": spec.data,
         "licence": spec.licence,
     }
-    metrics = ", ".join(f"{key} = {json.dumps(value)}" for key, value in spec.metrics.items() if value is not None)
+    simple = {key: value for key, value in spec.metrics.items() if isinstance(value, str | bool) or is_number(value)}
+    metrics = ", ".join(f"{_toml_key(key)} = {_toml_value(value)}" for key, value in simple.items())
     return _toml(spec.name, row) + (f"metrics = {{ {metrics} }}\n" if metrics else "")
 
 
 def _toml(name: str, row: dict[str, Any]) -> str:
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in row.items() if value]
+    lines = [f"{key} = {_toml_value(value)}\n" for key, value in row.items() if value]
     return f"[checkpoints.{json.dumps(name)}]\n" + "".join(lines)
+
+
+def _toml_value(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON alone allows as it is
+
+
+def _toml_key(key: str) -> str:
+    """Bare where it can be; else quoted, so that no header can write rows of its own."""
+    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else json.dumps(key)

@@ -9,25 +9,35 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from eranntag import atomic
 from eranntag.checkpoints import header
+from eranntag.checkpoints.untrusted import shown
 from eranntag.errors import CheckpointError, EranntagError, IntegrityError
-from eranntag.network import Network
+from eranntag.network import Network, without_memory
+
+FLOATS, WHOLE = ("F16", "BF16", "F32"), ("I64",)  # the dtypes of a weight file, as safetensors names them
+AGAIN = "write or fetch it again"
 
 
 def save(network: Network, path: str | os.PathLike[str], half: bool = True) -> None:
-    """Write `network` atomically; with `half` its matrices in float16, vectors (biases, BatchNorm) always in float32."""
+    """Write `network` atomically; with `half` its matrices in float16, vectors (biases, BatchNorm) always in float32.
+
+    Raises CheckpointError for a spec that `load` would refuse.
+    """
+    if wrong := header.wrong(json.loads(json.dumps(dataclasses.asdict(network.checkpoint)))):
+        raise CheckpointError(f"{os.fspath(path)}: not written, as it could not be read again: {wrong}; give it another")
     tensors = {
         name: tensor.detach().cpu().to(torch.float16 if half and tensor.ndim > 1 else tensor.dtype).contiguous()
         for name, tensor in network.tensors().items()
     }
-    spec = {**dataclasses.asdict(network.checkpoint), "tensors_sha256": _digest(tensors)}
+    spec = {**dataclasses.asdict(network.checkpoint), "tensors_sha256": digest(tensors)}
     with atomic.replace(path) as temporary:
         save_file(tensors, temporary, metadata={header.KEY: json.dumps(spec)})
 
@@ -35,39 +45,53 @@ def save(network: Network, path: str | os.PathLike[str], half: bool = True) -> N
 def load(path: str | os.PathLike[str], name: str | None = None) -> Network:
     """The Network of a weight file, in evaluation mode on the CPU, float32; `name` replaces the header's.
 
-    Raises CheckpointError for other files, IntegrityError for damaged or unfitting tensors.
+    Raises CheckpointError for other files, IntegrityError for damaged or unfitting tensors. No tensor is read and no memory
+    taken for the network before the header's shapes are known to be the network's.
     """
-    spec, digest = header.parse(header.metadata(path), os.fspath(path))
-    if name is not None:
-        spec = dataclasses.replace(spec, name=name)
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
-    if _digest(tensors) != digest:
-        raise IntegrityError(f"{path}: the tensors do not have the SHA-256 of the file's header; it is damaged")
+    path, read = os.fspath(path), header.whole(path)
+    spec = read.spec if name is None else dataclasses.replace(read.spec, name=name)
     try:
+        _check_shapes(read.tensors, without_memory(spec), path)
+        with safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+        if digest(tensors) != read.digest:
+            raise IntegrityError(f"{path}: the tensors do not have the SHA-256 of the file's header; it is damaged: {AGAIN}")
+        _check_values(tensors, path)
         network = Network(spec)
-    except (EranntagError, TypeError) as error:
-        raise CheckpointError(f"{os.fspath(path)}: {error}") from None
-    _check_shapes(tensors, network.tensors(), path)
+    except CheckpointError as error:
+        if str(error).startswith(f"{path}: "):
+            raise
+        raise CheckpointError(f"{path}: {error}; {AGAIN}") from None
+    except (EranntagError, SafetensorError, OSError, MemoryError) as error:
+        raise CheckpointError(f"{path}: {error}; {AGAIN}") from None
     network.load_tensors(tensors)
     return network.eval()
 
 
-def _check_shapes(tensors: dict[str, Tensor], expected: dict[str, Tensor], path: str | os.PathLike[str]) -> None:
+def _check_shapes(tensors: Mapping[str, tuple[str, tuple[int, ...]]], expected: dict[str, Tensor], path: str) -> None:
     if odd := sorted(tensors.keys() ^ expected.keys()):
-        raise IntegrityError(f"{path}: tensors do not fit the network: {', '.join(odd[:3])} missing or unknown")
+        names = ", ".join(map(shown, odd[:3]))
+        raise IntegrityError(f"{path}: tensors do not fit the network: {names} missing or unknown; {AGAIN}")
+    for name, (dtype, shape) in tensors.items():
+        if shape != expected[name].shape:
+            raise IntegrityError(f"{path}: tensor {name} has shape {shape}, not {tuple(expected[name].shape)}; {AGAIN}")
+        if dtype not in (right := FLOATS if expected[name].is_floating_point() else WHOLE):
+            raise IntegrityError(f"{path}: tensor {name} is of {shown(dtype)}, not of {' or '.join(right)}; {AGAIN}")
+
+
+def _check_values(tensors: dict[str, Tensor], path: str) -> None:
     for name, tensor in tensors.items():
-        if tensor.shape != expected[name].shape:
-            shapes = f"{tuple(tensor.shape)}, not {tuple(expected[name].shape)}"
-            raise IntegrityError(f"{path}: tensor {name} has shape {shapes}")
         if not torch.isfinite(tensor).all():
-            raise IntegrityError(f"{path}: tensor {name} has values that are not finite")
+            raise IntegrityError(f"{path}: tensor {name} has values that are not finite; {AGAIN}")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise IntegrityError(f"{path}: tensor {name}, a variance, has values below zero; {AGAIN}")
 
 
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
+def digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, dtypes, shapes and values."""
+    found = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
