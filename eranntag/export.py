@@ -76,11 +76,15 @@ def export(
     about = _about(network, found.sha256 or checkpoints.sha256(found.path))
     if not os.access(path.absolute().parent, os.W_OK):
         raise UsageError(f"--output {path}: its folder may not be written")
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:80]}.") as folder:
+    beginning = f".{atomic.shortened(path.name)}."
+    with atomic.told(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=beginning) as folder:
         draft = Path(folder) / path.name
+        _check_room(draft, network)
         try:
             format.write(network, about, draft, half)
             difference, worst, sounds = _compared(format.load(draft), network, real)
+        except OSError:
+            raise
         except Exception as error:  # whatever an exporter or a runtime makes of an operation that it does not know
             raise EranntagError(f"{name}: cannot be exported as {form}: {reason(error, '')}") from error
         limit = HALF_LIMIT if half else _check.LIMITS["float32"]
@@ -171,6 +175,14 @@ def _sounds(reference: Any, clips: Sequence[Clip]) -> Iterator[tuple[list[str], 
         yield [clip.source], reference.waveform(clip)[None]
     longer = [dataclasses.replace(clip, waveform=np.tile(clip.waveform, REPEATS)) for clip in built_in]
     yield [clip.source for clip in longer], np.stack([reference.waveform(clip) for clip in longer])
+
+
+def _check_room(draft: Path, network: Any) -> None:
+    """OSError if the disk has no room for the weights, of which OpenVINO's exporter says nothing that could be understood."""
+    if hasattr(os, "posix_fallocate"):
+        with open(draft, "wb") as file:
+            os.posix_fallocate(file.fileno(), 0, sum(tensor.nbytes for tensor in network.tensors().values()))
+        draft.unlink()
 
 
 def _publish(files: Sequence[Path], path: Path) -> None:

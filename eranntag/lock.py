@@ -22,9 +22,9 @@ def held(folder: Path) -> Iterator[None]:
     """Make `folder` and hold it until the block ends, or the process does. EranntagError when another process has it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT)  # NFS locks only what is open for writing
+        handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)  # NFS locks only what is open for writing
     except OSError as error:
-        raise EranntagError(f"{folder}: cannot be written ({error.strerror})") from None
+        raise EranntagError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
     try:
         if not _taken(handle):
             raise EranntagError(f"{folder}: another process is writing there; wait for it, or choose another folder")
@@ -40,7 +40,7 @@ def file(path: Path) -> Iterator[FileIO]:
         try:
             opened = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
         except OSError as error:
-            raise EranntagError(f"{path}: cannot be written ({error.strerror})") from None
+            raise EranntagError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
         with opened:
             if not _taken(opened.fileno()):
                 raise EranntagError(f"{path}: another process is writing; wait for it, or choose another file")

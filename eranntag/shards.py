@@ -29,7 +29,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from eranntag import atomic
+from eranntag import atomic, bounded
 from eranntag.errors import DataError
 from eranntag.types import Dataset, Example, Failure, Packed, Recipe
 
@@ -37,7 +37,9 @@ FORMAT = 1
 PACK, MANIFEST, PLAN = "pack.json", "manifest.csv", "plan.json"
 COLUMNS = ("shard", "offset", "size", "key", "targets", "fold", "split", "group", "source")
 BLOCK = tarfile.BLOCKSIZE
-WHAT_A_BAD_FILE_RAISES = (AttributeError, KeyError, IndexError, TypeError, ValueError, RecursionError, csv.Error)
+MOST_JSON_BYTES = 1 << 28  # pack.json names the clips that are left out, of two million
+METRICS = {"softmax": ("accuracy",), "sigmoid": ("mAP", "micro_AP")}  # activation -> what a recipe measures
+WHAT_A_BAD_FILE_RAISES = (AttributeError, KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError, csv.Error)
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,9 @@ def read(folder: Path, recipe: Recipe) -> Dataset:
     The labels, folds, activation and metric are the pack's. Raises DataError when pack.json and the manifest do not fit.
     """
     pack = _pack(folder)
-    content = _bytes(folder / MANIFEST)
+    content = bounded.read(folder / MANIFEST)
     if hashlib.sha256(content).hexdigest() != pack.get("manifest_sha256"):
-        raise DataError(f"{folder / MANIFEST}: is not the one that was packed: its SHA-256 differs")
+        raise DataError(f"{folder / MANIFEST}: is not the one that was packed: its SHA-256 differs; pack again")
     try:
         recipe = replace(
             recipe,
@@ -176,9 +178,11 @@ def read(folder: Path, recipe: Recipe) -> Dataset:
             metric=str(pack["metric"]),
         )
         missing = (*map(str, pack["missing"]), *(str(source) for source, _ in pack["failed"]))
+        if recipe.metric not in METRICS.get(recipe.activation, ()):
+            raise ValueError(f"{recipe.activation} and {recipe.metric}")
         sizes = {name: int(shard["bytes"]) for name, shard in pack["shards"].items()}
     except WHAT_A_BAD_FILE_RAISES as error:
-        raise DataError(f"{folder / PACK}: cannot be read ({error!r})") from None
+        raise DataError(f"{folder / PACK}: cannot be read ({error!r}); pack again") from None
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8", "surrogateescape", newline="")
     rows = csv.reader(text)
     try:
@@ -187,9 +191,9 @@ def read(folder: Path, recipe: Recipe) -> Dataset:
         with _uncollected():
             examples = tuple(_examples(rows, folder, sizes, len(recipe.labels)))
     except WHAT_A_BAD_FILE_RAISES as error:
-        raise DataError(f"{folder / MANIFEST}: line {rows.line_num} cannot be read ({error})") from None
+        raise DataError(f"{folder / MANIFEST}: line {rows.line_num} cannot be read ({error}); pack again") from None
     if not examples:
-        raise DataError(f"{folder}: the pack holds no clips")
+        raise DataError(f"{folder}: the pack holds no clips; pack again")
     return Dataset(recipe, examples, missing)
 
 
@@ -229,9 +233,11 @@ def verify(folder: Path) -> Iterator[Failure | str]:
         sums = {MANIFEST: str(pack["manifest_sha256"])}
         sums |= {name: str(shard["sha256"]) for name, shard in pack["shards"].items()}
     except WHAT_A_BAD_FILE_RAISES as error:
-        raise DataError(f"{folder / PACK}: cannot be read ({error!r})") from None
+        raise DataError(f"{folder / PACK}: cannot be read ({error!r}); pack again") from None
     for name, wanted in sums.items():
         try:
+            if (folder / name).exists() and not (folder / name).is_file():  # a pipe would be waited for
+                raise OSError("no ordinary file")
             good = _sha256(folder / name) == wanted
         except OSError as error:
             yield Failure(str(folder / name), (error.strerror or str(error)).lower())
@@ -243,13 +249,13 @@ def _pack(folder: Path) -> dict[str, Any]:
     """pack.json. What it names are shards in this folder, never files elsewhere."""
     pack = load_json(folder / PACK)
     if pack.get("format") != FORMAT:
-        raise DataError(f"{folder / PACK}: has the format {pack.get('format')!r}; this version reads {FORMAT}")
+        raise DataError(f"{folder / PACK}: has the format {pack.get('format')!r}; this version reads {FORMAT}: pack again")
     shards = pack.get("shards")
     if not isinstance(shards, dict):
-        raise DataError(f"{folder / PACK}: names no shards")
+        raise DataError(f"{folder / PACK}: names no shards; pack again")
     for name in shards:
         if not re.fullmatch(r"shard-[0-9]{6,}\.tar", name):
-            raise DataError(f"{folder / PACK}: {name!r} is no name of a shard")
+            raise DataError(f"{folder / PACK}: {name!r} is no name of a shard; pack again")
     return pack
 
 
@@ -259,26 +265,19 @@ def writing(path: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        refusal = f"{path}: cannot be written ({error.strerror or error})"
+        refusal = f"{error.filename or path}: cannot be written ({error.strerror or error})"
         raise DataError(f"{refusal}; finished {what} are kept, and the same command goes on after them") from error
 
 
 def load_json(path: Path) -> dict[str, Any]:
     """The object in a file; DataError when there is none."""
     try:
-        content = json.loads(_bytes(path))
+        content = json.loads(bounded.read(path, MOST_JSON_BYTES))
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: is not JSON ({error})") from None
+        raise DataError(f"{path}: is not JSON ({error}); it is damaged, or another program's") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: is not a JSON object")
+        raise DataError(f"{path}: is not a JSON object; it is damaged, or another program's")
     return content
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def _sha256(path: Path) -> str:

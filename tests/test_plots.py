@@ -206,7 +206,7 @@ def test_a_folder_without_a_run_an_empty_history_and_other_endings_are_one_line(
 
 # Sounds.
 
-NAMES = ("$x_ <b>", "_hidden", "two\nlines", "a byte \udcff", "猫", "$\\frac{$", "a & b", "plain")
+NAMES = ("$x_ <b>", "_hidden", "two\nlines", "a \u202e turn", "猫", "$\\frac{$", "a & b", "plain")
 
 
 def view(seconds: float = 4.0, source: str = "folder/$a_b$.wav", labels: tuple[str, ...] = NAMES) -> View:

@@ -371,7 +371,7 @@ def test_csv_refuses_tables_that_make_no_sense(tmp_path: Path, text: str, messag
 
 def test_csv_that_is_not_utf_8(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_bytes("filename,label\na.wav,Tür\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"^csv: .*labels.csv is not a CSV file in UTF-8 \(.*0xfc"):
+    with pytest.raises(DataError, match=r"^csv: .*labels.csv: cannot be read as text in UTF-8 \(.*0xfc"):
         csv.read(str(tmp_path))
 
 

@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
-from eranntag import atomic
-from eranntag.errors import UsageError
+from eranntag import atomic, bounded
+from eranntag.errors import DataError, UsageError
 
 START, END = "<!-- eranntag bench -->", "<!-- end -->"
+MOST_BYTES = 1 << 24
 
 
 def check(path: Path) -> None:
@@ -22,11 +23,7 @@ def check(path: Path) -> None:
 
 def write(path: Path, part: str) -> None:
     """Put `part` between the markers, which are added at the end of a page that has none."""
-    text = replaced(_text(path), part, path)
-    try:
-        atomic.write_text(path, text)
-    except OSError as error:
-        raise UsageError(f"--write {path}: {error.strerror or error}") from None
+    atomic.write_text(path, replaced(_text(path), part, path))
 
 
 def replaced(text: str, part: str, path: Path) -> str:
@@ -42,6 +39,6 @@ def replaced(text: str, part: str, path: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8") if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--write {path}: cannot be read ({getattr(error, 'strerror', None) or 'not UTF-8'})") from None
+        return bounded.text(path, most=MOST_BYTES) if path.exists() else ""
+    except DataError as error:
+        raise UsageError(f"--write {error}") from None

@@ -29,7 +29,7 @@ def folder() -> Path:
 def read(path: Path, which: slice = slice(None)) -> tuple[dict[str, Any], list[np.ndarray]] | None:
     """The facts and those parts as bytes, or None."""
     try:
-        if _strangers(path.parent):
+        if _strangers(path.parent) or not path.is_file():
             return None
         with open(path, "rb") as file:
             crc, text = json.loads(file.readline(1 << 20))

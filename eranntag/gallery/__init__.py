@@ -44,7 +44,7 @@ def document(path: Path, command: str) -> Iterator[Show]:
     """
     interruption: BaseException | None = None
     with suppress(_NothingToShow), atomic.replace(path) as temporary, open(temporary, "wb") as file:
-        page = _Page(file, path.absolute().parent, command)
+        page = _Page(file, path, command)
         try:
             yield page.show
         except (KeyboardInterrupt, SystemExit) as stop:
@@ -63,8 +63,8 @@ class _NothingToShow(Exception):
 class _Page:
     """Writes the page's head before the first row, which knows the checkpoint; and the summary into its place at the end."""
 
-    def __init__(self, file: BinaryIO, folder: Path, command: str) -> None:
-        self.file, self.folder, self.command = file, folder, command
+    def __init__(self, file: BinaryIO, path: Path, command: str) -> None:
+        self.file, self.path, self.command = file, path, command
         self.sounds, self.seconds, self.end = 0, 0.0, 0  # the end of the last whole row
         self.left = CARRIED_BYTES
         self.labels: dict[str, int] = {}  # that had an event, in the order they were met: each has a colour of its own
@@ -73,10 +73,11 @@ class _Page:
         if not self.end:
             self._head(view.prediction.checkpoint)
         carried = sight if len(sight.mp3) <= self.left else replace(sight, mp3=b"")
-        text = row(view, carried, self.folder, self._colour).encode()
-        self.file.seek(self.end)  # the disk may have been full in the middle of the row before
-        self.file.write(text)
-        self.file.flush()
+        text = row(view, carried, self.path.absolute().parent, self._colour).encode()
+        with atomic.told(self.path):
+            self.file.seek(self.end)  # the disk may have been full in the middle of the row before
+            self.file.write(text)
+            self.file.flush()
         self.end, self.left = self.file.tell(), self.left - len(carried.mp3)
         self.sounds, self.seconds = self.sounds + 1, self.seconds + view.prediction.seconds
 

@@ -7,15 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import numpy as np
 
+from eranntag import bounded
 from eranntag.errors import DataError
 from eranntag.recipes.audioset import CLASSES
 
 KINDS = ("both", "children", "parents")
 ANCESTORS = ("all", "direct", "through-abstract")
+
+MOST_BYTES = 1 << 26  # AudioSet's has 340 kB
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,9 @@ class Neighbours:
 def read(path: str | os.PathLike[str]) -> Ontology:
     """An ontology in AudioSet's form: a JSON list of nodes, {"id", "name", "child_ids": [...], "restrictions": ["abstract"]},
     of which the last two may be left out. DataError for anything else, for unknown children and for cycles."""
+    content = bounded.read(path, MOST_BYTES)
     try:
-        content = Path(path).read_bytes()
         nodes = json.loads(content)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not JSON ({error}); an ontology has the form of AudioSet's ontology.json") from None
     if not isinstance(nodes, list) or not nodes:

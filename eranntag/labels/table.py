@@ -16,9 +16,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TextIO
 
-from eranntag import atomic
+from eranntag import atomic, bounded
 from eranntag.errors import DataError, UsageError
 from eranntag.labels import Enhancement
 from eranntag.labels.teacher import check
@@ -47,10 +46,16 @@ def clip_names(examples: Sequence[Example]) -> dict[str | Packed, str]:
 
 def check_replaceable(path: Path) -> None:
     """Before any work: UsageError if `path` is there and is anything but an older table of additions."""
-    if path.exists():
+    if path.exists() and not (path.is_file() and _begins(path, FIRST.encode())):
+        raise UsageError(f"{path}: is there, and is no table of additions; choose another name")
+
+
+def _begins(path: Path, beginning: bytes) -> bool:
+    try:
         with open(path, "rb") as file:
-            if file.read(len(FIRST)) != FIRST.encode():
-                raise UsageError(f"{path}: is there, and is no table of additions; choose another name")
+            return file.read(len(beginning)) == beginning
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); choose another name") from None
 
 
 def write(path: Path, names: Sequence[str], enhancement: Enhancement, origin: Mapping[str, object]) -> None:
@@ -83,27 +88,23 @@ def read_additions(path: str | os.PathLike[str], dataset: Dataset) -> dict[str |
     examples = {names[example.path]: example for example in dataset.examples}
     index = {label: at for at, label in enumerate(dataset.recipe.labels)}
     added: dict[str | Packed, tuple[int, ...]] = {}
-    try:
-        with open(path, newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            for line, name, labels in _rows(file, path):
-                where, example = f"{path} line {line}", examples.get(name)
-                if example is None:
-                    raise DataError(f"{where}: {dataset.recipe.name} has no clip {name!r} there; the table is of other data")
-                if example.split != "train":
-                    raise DataError(f"{where}: {name!r} is a {example.split} clip, whose labels stay as they are")
-                if example.path in added:
-                    raise DataError(f"{where}: {name!r} was there before")
-                if odd := [label for label in labels if label not in index]:
-                    raise DataError(f"{where}: {odd[0]!r} is no class of {dataset.recipe.name}{did_you_mean(odd[0], index)}")
-                added[example.path] = tuple(sorted({index[label] for label in labels}))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    for line, name, labels in _rows(path):
+        where, example = f"{path} line {line}", examples.get(name)
+        if example is None:
+            raise DataError(f"{where}: {dataset.recipe.name} has no clip {name!r} there; the table is of other data")
+        if example.split != "train":
+            raise DataError(f"{where}: {name!r} is a {example.split} clip, whose labels stay as they are; remove the line")
+        if example.path in added:
+            raise DataError(f"{where}: {name!r} was there before; remove one of the lines")
+        if odd := [label for label in labels if label not in index]:
+            raise DataError(f"{where}: {odd[0]!r} is no class of {dataset.recipe.name}{did_you_mean(odd[0], index)}")
+        added[example.path] = tuple(sorted({index[label] for label in labels}))
     return added
 
 
-def _rows(file: TextIO, path: str | os.PathLike[str]) -> Iterator[tuple[int, str, list[str]]]:
+def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, list[str]]]:
     """(line from 1, clip, labels) of the rows after the comments and the header."""
-    lines = file.readlines()
+    lines = io.StringIO(bounded.text(path, errors="surrogateescape"), newline="").readlines()
     comments = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
     rows = csv.reader(lines[comments:], strict=True)
     try:

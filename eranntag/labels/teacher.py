@@ -19,6 +19,8 @@ from eranntag.recipes import check_fold, part, was_trained_on
 from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Dataset, Example, Failure, Prediction, Recipe
 
+MOST_BYTES = 1 << 28  # of what follows the scores: it names the clips that could not be read
+
 
 def check(recipe: Recipe) -> None:
     """UsageError where a clip has exactly one class."""
@@ -91,7 +93,8 @@ def gather(
         for row in numbers():
             file.write(row.astype("<f4").tobytes())
         unread = [[failure.source, failure.reason] for failure in failures]
-        file.write(json.dumps({**key, "failures": unread}).encode())  # readers of .npy take no notice of what follows the array
+        # readers of .npy take no notice of what follows the array
+        file.write(json.dumps({**key, "shape": shape, "failures": unread}).encode())
     return kept(path, key)
 
 
@@ -105,12 +108,18 @@ def kept(path: str | os.PathLike[str], key: Mapping[str, Any]) -> Scores:
     """The scores in a file of `gather`, read from it as they are needed. DataError when they are of another teacher, or of
     other classes or clips, than `key`'s."""
     try:
+        if not os.path.isfile(path):
+            raise ValueError("no ordinary file")
         values = np.load(path, mmap_mode="r", allow_pickle=False)
+        if values.dtype != np.float32 or values.ndim != 2:
+            raise ValueError(f"{values.ndim} dimensions of {values.dtype}")
         with open(path, "rb") as file:
             file.seek(values.offset + values.nbytes)
-            theirs = json.loads(file.read())
-        failures = tuple(Failure(source, reason) for source, reason in theirs.pop("failures"))
-    except (OSError, EOFError, ValueError, AttributeError, KeyError, TypeError) as error:
+            theirs = json.loads(file.read(MOST_BYTES))
+        failures = tuple(Failure(str(source), str(reason)) for source, reason in theirs.pop("failures"))
+        if list(values.shape) != theirs["shape"]:
+            raise ValueError(f"{values.shape}, not {theirs['shape']}")
+    except (OSError, EOFError, ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: holds no teacher's scores ({error}); name a file that is not there yet") from None
     for name, other in (("teacher", "by another teacher"), ("classes", "of other classes"), ("clips", "of other clips")):
         if theirs.get(name) != key[name]:

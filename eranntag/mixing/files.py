@@ -58,8 +58,9 @@ def _make(mixture: Mixture, protocol: Protocol, paths: Mapping[tuple[float, str]
         channels = mix(events, backdrop, onsets, protocol.samples(protocol.event_seconds), snr_db)
         for kind, waveform in (("audio", channels.mean(0)), ("stems", channels.T)):
             if path := paths.get((snr_db, kind)):
-                with atomic.replace(path) as temporary:
-                    soundfile.write(temporary, audio.to_int16(waveform), protocol.sample_rate_hz, "PCM_16", format="FLAC")
+                file = io.BytesIO()  # a full disk is no more than a "system error" to soundfile
+                soundfile.write(file, audio.to_int16(waveform), protocol.sample_rate_hz, "PCM_16", format="FLAC")
+                atomic.write_bytes(path, file.getvalue())
 
 
 def _write_tables(plan: Plan, snr_db: float, place: Path, command: str) -> None:

@@ -14,7 +14,7 @@ from eranntag import atomic, audio
 from eranntag.ahead import ahead
 from eranntag.errors import DataError, reason
 from eranntag.mixing.sound import Protocol, hear
-from eranntag.shards import load_json, writing
+from eranntag.shards import WHAT_A_BAD_FILE_RAISES, load_json, writing
 from eranntag.types import Dataset, Example, Failure, Packed
 
 PLAN = "mixing.json"
@@ -67,10 +67,15 @@ def decide(sources: Sources, protocol: Protocol, folder: Path, workers: int, ste
             atomic.discard_unfinished(place)
     if (folder / PLAN).exists():
         found = load_json(folder / PLAN)
-        asked = found.get("asked", {})
-        if other := [name for name, value in wanted.items() if asked.get(name) != value]:
-            raise DataError(f"{folder}: holds mixtures with other {', '.join(other)}; choose another folder, or delete it")
-        return _decided(sources, protocol, found)
+        try:
+            asked = dict(found["asked"])
+            if other := [name for name, value in wanted.items() if asked.get(name) != value]:
+                raise DataError(f"{folder}: holds mixtures with other {', '.join(other)}; choose another folder, or delete it")
+            heard = {path: float(seconds) for path, seconds in found["seconds"].items()}
+            left_out = {path: str(why) for path, why in found["left_out"].items()}
+        except WHAT_A_BAD_FILE_RAISES as error:
+            raise DataError(f"{folder / PLAN}: is damaged ({error!r}); delete {folder}, or choose another folder") from None
+        return _decided(sources, protocol, {"seconds": heard, "left_out": left_out})
     if any(not path.name.startswith(".") for path in folder.iterdir()):
         raise DataError(f"{folder}: is not empty and holds no mixtures; choose another folder")
     _decided(sources, protocol, {"seconds": {str(each.path): 0 for each in sources.events.examples}, "left_out": {}})  # enough?

@@ -65,8 +65,7 @@ def png(figure: Figure) -> bytes:
 
 
 def write(path: Path, content: bytes) -> None:
-    with atomic.replace(path) as temporary:
-        temporary.write_bytes(content)
+    atomic.write_bytes(path, content)
 
 
 def literal(text: str, length: int = 32) -> str:

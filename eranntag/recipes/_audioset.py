@@ -1,11 +1,12 @@
 """AudioSet's tables and how its clips are named: what the recipes `audioset` and `audioset_balanced` share."""
 
 import csv
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout
+from eranntag.recipes import _layout, _tables
 from eranntag.types import Dataset, Example, Published, Recipe
 
 EVALUATION, BALANCED, UNBALANCED = "eval_segments.csv", "balanced_train_segments.csv", "unbalanced_train_segments.csv"
@@ -82,10 +83,9 @@ def _find(recipe: str, data: str | None, parts: Mapping[str, str]) -> tuple[Path
 def check_classes(path: Path) -> None:
     """DataError if the official list of classes at `path` is not ours; fine if there is none."""
     if path.is_file():
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            theirs = [row.get("mid") for row in csv.DictReader(file)]
+        theirs = [row.get("mid") for _, row in _tables.rows("audioset", path, ())]
         if theirs != list(CLASSES):
-            raise DataError(f"audioset: {path} does not list the {len(CLASSES)} official classes in their order")
+            raise DataError(f"audioset: {path} does not list the {len(CLASSES)} official classes in their order; remove it")
 
 
 def segments(table: Path) -> Iterator[tuple[str, float, float, tuple[int, ...]]]:
@@ -93,17 +93,23 @@ def segments(table: Path) -> Iterator[tuple[str, float, float, tuple[int, ...]]]
 
     The official files have comments (#), and a space after each comma, also before the quotes.
     """
-    with open(table, newline="", encoding="utf-8-sig") as file:
-        rows = csv.reader(file, skipinitialspace=True)
-        try:
-            for row in rows:
-                if row and not row[0].startswith("#") and row[0] != "YTID":
-                    video, start, end, mids = row
-                    yield video, float(start), float(end), tuple(sorted({INDEX[mid.strip()] for mid in mids.split(",")}))
-        except KeyError as error:
-            raise DataError(f"audioset: {table} line {rows.line_num}: {error} is none of the {len(CLASSES)} classes") from None
-        except (ValueError, csv.Error) as error:
-            raise DataError(f"audioset: {table} line {rows.line_num} is not AudioSet's: {error}") from None
+    rows = csv.reader(_tables.lines("audioset", table), skipinitialspace=True)
+    try:
+        for row in rows:
+            if row and not row[0].startswith("#") and row[0] != "YTID":
+                video, start, end, mids = row
+                yield video, _seconds(start), _seconds(end), tuple(sorted({INDEX[mid.strip()] for mid in mids.split(",")}))
+    except KeyError as error:
+        raise DataError(f"audioset: {table} line {rows.line_num}: {error} is none of the {len(CLASSES)} classes") from None
+    except (ValueError, csv.Error) as error:
+        raise DataError(f"audioset: {table} line {rows.line_num} is not AudioSet's: {error}") from None
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not math.isfinite(seconds):
+        raise ValueError(f"{text} is no time")
+    return seconds
 
 
 def file_names(video: str, start: float, end: float) -> Iterator[str]:

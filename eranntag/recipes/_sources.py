@@ -6,10 +6,11 @@ as the recipe folder takes it, or one of PRESETS. Where a table has a column `ma
 
 import csv
 import dataclasses
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
-from eranntag import recipes
+from eranntag import bounded, recipes
 from eranntag.errors import DataError
 from eranntag.recipes import _layout
 from eranntag.recipes._own import OWN
@@ -67,7 +68,7 @@ def _only(dataset: Dataset, name: str, labels: list[str]) -> Dataset:
     examples = (example for example in dataset.examples if example.targets[0] in new)
     kept = tuple(dataclasses.replace(example, targets=(new[example.targets[0]],)) for example in examples)
     recipe = dataclasses.replace(dataset.recipe, name=name, title=f"{name} of {dataset.recipe.title}", labels=tuple(labels))
-    missing = tuple(each for each in dataset.missing if int(Path(each).stem.rpartition("-")[2]) in new)
+    missing = tuple(each for each in dataset.missing if Path(each).stem.rpartition("-")[2] in map(str, new))
     return Dataset(recipe, kept, missing)
 
 
@@ -99,16 +100,15 @@ def _dcase2018(root: Path) -> Dataset:
 
 def _rows(table: Path) -> Iterator[dict[str, str]]:
     """The rows of a table separated by commas, semicolons or tabs, with the column that names the file as `file`."""
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in file if line.strip()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{table}: is not a CSV file in UTF-8 ({error}); save it as 'CSV UTF-8'") from None
+    lines = [line for line in io.StringIO(bounded.text(table), newline="") if line.strip()]
     reader = csv.reader(lines, delimiter=max(",;\t", key=lines[0].count) if lines else ",")
-    header = [name.strip().lower() for name in next(reader, [])]
-    column = next((name for name in COLUMNS if name in header), None)
-    if column is None:
-        raise DataError(f"{table}: needs a column filename; its first line has {', '.join(header) or 'nothing'}")
-    for cells in reader:
-        row = dict(zip(header, map(str.strip, cells), strict=False))
-        yield {**row, "file": row.get(column, "")}
+    try:
+        header = [name.strip().lower() for name in next(reader, [])]
+        column = next((name for name in COLUMNS if name in header), None)
+        if column is None:
+            raise DataError(f"{table}: needs a column filename; its first line has {', '.join(header)[:200] or 'nothing'}")
+        for cells in reader:
+            row = dict(zip(header, map(str.strip, cells), strict=False))
+            yield {**row, "file": row.get(column, "")}
+    except csv.Error as error:
+        raise DataError(f"{table}: row {reader.line_num} is not a row of CSV ({error}); mend or remove it") from None

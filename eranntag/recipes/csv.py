@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout
+from eranntag.recipes import _layout, _tables
 from eranntag.recipes._own import OWN
 from eranntag.types import Dataset, Example, Recipe
 
@@ -138,13 +138,12 @@ def _clips(table: Path) -> tuple[list[_Clip], bool]:
 def _rows(table: Path) -> list[tuple[int, list[str]]]:
     """(line from 1, cells) of all rows that are not blank, without the empty cells at their ends."""
     try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            lines = file.readlines()
+        lines = _tables.lines("csv", table)
         first = next((line for line in lines if line.strip()), "")
         reader = csv.reader(lines, delimiter=max(",;\t", key=first.count))
         rows = [(reader.line_num, _trimmed(row)) for row in reader]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"csv: {table} is not a CSV file in UTF-8 ({error}); save it as 'CSV UTF-8'") from None
+    except csv.Error as error:
+        raise DataError(f"csv: {table} is not a CSV file ({error}); save it as 'CSV UTF-8'") from None
     return [(line, row) for line, row in rows if row]
 
 
@@ -161,7 +160,7 @@ def _columns(table: Path, header: list[str]) -> dict[str, int]:
     found = {what: next((names.index(name) for name in known if name in names), None) for what, known in COLUMNS.items()}
     columns = {what: at for what, at in found.items() if at is not None}
     if "file" not in columns or not {"label", "labels"} & columns.keys():
-        there = ", ".join(header) or "nothing"
+        there = ", ".join(header)[:200] or "nothing"
         raise DataError(f"csv: {table} needs a column filename and a column label or labels; its first line has {there}")
     for one, other in EXCLUSIVE:
         if one in columns and other in columns:

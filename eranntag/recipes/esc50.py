@@ -8,11 +8,10 @@ Layout, as in the author's repository (`ESC-50-master/`):
 Another ending than the CSV's .wav is fine (.flac, .ogg ...). The protocol is ERANN v2's, Sections 4.1, 4.3, Table 6.
 """
 
-import csv
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout, find_root, published
+from eranntag.recipes import _layout, _tables, find_root, published
 from eranntag.types import Dataset, Example, Recipe
 
 LABELS = (
@@ -53,17 +52,13 @@ def read(data: str | None = None) -> Dataset:
     root = find_root("esc50", data, ("esc50", "ESC-50-master", "ESC-50"), "meta/esc50.csv")
     files = _layout.by_stem(root / "audio")
     examples, missing = [], []
-    with open(root / "meta" / "esc50.csv", newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        try:
-            for row in rows:
-                targets, fold = (range(50)[int(row["target"])],), int(row["fold"])
-                if path := files.get(Path(row["filename"]).stem):
-                    examples.append(Example(path, targets, fold, group=Path(path).stem.split("-")[1]))
-                else:
-                    missing.append(row["filename"])
-        except (KeyError, IndexError, TypeError, ValueError) as error:
-            raise DataError(f"esc50: {file.name} line {rows.line_num} is not ESC-50's: {error!r}") from None
+    for where, row in _tables.rows("esc50", root / "meta" / "esc50.csv", ("filename", "fold", "target")):
+        with _tables.told(where, "ESC-50's"):
+            targets, fold = (range(50)[int(row["target"])],), int(row["fold"])
+            if path := files.get(Path(row["filename"]).stem):
+                examples.append(Example(path, targets, fold, group=Path(path).stem.split("-")[1]))
+            else:
+                missing.append(row["filename"])
     if not examples:
         raise DataError(f"esc50: {root / 'audio'} holds none of the clips that {root / 'meta' / 'esc50.csv'} names")
     return Dataset(RECIPE, tuple(examples), tuple(missing))

@@ -15,15 +15,14 @@ which selects by it), neither mixup nor masks, which the paper does not mention,
 and macro precision is `micro_AP` and `mAP`, its AUC `mAUC`.
 """
 
-import csv
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import find_root
-from eranntag.shards import WHAT_A_BAD_FILE_RAISES, load_json
+from eranntag.recipes import _tables, find_root
+from eranntag.recipes._tables import told
+from eranntag.shards import load_json
 from eranntag.types import Dataset, Event, Example, Published, Recipe
 
 LABELS = (
@@ -33,6 +32,7 @@ LABELS = (
     "Snare_drum Squeak Tambourine Tearing Telephone Trumpet Violin_or_fiddle Writing"
 ).split()
 
+WRITTEN = "what `eranntag data mix` writes"
 SNR_DB = (20, 10, 0)
 METRICS = ("", "mAP", "mAUC")  # micro-AP is the recipe's own
 TABLE_IV = {  # METRICS at each of SNR_DB; GAP's AUC at 10 dB is misprinted, as its macro precision
@@ -89,13 +89,13 @@ def read(data: str | None = None) -> Dataset:
     recipe = _recipe(root)
     index = {label: at for at, label in enumerate(recipe.labels)}
     events: dict[str, list[Event]] = {}
-    for where, row in _rows(root / "events.csv"):
-        with _told(where):
+    for where, row in _tables.rows("mixtures", root / "events.csv", ("filename", "onset", "offset", "label")):
+        with told(where, WRITTEN):
             event = Event(row["label"], float(row["onset"]), float(row["offset"]))
             events.setdefault(row["filename"], []).append(event)
     examples, missing = [], []
-    for where, row in _rows(root / "mixtures.csv"):
-        with _told(where):
+    for where, row in _tables.rows("mixtures", root / "mixtures.csv", ("filename", "fold", "labels")):
+        with told(where, WRITTEN):
             path, fold = root / "audio" / row["filename"], int(row["fold"])
             targets = tuple(sorted(index[label] for label in row["labels"].split(";") if label))
             there = tuple(events.get(row["filename"], ()))
@@ -121,7 +121,7 @@ def _find(data: str | None) -> Path:
 def _recipe(root: Path) -> Recipe:
     """With the classes of mix.json; the paper's values of its SNR if they are the paper's classes, else none."""
     record = load_json(root / "mix.json")
-    with _told(str(root / "mix.json")):
+    with told(f"mixtures: {root / 'mix.json'}", WRITTEN):
         labels, snr = tuple(map(str, record["labels"])), f"{float(record['snr_db']):g} dB"
         source, licence = str(record["events"]["title"]), str(record["events"]["licence"])
     if len(labels) < 2 or len(set(labels)) != len(labels):
@@ -131,21 +131,3 @@ def _recipe(root: Path) -> Recipe:
         paper = tuple(dataclasses.replace(row, how=row.how.replace(f", {snr}", "")) for row in ours)
         return dataclasses.replace(RECIPE, labels=labels, title=f"{RECIPE.title} at {snr}", paper=paper)
     return dataclasses.replace(RECIPE, labels=labels, licence=licence, title=f"Mixtures of {source} at {snr}", paper=())
-
-
-def _rows(table: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """(where, row) of a table."""
-    try:
-        with open(table, newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            yield from ((f"{table} line {rows.line_num}", row) for row in rows)
-    except OSError as error:
-        raise DataError(f"mixtures: {table} cannot be read ({error.strerror}); `eranntag data mix` writes it") from None
-
-
-@contextmanager
-def _told(where: str) -> Iterator[None]:
-    try:
-        yield
-    except WHAT_A_BAD_FILE_RAISES as error:
-        raise DataError(f"mixtures: {where} is not what `eranntag data mix` writes: {error!r}") from None

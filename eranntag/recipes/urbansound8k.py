@@ -10,11 +10,10 @@ Another ending than the CSV's .wav is fine (.flac, .ogg ...). The protocol is ER
 cropping, so clips are padded to 4 s; the folds are unequal, and the result is the mean of the folds' accuracies.
 """
 
-import csv
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout, find_root, published
+from eranntag.recipes import _layout, _tables, find_root, published
 from eranntag.types import Dataset, Example, Recipe
 
 LABELS = (
@@ -52,17 +51,13 @@ def read(data: str | None = None) -> Dataset:
     root = find_root("urbansound8k", data, ("urbansound8k", "UrbanSound8K"), "metadata/UrbanSound8K.csv")
     table, files = root / "metadata" / "UrbanSound8K.csv", _layout.by_stem(root / "audio")
     examples, missing = [], []
-    with open(table, newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        try:
-            for row in rows:
-                target, fold = LABELS.index(row["class"]), 1 + RECIPE.folds.index(int(row["fold"]))
-                if path := files.get(Path(row["slice_file_name"]).stem):
-                    examples.append(Example(path, (target,), fold, group=row["fsID"]))
-                else:
-                    missing.append(row["slice_file_name"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"urbansound8k: {table} line {rows.line_num} is not UrbanSound8K's: {error!r}") from None
+    for where, row in _tables.rows("urbansound8k", table, ("slice_file_name", "fsID", "fold", "class")):
+        with _tables.told(where, "UrbanSound8K's"):
+            target, fold = LABELS.index(row["class"]), 1 + RECIPE.folds.index(int(row["fold"]))
+            if path := files.get(Path(row["slice_file_name"]).stem):
+                examples.append(Example(path, (target,), fold, group=row["fsID"]))
+            else:
+                missing.append(row["slice_file_name"])
     if not examples:
         raise DataError(f"urbansound8k: {root / 'audio'} holds none of the clips that {table} names; see --data, ERANNTAG_DATA")
     return Dataset(RECIPE, tuple(examples), tuple(missing))

@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from eranntag import atomic, lock
 from eranntag.errors import EranntagError, TrainingError
 from eranntag.training.distributed import World, restarted
 
 STATE, HISTORY = "state.safetensors", "history.jsonl"
-FILES = (STATE, "best.safetensors", "last.safetensors", "iteration-*.safetensors", HISTORY)
+CHECKPOINTS = ("best.safetensors", "last.safetensors", "iteration-*.safetensors")
+FILES = (HISTORY, STATE, *CHECKPOINTS)
 
 
 def kept(iteration: int) -> str:
@@ -20,7 +19,11 @@ def kept(iteration: int) -> str:
 
 
 def begin(folder: Path, world: World, restart: bool, stack: ExitStack) -> None:
-    """The first process holds the folder until `stack` ends; what it cannot do, all refuse to go on without."""
+    """The first process holds the folder until `stack` ends; what it cannot do, all refuse to go on without.
+
+    Checkpoints without a state are of no run that is interrupted, since that writes its state before them: they stay unless
+    `restart` allows it.
+    """
     refusal = ""
     if world.first:
         try:
@@ -29,8 +32,15 @@ def begin(folder: Path, world: World, restart: bool, stack: ExitStack) -> None:
             for pattern in FILES if restart and not restarted() else ():
                 for path in folder.glob(pattern):
                     path.unlink()
-        except (EranntagError, OSError) as error:
+            others = [path for pattern in CHECKPOINTS for path in sorted(folder.glob(pattern))]
+            if others and not (folder / STATE).exists():
+                refusal = (
+                    f"{others[0]}: would be replaced, and there is no {STATE} to go on from; use another --out or --restart"
+                )
+        except EranntagError as error:
             refusal = str(error)
+        except OSError as error:
+            refusal = f"{error.filename}: cannot be removed ({error.strerror}); remove it, or use another --out"
     if refusal := "".join(world.gather([refusal])):
         raise TrainingError(refusal)
 
@@ -40,7 +50,7 @@ def writing(folder: Path) -> Iterator[None]:
     """A full disk ends the run, in one line, and leaves the files that were there."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
         advice = "what was saved before is kept; make room and give the same command again"
-        raise TrainingError(f"{folder}: cannot be written ({reason}); {advice}") from None
+        name = error.filename or folder
+        raise TrainingError(f"{name}: cannot be written ({error.strerror or error}); {advice}") from None

@@ -99,6 +99,8 @@ class Run:
         if self.state.iteration:
             self.report({"event": "resume", "iteration": self.state.iteration})
         if not self.finished():
+            if not self.state.iteration:
+                self.save()  # before hours of work: is there room? And no checkpoint is ever without a state
             with interruption.postponed() if world.size == 1 else nullcontext(lambda: None) as asked:
                 self.iterate(self.stream(sounds), asked)
             self.export("last")
@@ -258,11 +260,15 @@ class Run:
                 weights.save(self.averaged(select), self.folder / f"{select}.safetensors")
 
     def save(self) -> None:
-        """The state first: the history is a view of it."""
         self.look_at_losses()
         if self.machine.world.first:
-            lines = "".join(json.dumps(row) + "\n" for row in self.state.history)
             with files.writing(self.folder):
                 saved.save(self.state, self.settings, self.folder / files.STATE)
-                atomic.write_text(self.folder / files.HISTORY, lines)
+        self.write_history()
         self.saved_at = time.monotonic()
+
+    def write_history(self) -> None:
+        """After the state, of which it is a view: never ahead of it, and behind it only until a killed run is gone on with."""
+        if self.machine.world.first:
+            with files.writing(self.folder):
+                atomic.write_text(self.folder / files.HISTORY, "".join(json.dumps(row) + "\n" for row in self.state.history))

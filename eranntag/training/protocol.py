@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 from eranntag import atomic, metrics
 from eranntag.checkpoints import weights
 from eranntag.engine.eager import Eager
-from eranntag.errors import DataError, UsageError
+from eranntag.errors import CheckpointError, DataError, TrainingError, UsageError
 from eranntag.network import Network
 from eranntag.recipes import part, was_trained_on
 from eranntag.training.data import Sounds, tell_broken
@@ -79,11 +80,12 @@ def runs(
             ours = dataclasses.replace(settings, fold=fold, seed=seed, clips=clips, validation=share)
             known = _circumstances(recipe, division, base)
             report({"event": "begin", "folder": str(place), "fold": fold, "seed": seed, **known})
-            outcome = train(recipe, division, ours, place, machine, base, restart, report)
-            if share and machine.world.first:
-                _write_split(division, place)
             calibrated = base is not None and division.apart  # never on what is reported
-            test = _finish(recipe, division, outcome.checkpoint(chosen), machine, calibrated, report)
+            with ExitStack() as held:
+                outcome = train(recipe, division, ours, place, machine, held, base, restart, report)
+                if share and machine.world.first:
+                    _write_split(division, place)
+                test = _finish(recipe, division, outcome.checkpoint(chosen), machine, calibrated, report)
             report({"event": "end", "folder": str(place)})
             yield Run(ours, division, outcome, chosen, calibrated, test)
 
@@ -119,7 +121,10 @@ def _circumstances(recipe: Recipe, division: Division, base: Network | None) -> 
 
 def _finish(recipe: Recipe, division: Division, path: Path, machine: Machine, calibrated: bool, report: Report) -> float | None:
     """Measure the chosen checkpoint on the test clips, calibrate its thresholds on the held-out ones; both go into it."""
-    network = weights.load(path).to(machine.device)
+    try:
+        network = weights.load(path).to(machine.device)
+    except CheckpointError as error:
+        raise TrainingError(f"{error}; the run is finished: --restart makes it again, from the beginning") from None
     spec, tagger = network.checkpoint, Eager(network)
     if calibrated:
         scores, examples = _scores(tagger, division.held_out, machine, lambda _: None)  # the run told of the broken ones

@@ -19,11 +19,13 @@ def train(
     settings: Settings,
     folder: Path,
     machine: Machine,
+    held: ExitStack,
     base: Network | None = None,
     restart: bool = False,
     report: Report = lambda _: None,
 ) -> Outcome:
-    """Train to `settings.iterations`, going on from `folder` when a run is there. `base` is fine-tuned; None starts anew.
+    """Train to `settings.iterations`, going on from `folder` when a run is there. `base` is fine-tuned; None starts anew. The
+    folder is `held` until that ends.
 
     `report` receives a dict with `event` ("resume", "pace", "broken", "train", "evaluate", "stopped", "saved") and numbers.
     However a run is stopped, it goes on from the last whole iteration that was saved, at most a minute ago (several processes:
@@ -35,13 +37,13 @@ def train(
         start.standardise(network, division.training, machine)
     augment = start.augmentation(settings, network)
     shares = machine.world.shares(settings.batch, settings.accumulate)
-    with ExitStack() as stack:
-        files.begin(folder, machine.world, restart, stack)
-        run = Run(recipe, settings, folder, machine, augment, shares, network, report)
-        if machine.world.gather([(folder / files.STATE).exists()])[0]:
-            state.resume(run.state, settings, folder / files.STATE)
-        if len(set(machine.world.gather([run.state.iteration]))) > 1:
-            raise TrainingError(f"{folder}: the processes see different states there; it must be one folder for all of them")
-        outcome = run.go(division)
-        machine.world.wait()
+    files.begin(folder, machine.world, restart, held)
+    run = Run(recipe, settings, folder, machine, augment, shares, network, report)
+    if machine.world.gather([(folder / files.STATE).exists()])[0]:
+        state.resume(run.state, settings, folder / files.STATE)
+        run.write_history()  # it may have ended between the two
+    if len(set(machine.world.gather([run.state.iteration]))) > 1:
+        raise TrainingError(f"{folder}: the processes see different states there; it must be one folder for all of them")
+    outcome = run.go(division)
+    machine.world.wait()
     return outcome
