@@ -1,3 +1,26 @@
-from eranntag.cli import main
+"""The process. While the command line is not there yet, and when it has done its work, a signal ends it without a word."""
 
-main()
+import os
+import signal
+from typing import Any, NoReturn
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # else whoever started this wants it to be ignored
+            signal.signal(number, end)
+    from eranntag.cli import _process
+
+    try:
+        _process.run()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, end)
+
+
+def end(number: int, _: Any) -> NoReturn:
+    os._exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

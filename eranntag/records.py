@@ -7,11 +7,17 @@ a valid document even when a run is cut short after any record.
 import csv
 import io
 import json
+import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from eranntag.types import Prediction
 
 SCHEMA = 1
+_FORMULA = re.compile(r"'*([\s\0-\x1f]*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")  # the last four: full-width = + - @
+_ODD_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # stands for no byte of a name
 
 
 def printable(text: str) -> str:
@@ -25,6 +31,42 @@ def _escape(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def encoded(text: str) -> bytes:
+    """UTF-8, where names that are not keep their very bytes; surrogates that no name holds become escapes."""
+    return _ODD_SURROGATE.sub(lambda odd: printable(odd[0]), text).encode("utf-8", "surrogateescape")
+
+
+def named(source: str) -> str:
+    """A file's name as a locale of UTF-8 has it, whatever the locale is: `os.fsencode` of it is the name."""
+    try:
+        return os.fsencode(source).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a name that no file can have
+        return source
+
+
+def dumps(value: Any, indent: int | None = None) -> str:
+    """JSON of printable ASCII."""
+    return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")  # DEL, which can only be in a string
+
+
+def described(record: Mapping[str, Any]) -> str:
+    """A result's JSON."""
+    return dumps({**record, "source": named(record["source"])})
+
+
+def guarded(text: str) -> str:
+    """A cell of a table as text: behind an apostrophe where a spreadsheet would compute it; so would be one that looks guarded.
+
+    "-" is a sign of ours, standard input, and no formula.
+    """
+    return "'" + text if text != "-" and _FORMULA.match(text) else text
+
+
+def unguarded(cell: str) -> str:
+    """What `guarded` was given."""
+    return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
+
+
 @dataclass
 class Jsonl:
     """One object a line."""
@@ -36,7 +78,7 @@ class Jsonl:
         return ""
 
     def record(self, prediction: Prediction) -> str:
-        return json.dumps({"schema": SCHEMA, **prediction.to_dict(self.top, self.threshold)}) + "\n"
+        return described({"schema": SCHEMA, **prediction.to_dict(self.top, self.threshold)}) + "\n"
 
     def finish(self, complete: bool) -> str:
         return ""
@@ -55,7 +97,7 @@ class Json:
 
     def record(self, prediction: Prediction) -> str:
         self.count += 1
-        return ("\n" if self.count == 1 else ",\n") + json.dumps(prediction.to_dict(self.top, self.threshold))
+        return ("\n" if self.count == 1 else ",\n") + described(prediction.to_dict(self.top, self.threshold))
 
     def finish(self, complete: bool) -> str:
         return f'\n], "complete": {json.dumps(complete)}}}\n'
@@ -63,7 +105,10 @@ class Json:
 
 @dataclass
 class Csv:
-    """A row for each tag: source, seconds, rank (from 1), label, score, checkpoint. No tag reaching the threshold: no row."""
+    """A row for each tag: source, seconds, rank (from 1), label, score, checkpoint. No tag reaching the threshold: no row.
+
+    Texts are `guarded`.
+    """
 
     top: int | None
     threshold: float
@@ -72,7 +117,7 @@ class Csv:
         return self._line(["source", "seconds", "rank", "label", "score", "checkpoint"])
 
     def record(self, prediction: Prediction) -> str:
-        source, seconds, checkpoint = prediction.source, round(prediction.seconds, 6), prediction.checkpoint
+        source, seconds, checkpoint = named(prediction.source), round(prediction.seconds, 6), prediction.checkpoint
         return "".join(
             self._line([source, seconds, rank, tag.label, f"{tag.score:.6f}", checkpoint])
             for rank, tag in enumerate(prediction.top(self.top, self.threshold), 1)
@@ -84,7 +129,8 @@ class Csv:
     @staticmethod
     def _line(cells: list[object]) -> str:
         text = io.StringIO()
-        csv.writer(text, lineterminator="\r\n").writerow(cells)  # so that cells with either are quoted
+        texts = (guarded(cell) if isinstance(cell, str) else cell for cell in cells)
+        csv.writer(text, lineterminator="\r\n").writerow(texts)  # so that cells with either are quoted
         return text.getvalue().removesuffix("\r\n") + "\n"
 
 

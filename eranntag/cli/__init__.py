@@ -5,15 +5,18 @@ torch, numpy and rich inside functions, so that help and usage errors are instan
 """
 
 import os
-import signal
 import sys
 import traceback
-from typing import Any
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any, NoReturn
 
 import click
 
 import eranntag
-from eranntag import records, registry
+from eranntag import registry, terminal
+from eranntag.cli import _process
+from eranntag.cli._process import stopped
 from eranntag.errors import EranntagError
 
 
@@ -29,33 +32,58 @@ class Commands(click.Group):
             ctx.fail(f"no such command {name!r}{registry.did_you_mean(name, known)}")
         return registry.get("eranntag.cli", name).command
 
-    def invoke(self, ctx: click.Context) -> Any:
-        debug = ctx.params["debug"]
-        cause: BaseException
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = "eranntag", *_: Any, **extra: Any) -> NoReturn:
+        """Run what `args` say; SystemExit with the exit code."""
+        if "_ERANNTAG_COMPLETE" in os.environ:  # a shell asks what could be typed
+            super().main(args, prog_name, **extra)
+        words = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in takewhile(lambda word: word.startswith("-"), words)
+        sys.exit(self._run(words, debug, prog_name, extra))
+
+    def _run(self, words: list[str], debug: bool, prog_name: str | None, extra: dict[str, Any]) -> int:
+        """The exit code."""
         try:
-            return super().invoke(ctx)
-        except click.exceptions.NoArgsIsHelpError:  # a group without a command
-            raise
-        except click.UsageError as error:
-            cause, code = error, error.exit_code
-            text = " ".join(error.format_message().split("\n")).replace("\t", "")
-            line = f"{text} (see `{(error.ctx or ctx).command_path} --help`)"
-        except (click.exceptions.Exit, SystemExit):
-            raise
+            with self.make_context(prog_name, words, **extra) as context:
+                self.invoke(context)
+            return 0
+        except click.exceptions.Exit as end:
+            return end.exit_code
+        except click.exceptions.NoArgsIsHelpError as error:  # a group without a command
+            error.show()
+            return error.exit_code
         except BrokenPipeError:  # `eranntag predict ... | head -1`: whoever closed the pipe has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
+            terminal.silence(sys.stdout)
+            return 0
         except (KeyboardInterrupt, click.Abort):
-            click.echo("eranntag: interrupted", err=True)
-            ctx.exit(130)
-        except EranntagError as error:
-            cause, code, line = error, error.exit_code, str(error)
+            terminal.say("eranntag: interrupted")
+            return 130
         except Exception as error:
-            cause, code, line = error, 1, f"{type(error).__name__}: {error} (--debug shows where)"
-        if debug:
-            traceback.print_exception(cause)
-        click.echo(f"eranntag: error: {records.printable(line)}", err=True)
-        ctx.exit(code)
+            if debug:
+                for line in "".join(traceback.format_exception(error)).splitlines():
+                    terminal.say(line)
+            if isinstance(error, OSError):
+                terminal.silence(sys.stdout)  # what could not be written is not tried again at the end
+            code, line = _told(error)
+            terminal.say(line)
+            return code
+
+
+def _told(error: Exception) -> tuple[int, str]:
+    """The exit code, and the line that users see."""
+    if stopped:  # and some library made another error of the interruption
+        return 128 + stopped[0], "eranntag: interrupted"
+    if isinstance(error, EranntagError):
+        return error.exit_code, f"eranntag: error: {error}"
+    if isinstance(error, click.UsageError):
+        text = " ".join(error.format_message().split("\n")).replace("\t", "")
+        where = error.ctx.command_path if error.ctx else "eranntag"
+        return error.exit_code, f"eranntag: error: {text} (see `{where} --help`)"
+    if isinstance(error, MemoryError):
+        return 1, "eranntag: error: not enough memory; try fewer clips at once (--batch 1), or end other programs"
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return 1, "eranntag: error: the working folder is gone; change to one that exists"
+    text = str(error).strip().partition("\n")[0]
+    return 1, f"eranntag: error: {type(error).__name__}: {text} (--debug shows where)"
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -66,15 +94,4 @@ def cli(debug: bool) -> None:
 
 
 def main() -> None:
-    def terminate(*_: Any) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise SystemExit(143)
-
-    def interrupt(*_: Any) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would only break the end that is under way
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, terminate)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else whoever started this wants it to be ignored
-        signal.signal(signal.SIGINT, interrupt)
-    cli(prog_name="eranntag")
+    _process.run()

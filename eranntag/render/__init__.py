@@ -5,7 +5,6 @@ Here: what all commands share. `training` shows runs, `tables` checkpoints.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -15,8 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from eranntag import terminal
 from eranntag.journal import Journal
-from eranntag.records import FORMATS, Json, printable
+from eranntag.records import FORMATS, Json, encoded, printable
+from eranntag.terminal import say, tell
 from eranntag.types import Failure, Prediction
 
 if TYPE_CHECKING:
@@ -27,29 +28,34 @@ if TYPE_CHECKING:
 Show = Callable[[Any], bool]
 
 
-def results(form: str, output: Journal | None, top: int | None, threshold: float) -> AbstractContextManager[Show]:
+def results(
+    form: str, output: Journal | None, top: int | None, threshold: float, beside: bool = False
+) -> AbstractContextManager[Show]:
     """A `document` of predictions, of each the `top` tags with at least `threshold`."""
     style = FORMATS[form](top, threshold) if form in FORMATS else Blocks(top, threshold, color=output is None)
-    return document(style, output)
+    return document(style, output, beside)
 
 
 @contextmanager
-def document(style: Any, output: Journal | None) -> Iterator[Show]:
+def document(style: Any, output: Journal | None, beside: bool = False) -> Iterator[Show]:
     """Yield `show(result) -> failed`, which writes results in `style` (as `eranntag.records` has them) to `output` or stdout,
     and failures to stderr.
 
     However the block ends, the document is finished and so valid; only after an error a file is left for another run to go on.
+    Whoever closes the pipe that stdout is has enough: BrokenPipeError, but where something else is made `beside` the document.
     """
-    sys.stdout.flush()
     interruption: BaseException | None = None
 
     def write(text: str, source: str | None = None) -> None:
-        content = text.encode("utf-8", "surrogateescape")
         if output:
-            output.write(content, source)
-        else:
-            sys.stdout.buffer.write(content)
-            sys.stdout.buffer.flush()
+            output.write(encoded(text), source)
+            return
+        try:
+            terminal.give(text, finished=isinstance(style, Blocks))
+        except BrokenPipeError:
+            if not beside:
+                raise
+            terminal.silence(sys.stdout)
 
     def show(result: Any) -> bool:
         if isinstance(result, Failure):
@@ -72,7 +78,7 @@ def document(style: Any, output: Journal | None) -> Iterator[Show]:
         interruption = stop
     end = style.finish(complete=interruption is None)
     if output:
-        output.finish(end.encode(), complete=interruption is None)
+        output.finish(encoded(end), complete=interruption is None)
     else:
         write(end)
     if interruption:
@@ -113,17 +119,9 @@ def heading(result: Any) -> Text:
     return Text.assemble((printable(result.source or "clip"), "bold"), (f"  {result.seconds:.1f} s\n", "dim"))
 
 
-def say(line: str) -> None:
-    """A line on stderr; if nobody listens there any more, the work and its results still count."""
-    try:
-        print(line, file=sys.stderr, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
-
-
 def failure(result: Failure) -> None:
     """One line on stderr."""
-    say(f"eranntag: {printable(result.source)}: {printable(result.reason)}")
+    say(f"eranntag: {result.source}: {result.reason}")
 
 
 @contextmanager
@@ -169,7 +167,7 @@ def fields(values: Mapping[str, Any]) -> None:
             value = ", ".join(f"{key} {item}" for key, item in value.items())
         elif isinstance(value, tuple | list):
             value = ", ".join(map(str, value))
-        print(f"{name + ':':18} {printable(str(value))}")
+        tell(f"{name + ':':18} {value}")
 
 
 def beside(ours: float, paper: float, where: str) -> str:
@@ -182,20 +180,20 @@ def _where(row: Mapping[str, Any]) -> str:
 
 def evaluation(result: Result, paper: bool = False) -> None:
     """The measures, the paper's if asked for, the table of classes and the commonest confusions on stdout."""
-    print("\n".join(map(printable, result.summary())) + "\n")
+    tell(*result.summary(), "")
     if paper:
         rows = [f"{row['metric']}: " + beside(row["ours"], row["paper"], _where(row)) for row in result.paper()]
-        print("\n".join(rows or [result.unpublished()]) + "\n")
+        tell(*(rows or [result.unpublished()]), "")
     _classes(result.per_class)
     if mistakes := result.confusions():
-        print("\nmost frequent confusions (true -> said)")
+        tell("", "most frequent confusions (true -> said)")
     for true, said, clips in mistakes:
-        print(f"{clips:4d}  {printable(true)} -> {printable(said)}")
+        tell(f"{clips:4d}  {true} -> {said}")
 
 
 def found_events(result: Events) -> None:
     """The measures of events and their table of classes on stdout."""
-    print("\n" + "\n".join(result.summary()) + "\n")
+    tell("", *result.summary(), "")
     _classes(result.per_class)
 
 
@@ -203,7 +201,7 @@ def _classes(rows: Sequence[Mapping[str, Any]]) -> None:
     """A table: a line for each class, its label first."""
     label_width = max(24, min(40, max(len(row["label"]) for row in rows)))
     names = [name for name in rows[0] if name != "label"]
-    print(f"{'class':{label_width}} " + " ".join(f"{name:>9}" for name in names))
+    tell(f"{'class':{label_width}} " + " ".join(f"{name:>9}" for name in names))
     for row in rows:
         cells = (f"{row[name]:{max(9, len(name))}{'d' if isinstance(row[name], int) else '.3f'}}" for name in names)
-        print(f"{printable(row['label']):{label_width}} {' '.join(cells)}")
+        tell(f"{printable(row['label']):{label_width}} {' '.join(cells)}")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from eranntag.terminal import tell
 
 if TYPE_CHECKING:
     from eranntag.bench import Report
     from eranntag.bench.frontends import Frontend
     from eranntag.bench.measure import Spread
+    from eranntag.bench.memory import Held, Memory
     from eranntag.bench.tagging import Result
     from eranntag.bench.training import Training
 
@@ -26,11 +29,11 @@ class Table:
 
 def report(measured: Report) -> None:
     """Everything on stdout."""
-    print(f"{measured.command}\n" + "\n".join(f"{name + ':':11} {value}" for name, value in measured.machine.items()))
+    tell(measured.command, *_machine(measured.machine))
     for table in _tables(measured):
-        print(f"\n{table.title}: {table.meaning}\n\n{_aligned(table)}")
+        tell("", f"{table.title}: {table.meaning}", "", *_aligned(table))
     for line in _notes(measured):
-        print(f"\n{line}")
+        tell("", line)
 
 
 def markdown(measured: Report) -> str:
@@ -56,18 +59,36 @@ def training(measured: Training) -> None:
         "GPU memory": _bytes(measured.gpu_bytes),
         **measured.machine,
     }
-    print("\n".join(f"{name + ':':11} {value}" for name, value in lines.items() if value))
+    tell(*_machine({name: value for name, value in lines.items() if value}))
 
 
 def frontends(measured: Sequence[Frontend]) -> None:
     """The front-ends as a Markdown table, and the machine, on stdout."""
     first = measured[0]
-    print(f"milliseconds a clip of {first.seconds:g} s, median (lowest-highest), on {first.device}\n")
-    print("| front-end | rows | frames | batch | ms |\n|---|---:|---:|---:|---:|")
+    tell(f"milliseconds a clip of {first.seconds:g} s, median (lowest-highest), on {first.device}", "")
+    tell("| front-end | rows | frames | batch | ms |", "|---|---:|---:|---:|---:|")
     for each in measured:
         name = each.name + ", learned" * each.learned
-        print(f"| {name} | {each.rows} | {each.frames} | {each.batch} | {_spread(each.milliseconds)} |")
-    print("\n" + "\n".join(f"{name + ':':11} {value}" for name, value in first.machine.items()))
+        tell(f"| {name} | {each.rows} | {each.frames} | {each.batch} | {_spread(each.milliseconds)} |")
+    tell("", *_machine(first.machine))
+
+
+def memory(measured: Memory) -> None:
+    """What `predict` held on its way through many files, and in all, on stdout."""
+    if measured.files:
+        tell("files done    MB held")
+        tell(*(f"{done:10d} {held / 1e6:10.0f}" for done, held in measured.files.at))
+        tell(f"   at most {measured.files.peak / 1e6:10.0f}  {_pace(measured.files)}", "")
+    for hours, held in measured.hours.items():
+        tell(f"{hours:g} h: at most {held.peak / 1e6:.0f} MB  {_pace(held)}")
+
+
+def _pace(held: Held) -> str:
+    return f"({held.sound_seconds:.0f} s of sound in {held.seconds:.0f} s)"
+
+
+def _machine(facts: Mapping[str, Any]) -> Iterator[str]:
+    return (f"{name + ':':11} {value}" for name, value in facts.items())
 
 
 def _tables(measured: Report) -> Iterator[Table]:
@@ -194,11 +215,11 @@ def _published(value: int | None) -> str:
     return "" if value is None else str(value or "out of memory")
 
 
-def _aligned(table: Table) -> str:
+def _aligned(table: Table) -> Iterator[str]:
     rows: Sequence[Sequence[str]] = [table.columns, *table.rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
     lines = (
         "  ".join((row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))))
         for row in rows
     )
-    return "\n".join(line.rstrip() for line in lines)
+    return (line.rstrip() for line in lines)

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from eranntag import fusion
-from eranntag.records import printable
-from eranntag.render import say
+from eranntag.terminal import say, tell
 
 if TYPE_CHECKING:
     from eranntag.training.combining import Combination, Fitted
@@ -21,18 +20,18 @@ def combinations(
 ) -> None:
     """A line a combination on stdout; the best of its rules has a star, the best of all two."""
     best = max(value for each in found for value in each.values.values())
-    print(f"{recipe.metric} on {recipe.name}{f', fold {fold}' if fold is not None else ''} ({clips} clips)\n")
+    tell(f"{recipe.metric} on {recipe.name}{f', fold {fold}' if fold is not None else ''} ({clips} clips)", "")
     for index, name in enumerate(names):
-        print(f"{_letter(index):>3}  {printable(name)}")
+        tell(f"{_letter(index):>3}  {name}")
     width = max(len(_members(each)) for each in found)
-    print(f"\n{'':{width}}" + "".join(f"  {column:>8}" for column in COLUMNS.values()))
+    tell("", " " * width + "".join(f"  {column:>8}" for column in COLUMNS.values()))
     for each in found:
         cells = (_cell(each, rule, best) for rule in COLUMNS)
-        print(f"{_members(each):{width}}" + "".join(cells).rstrip())
-    print("\n* the best rule for these members   ** the best of all (chosen by these clips, and so a little too good)")
+        tell(f"{_members(each):{width}}" + "".join(cells).rstrip())
+    tell("", "* the best rule for these members   ** the best of all (chosen by these clips, and so a little too good)")
     if undefined := sum(each.undefined for each in found):
         what = "clips" if recipe.activation == "softmax" else "pairs of clip and class"
-        print(f"D-S was undefined {undefined} times ({what}, all combinations) and took the average there")
+        tell(f"D-S was undefined {undefined} times ({what}, all combinations) and took the average there")
 
 
 def to_dict(recipe: Recipe, clips: int, names: Sequence[str], found: Sequence[Combination], trained_on: int) -> dict[str, Any]:
@@ -50,7 +49,7 @@ def fitted(recipe: Recipe, clips: int, names: Sequence[str], result: Fitted) -> 
     for name, (loss, value) in (("equal weights", result.equal), ("fitted weights", result.fitted)):
         say(f"{name:15} log loss {loss:.4f}  {recipe.metric} {value:.4f}")
     for name, weight in zip(names, result.weights, strict=True):
-        say(f"{weight:.3f}  {printable(name)}")
+        say(f"{weight:.3f}  {name}")
 
 
 def _letter(index: int) -> str:

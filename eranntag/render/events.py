@@ -3,8 +3,9 @@
 Each format is a class as in `eranntag.records`, with `record(detection)`. Those in ALONE hold the events of one sound.
 """
 
+import hashlib
 import html
-import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,12 @@ from eranntag import records, render
 from eranntag.inputs import STDIN
 from eranntag.journal import Journal
 from eranntag.journal.folder import Folder
-from eranntag.records import SCHEMA, printable
+from eranntag.records import SCHEMA, described, encoded, guarded, named, printable
 from eranntag.types import Failure
 
 ALONE = ("audacity", "raven", "vtt")
 SUFFIXES = {"json": ".json", "jsonl": ".jsonl", "csv": ".csv", "vtt": ".vtt"}  # of files in a folder; else .txt
+LONGEST_NAME_BYTES = 255  # of a file in a folder
 
 
 class Table(render.Blocks):
@@ -45,7 +47,7 @@ class Jsonl(records.Jsonl):
         super().__init__(None, 0.0)
 
     def record(self, detection: Any) -> str:
-        return json.dumps({"schema": SCHEMA, **detection.to_dict()}) + "\n"
+        return described({"schema": SCHEMA, **detection.to_dict()}) + "\n"
 
 
 class Json(records.Json):
@@ -56,7 +58,7 @@ class Json(records.Json):
 
     def record(self, detection: Any) -> str:
         self.count += 1
-        return ("\n" if self.count == 1 else ",\n") + json.dumps(detection.to_dict())
+        return ("\n" if self.count == 1 else ",\n") + described(detection.to_dict())
 
 
 class Csv(records.Csv):
@@ -69,7 +71,7 @@ class Csv(records.Csv):
         return self._line(["source", "seconds", "onset", "offset", "label", "score", "checkpoint"])
 
     def record(self, detection: Any) -> str:
-        source, seconds, checkpoint = detection.source, round(detection.seconds, 6), detection.checkpoint
+        source, seconds, checkpoint = named(detection.source), round(detection.seconds, 6), detection.checkpoint
         rows = ((f"{each.onset:.6f}", f"{each.offset:.6f}", each.label, f"{each.score:.6f}") for each in detection.events)
         return "".join(self._line([source, seconds, *row, checkpoint]) for row in rows)
 
@@ -88,7 +90,7 @@ class Audacity:
 
 
 class Raven(Audacity):
-    """A selection table, over all frequencies that the network heard."""
+    """A selection table, over all frequencies that the network heard; people open it in spreadsheets, too."""
 
     def start(self) -> str:
         times, frequencies = "Begin Time (s)\tEnd Time (s)", "Low Freq (Hz)\tHigh Freq (Hz)"
@@ -97,7 +99,7 @@ class Raven(Audacity):
     def record(self, detection: Any) -> str:
         return "".join(
             f"{number}\tSpectrogram 1\t1\t{each.onset:.6f}\t{each.offset:.6f}\t0\t{detection.nyquist_hz:g}\t"
-            f"{printable(each.label)}\t{each.score:.6f}\n"
+            f"{printable(guarded(each.label))}\t{each.score:.6f}\n"
             for number, each in enumerate(detection.events, 1)
         )
 
@@ -132,9 +134,9 @@ FORMATS: dict[str, Any] = {
 }
 
 
-def document(form: str, output: Journal | None) -> Any:
+def document(form: str, output: Journal | None, beside: bool = False) -> Any:
     """`render.document` of Detections, in one of FORMATS."""
-    return render.document(Table(color=output is None) if form == "table" else FORMATS[form](), output)
+    return render.document(Table(color=output is None) if form == "table" else FORMATS[form](), output, beside)
 
 
 @contextmanager
@@ -143,14 +145,22 @@ def folder(form: str, place: Folder) -> Iterator[render.Show]:
 
     def show(result: Any) -> bool:
         if not isinstance(result, Failure):
-            name = "stdin" if result.source == STDIN else Path(result.source).stem
+            name = _file_name("stdin" if result.source == STDIN else Path(result.source).stem, SUFFIXES.get(form, ".txt"))
             style = FORMATS[form]()
             text = style.start() + style.record(result) + style.finish(True)
-            content = text.encode("utf-8", "surrogateescape")
-            if not (refusal := place.write(name + SUFFIXES.get(form, ".txt"), result.source, content)):
+            if not (refusal := place.write(name, result.source, encoded(text))):
                 return False
             result = Failure(result.source, refusal)
         render.failure(result)
         return True
 
     yield show
+
+
+def _file_name(stem: str, suffix: str) -> str:
+    """One that file systems take: instead of what is too long stands the beginning of its SHA-256."""
+    name = os.fsencode(stem)
+    if len(name) + len(suffix) > LONGEST_NAME_BYTES:
+        digest = "-" + hashlib.sha256(name).hexdigest()[:12]
+        stem = name[: LONGEST_NAME_BYTES - len(suffix) - len(digest)].decode("utf-8", "ignore") + digest
+    return stem + suffix

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from eranntag.records import printable
+from eranntag.terminal import tell
 
 if TYPE_CHECKING:
     from eranntag.labels import Enhancement
@@ -12,9 +13,9 @@ if TYPE_CHECKING:
 
 def enhancement(result: Enhancement) -> None:
     """The totals, then a line a class; one without clips has no threshold."""
-    print("\n".join(map(printable, result.summary())) + "\n")
+    tell(*result.summary(), "")
     width = max(24, min(40, max(map(len, result.recipe.labels))))
-    print(f"{'class':{width}} {'positives':>9} {'threshold':>9} {'added':>9} {'%':>9}")
+    tell(f"{'class':{width}} {'positives':>9} {'threshold':>9} {'added':>9} {'%':>9}")
     for row in result.per_class:
         threshold, percent = (row[name] if row["positives"] else float("nan") for name in ("threshold", "percent"))
-        print(f"{printable(row['label']):{width}} {row['positives']:9d} {threshold:9.4f} {row['added']:9d} {percent:9.1f}")
+        tell(f"{printable(row['label']):{width}} {row['positives']:9d} {threshold:9.4f} {row['added']:9d} {percent:9.1f}")

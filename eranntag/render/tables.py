@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from eranntag.records import printable
+from eranntag.terminal import give, tell
 
 if TYPE_CHECKING:
     from eranntag.checkpoints.table import Row
@@ -20,17 +23,20 @@ def checkpoints(rows: Iterable[Row], default: str) -> None:
     for heading, justify in _COLUMNS.items():
         table.add_column(heading, justify=justify, no_wrap=True)
     for row in rows:
-        table.add_row(*map(escape, _cells(row, default)))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-    print("* the default")
+        table.add_row(*map(Text, _cells(row, default)))  # which is no markup
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    with console.capture() as captured:
+        console.print(table)
+    give(captured.get(), finished=True)
+    tell("* the default")
 
 
 def checkpoints_markdown(rows: Iterable[Row], default: str) -> None:
     """The same as a Markdown table."""
-    print("| " + " | ".join(_COLUMNS) + " |")
-    print("|" + "|".join("---:" if justify == "right" else "---" for justify in _COLUMNS.values()) + "|")
+    tell("| " + " | ".join(_COLUMNS) + " |")
+    tell("|" + "|".join("---:" if justify == "right" else "---" for justify in _COLUMNS.values()) + "|")
     for row in rows:
-        print("| " + " | ".join(_cells(row, default)).replace("  ", " ") + " |")
+        tell("| " + " | ".join(cell.replace("|", "\\|") for cell in _cells(row, default)).replace("  ", " ") + " |")
 
 
 _COLUMNS: dict[str, Literal["left", "right"]] = {
@@ -45,7 +51,7 @@ _COLUMNS: dict[str, Literal["left", "right"]] = {
 
 
 def _cells(row: Row, default: str) -> tuple[str, ...]:
-    return (
+    cells = (
         row.name + (" *" if row.name == default else ""),
         str(row.classes),
         f"{row.parameters:,}" if row.parameters else "",
@@ -54,6 +60,7 @@ def _cells(row: Row, default: str) -> tuple[str, ...]:
         _measure(row.paper),
         f"ensemble of {len(row.members)}" if row.members else row.weights.partition(":")[0] or "not published",
     )
+    return tuple(map(printable, cells))
 
 
 def _measure(values: Mapping[str, Any]) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from eranntag.records import printable
-from eranntag.render import beside, say
+from eranntag.render import beside
+from eranntag.terminal import say
 from eranntag.training.division import straddling
 from eranntag.types import Published, Recipe
 
@@ -35,19 +35,20 @@ def log(quiet: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
     if not sys.stderr.isatty():
         yield _Plain()
         return
-    with Progress(TextColumn("{task.description}"), BarColumn(20), console=Console(stderr=True), transient=True) as bar:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(20))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
         def report(event: dict[str, Any]) -> None:
             if event["event"] in ("train", "pace"):
-                line = escape(" ".join(_lines(event)))
+                line = printable(" ".join(_lines(event)))
                 bar.update(task, description=line, completed=event["iteration"], total=event["total"])
             elif event["event"] == "end":
                 bar.stop()  # what comes next is for standard output too
             else:
                 bar.start()
                 for line in _lines(event):
-                    bar.console.print(Text(line), soft_wrap=True)
+                    bar.console.print(Text(printable(line)), soft_wrap=True)
 
         yield report
 
@@ -77,7 +78,7 @@ def _lines(event: dict[str, Any]) -> Iterator[str]:
         missing = dataset.missing
         there = f"{dataset.recipe.name}: {len(dataset.examples)} clips"
         yield there + (f", {len(missing)} missing: {_some(missing)}" if missing else "")
-        yield from map(printable, dataset.notes)
+        yield from dataset.notes
     elif kind == "begin":
         division = event["division"]
         fold = f"without fold {event['fold']}: " if event["fold"] is not None else ""
@@ -85,7 +86,7 @@ def _lines(event: dict[str, Any]) -> Iterator[str]:
         yield f"{event['folder']}: {fold}{counts}, seed {event['seed']}"
         yield from _doubts(event)
     elif kind == "broken":
-        yield f"eranntag: {printable(event['source'])}: {printable(event['reason'])} (left out)"
+        yield f"eranntag: {event['source']}: {event['reason']} (left out)"
     elif kind in ("train", "pace"):
         numbers = f"  loss {event['loss']:.4f}  rate {event['lr']:.2e}" if kind == "train" else ""
         left = _duration((event["total"] - event["iteration"]) * event["seconds"] / event["iteration"])
@@ -113,7 +114,7 @@ def _doubts(event: dict[str, Any]) -> Iterator[str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:5])) + (" ..." if len(names) > 5 else "")
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
 def _numbers(event: Mapping[str, Any]) -> str:
@@ -141,7 +142,7 @@ def _compare(ours: float, paper: float, table: str, how: str, odd: str) -> None:
 
 def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
     settings, division, outcome, metric = done.settings, done.division, done.outcome, recipe.metric
-    clips = f"{len(division.training) - outcome.left_out} clips of {len(recipe.labels)} classes ({printable(recipe.title)})"
+    clips = f"{len(division.training) - outcome.left_out} clips of {len(recipe.labels)} classes ({recipe.title})"
     how = f"fine-tuned from {base}, with a new {settings.head}," if base else "trained from scratch"
     yield f"{settings.model} {how} on {clips}: {outcome.iterations} of {settings.iterations} iterations"
     if outcome.best is None:
