@@ -1,5 +1,6 @@
 """What hardware there is. torch is asked only where a GPU may be: importing it takes a second."""
 
+import os
 import platform
 import re
 from functools import cache
@@ -32,6 +33,21 @@ def pick(name: str = "auto") -> str:
 
 def _may_have_gpu() -> bool:
     return (platform.system(), platform.machine()) == ("Darwin", "arm64") or any(Path(trace).exists() for trace in _TRACES)
+
+
+def usable_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def take_share(index: int, shares: int) -> None:
+    """Leave this process its share of the processors and GPUs, as one of `shares`, before any library looks for them."""
+    if hasattr(os, "sched_setaffinity"):
+        processors = sorted(os.sched_getaffinity(0))
+        own = processors[len(processors) * index // shares : len(processors) * (index + 1) // shares]
+        os.sched_setaffinity(0, own or [processors[index % len(processors)]])
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(len(list(Path("/dev").glob("nvidia[0-9]*")))))))
+    if "," in gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.split(",")[index % len(gpus.split(","))]
 
 
 @cache

@@ -1,15 +1,19 @@
 """What the user named -> the files to tag, one after the other: files, folders, patterns and lists of files."""
 
 import glob
+import heapq
 import io
 import os
 import queue
 import threading
 from collections.abc import Iterable, Iterator
 
+from eranntag.errors import EranntagError
 from eranntag.types import Failure
 
 STDIN = "-"
+EMPTY = "nothing to tag: the list of files is empty"
+FILE_BYTES = 1 << 16  # to open a file costs as much as to read so many
 PAUSE_SECONDS = 0.01  # how long a list of names may delay the results that are ready
 
 
@@ -46,6 +50,34 @@ def listed(file: io.BufferedIOBase | io.RawIOBase) -> Iterator[str]:
             *names, pending = pending.split(separator)
             yield from _decoded(names, separator)
     yield from _decoded([pending], separator)
+
+
+def share(sources: Iterable[str | Failure | None], index: int, count: int) -> list[str | Failure]:
+    """The `index`-th (from 1) of `count` shares of `sources`, in their order; together they are all, each in one share.
+
+    Shares have nearly the same bytes to read, whatever the order of the sources; all must be known first. A share depends on
+    the names and sizes of all files, so whoever takes another one must see the same. EranntagError if there are none at all.
+    """
+    known = [source for source in sources if source is not None]
+    if not known:
+        raise EranntagError(EMPTY)
+    names = [source.source if isinstance(source, Failure) else source for source in known]
+    work = [_bytes(source) for source in known]
+    shares = [(0, number) for number in range(1, count + 1)]  # a heap: what each has so far
+    own = []
+    for at in sorted(range(len(known)), key=lambda at: (-work[at], names[at])):  # the largest first: what is left evens it out
+        so_far, number = shares[0]
+        heapq.heapreplace(shares, (so_far + work[at], number))
+        if number == index:
+            own.append(at)
+    return [known[at] for at in sorted(own)]
+
+
+def _bytes(source: str | Failure) -> int:
+    try:
+        return FILE_BYTES + (0 if isinstance(source, Failure) or source == STDIN else os.stat(source).st_size)
+    except (OSError, ValueError):  # whoever reads it says so
+        return FILE_BYTES
 
 
 def as_they_come(names: Iterable[str]) -> Iterator[str | None]:

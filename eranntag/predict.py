@@ -3,7 +3,6 @@
 What is asked of each sound is a `Listener`: a Tagger's tags are Predictions, a `detection.Detector`'s events Detections.
 """
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -13,13 +12,14 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from eranntag import devices
 from eranntag.ahead import ahead
 from eranntag.errors import reason
 from eranntag.inputs import STDIN
 from eranntag.tagger import Heard
 from eranntag.types import Failure, Packed
 
-READERS = min(os.cpu_count() or 1, 16)
+READERS = 16  # at most
 
 Source = str | Packed | Failure | None
 Done = TypeVar("Done")
@@ -48,9 +48,8 @@ def predict(tagger: Listener[Done], sources: Iterable[Source], batch: int | None
     padded because of its neighbours. Memory is bounded by the batch, not by the number of sources or their length.
     """
     size, stop = batch or tagger.batch, Event()
-    waiting = size + READERS + (2 * tagger.parallel + 1)  # at most, between a source and its result
-    opened = (each for source in sources for each in _opened(tagger, source, waiting))
-    heard = ahead(lambda source: _heard(tagger, source, stop), opened, READERS, size + READERS)
+    opened = (each for source in sources for each in _opened(tagger, source, waiting(tagger, size)))
+    heard = ahead(lambda source: _heard(tagger, source, stop), opened, readers(), size + readers())
     try:
         for results in ahead(
             lambda items: list(_tagged(tagger, items)), _batches(heard, size), tagger.parallel, 2 * tagger.parallel
@@ -58,6 +57,16 @@ def predict(tagger: Listener[Done], sources: Iterable[Source], batch: int | None
             yield from results
     finally:
         stop.set()
+
+
+def waiting(tagger: Listener[Any], size: int) -> int:
+    """So many sources, at most, are between what comes in and what comes out, in batches of `size`."""
+    return size + readers() + (2 * tagger.parallel + 1) * size
+
+
+def readers() -> int:
+    """Threads that read: one a processor."""
+    return min(devices.usable_cpus(), READERS)
 
 
 def _batches(items: Iterable[Heard | Failure | None], size: int) -> Iterator[list[Heard | Failure]]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -338,13 +339,13 @@ def test_weights_with_another_hash_are_refused_in_one_line(clip: str, registry: 
 
 def test_checkpoints_lists_every_row_once(registry: Path) -> None:
     with open(registry, "a") as file:
-        file.write('[checkpoints."[/bold]"]\ntitle = "Markup"\narchitecture = "erann-2-1"\nclasses = 7\n')
+        file.write('[checkpoints."[bold]x :smile:"]\ntitle = "Markup"\narchitecture = "erann-2-1"\nclasses = 7\n')
     listed = run("checkpoints", "list", "--registry", registry).stdout.splitlines()
-    names = [line.split()[0] for line in listed[1:-1]]
-    assert names == [*table.read().rows, "mine", "[/bold]"]
+    names = [re.split(r" {2,}", line)[0].removesuffix(" *") for line in listed[1:-1]]
+    assert names == [*table.read().rows, "mine", "[bold]x :smile:"]
     assert [line.split() for line in run("checkpoints").stdout.splitlines()[1:-1]] == [line.split() for line in listed[1:-3]]
     markdown = run("checkpoints", "list", "--markdown", "--registry", registry).stdout.splitlines()
-    assert [line.split()[1] for line in markdown[2:]] == names
+    assert [line.split(" | ")[0].strip("| ").removesuffix(" *") for line in markdown[2:]] == names
     assert len({line.count("|") for line in markdown}) == 1
 
 

@@ -58,6 +58,16 @@ def test_every_local_link_leads_somewhere() -> None:
             assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+def test_every_promise_names_tests_that_are_there() -> None:
+    promises = re.split(r"^## ", (ROOT / "docs" / "promises.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert [promise.partition(".")[0] for promise in promises] == [str(number) for number in range(1, 11)]
+    for promise in promises:
+        named = re.findall(r"`(test_\w+)::(test_\w+)`", promise)
+        assert named, promise
+        for file, test in named:
+            assert f"def {test}(" in (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8"), f"{file}::{test}"
+
+
 def test_readme_shows_what_the_first_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     printed = CliRunner().invoke(cli, ["predict", "docs/sample.wav", "--top", "5", "--device", "cpu"]).stdout

@@ -14,7 +14,7 @@ from eranntag import audio
 from eranntag.checkpoints import weights
 from eranntag.engine.eager import Eager
 from eranntag.network import Network
-from eranntag.predict import READERS, predict
+from eranntag.predict import predict, readers
 from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Clip, Failure, Prediction
 
@@ -73,7 +73,7 @@ def test_sources_are_taken_only_as_they_are_needed(tiny_tagger: Eager, sounds: l
 
     results = predict(tiny_tagger, names(), batch)
     for given, _ in enumerate(islice(results, 9), 1):
-        assert taken <= given + (2 * tiny_tagger.parallel + 2) * batch + READERS
+        assert taken <= given + (2 * tiny_tagger.parallel + 2) * batch + readers()
 
 
 def test_every_kind_of_broken_file_is_a_failure_with_a_reason_of_one_line(

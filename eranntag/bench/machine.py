@@ -18,17 +18,13 @@ def described(device: str) -> dict[str, str]:
     names = ("torch", "openvino", "numpy")
     versions = [f"{name} {metadata.version(name)}" for name in names if _installed(name)]
     return {
-        "CPU": f"{_cpu()}, {usable_cpus()} of {os.cpu_count()} processors, {torch.get_num_threads()} threads of torch",
+        "CPU": f"{_cpu()}, {devices.usable_cpus()} of {os.cpu_count()} processors, {torch.get_num_threads()} threads of torch",
         "CPU flags": ", ".join(flag for flag in devices.FLAGS if flag in devices.cpu_flags()) or "unknown",
         "GPU": torch.cuda.get_device_name(device) if device.startswith("cuda") else "none used",
         "system": f"{platform.system()} {platform.machine()}",
         "versions": ", ".join((f"eranntag {eranntag.__version__}", *versions, f"Python {platform.python_version()}")),
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _cpu() -> str:

@@ -1,6 +1,7 @@
 """What commands that go through sounds have in common: which, and how many failed."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -33,6 +34,28 @@ class _Threshold(click.ParamType):
         return label if given else None, float(number)
 
 
+class _Shard(click.ParamType):
+    """`3/8` -> (3, 8)"""
+
+    name = "shard"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        match = re.fullmatch(r"([0-9]{1,7})/([0-9]{1,7})", str(value))
+        if match is None or not 1 <= int(match[1]) <= int(match[2]):
+            self.fail(f"{value!r} is no I/N, such as 3/8: the third of eight, counted from 1", param, ctx)
+        return int(match[1]), int(match[2])
+
+
+SHARD = click.option(
+    "--shard", type=_Shard(), metavar="I/N", help="Only the I-th of N shares of the inputs, alike in bytes; the first is 1."
+)
+
+
+def share(shard: tuple[int, int] | None) -> str | None:
+    """`--shard` as it was typed."""
+    return f"{shard[0]}/{shard[1]}" if shard else None
+
+
 def threshold(words: str) -> Callable[..., Any]:
     """The option --threshold, which `detection.thresholds` understands."""
     return click.option("--threshold", type=_Threshold(), multiple=True, metavar="[LABEL=]P", help=words)
@@ -63,25 +86,51 @@ def many(paths: tuple[str, ...], files_from: str | None) -> bool:
     return bool(files_from) or len(paths) > 1 or not (paths[0] == "-" or os.path.isfile(paths[0]))
 
 
-def sources(paths: tuple[str, ...], files_from: str | None) -> Iterator[Any]:
-    """What `predict.predict` takes."""
+def sources(paths: tuple[str, ...], files_from: str | None, shard: tuple[int, int] | None = None) -> Iterator[Any]:
+    """What `predict.predict` takes; of `shard` only its share."""
     from eranntag import audio, inputs
 
     listed = inputs.expand(_listed(files_from), audio.SOUNDS, patterns=False)
-    return chain(inputs.expand(paths, audio.SOUNDS), listed)
+    every = chain(inputs.expand(paths, audio.SOUNDS), listed)
+    return iter(inputs.share(every, *shard)) if shard else every
 
 
-def show_all(results: Iterable[Any], document: AbstractContextManager[Callable[[Any], bool]], before: int = 0) -> None:
-    """Through `document`, as they come, where `before` are already; then the exit code says how many failed."""
-    with telling(document, before) as tell:
+def names(paths: tuple[str, ...], files_from: str | None) -> list[str]:
+    """Those of `sources`, once each; what cannot be listed is a line on stderr, and its name, too."""
+    from eranntag import render
+    from eranntag.types import Failure
+
+    check(paths, files_from)
+    found: dict[str, None] = {}
+    for source in sources(paths, files_from):
+        if isinstance(source, Failure):
+            render.failure(source)
+        if source is not None:
+            found[source.source if isinstance(source, Failure) else source] = None
+    return list(found)
+
+
+def show_all(
+    results: Iterable[Any],
+    document: AbstractContextManager[Callable[[Any], bool]],
+    before: int = 0,
+    maybe_none: bool = False,
+) -> None:
+    """Through `document`, as they come, where `before` are already; then the exit code says how many failed.
+
+    EranntagError where there are none, unless `maybe_none`.
+    """
+    with telling(document, before, maybe_none) as tell:
         for result in results:
             tell(result)
 
 
 @contextmanager
-def telling(document: AbstractContextManager[Callable[[Any], bool]], before: int = 0) -> Iterator[Callable[[Any], None]]:
-    """Yield `tell(result)`, which is `document`'s; at the end the exit code says how many failed."""
-    from eranntag import render
+def telling(
+    document: AbstractContextManager[Callable[[Any], bool]], before: int = 0, maybe_none: bool = False
+) -> Iterator[Callable[[Any], None]]:
+    """Yield `tell(result)`, which is `document`'s; at the end the exit code is that of `show_all`."""
+    from eranntag import inputs, render
     from eranntag.errors import EranntagError
 
     counts = {"tagged": before, "failed": 0}
@@ -93,8 +142,8 @@ def telling(document: AbstractContextManager[Callable[[Any], bool]], before: int
             step()
 
         yield tell
-    if not any(counts.values()):
-        raise EranntagError("nothing to tag: the list of files is empty")
+    if not any(counts.values()) and not maybe_none:
+        raise EranntagError(inputs.EMPTY)
     if counts["failed"]:
         raise SystemExit(3 if counts["tagged"] else 1)
 

@@ -12,9 +12,13 @@ from eranntag.cli import _inputs
 if TYPE_CHECKING:
     from eranntag.journal import Journal
     from eranntag.journal.folder import Folder
+    from eranntag.journal.parts import Parts
 
+PARQUET = "parquet"
 _OPTIONS = [
-    click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file, whole or not at all."),
+    click.option(
+        "-o", "--output", type=click.Path(path_type=Path), help="Write to this file (parquet: folder), whole or not at all."
+    ),
     click.option("--resume", is_flag=True, help="Go on with what an interrupted run left, if anything."),
     click.option("--overwrite", is_flag=True, help="Begin --output anew, whatever is there."),
 ]
@@ -35,6 +39,9 @@ def check(
         raise click.UsageError("--resume goes on with an --output; name it")
     if given["overwrite"] and not output:
         raise click.UsageError("--overwrite is about an --output; name it")
+    if given["form"] == PARQUET:
+        _check_parts(output)
+        return
     if output is None:
         return
     if not output.absolute().parent.is_dir() or (output.exists() and not output.is_file()):
@@ -46,6 +53,16 @@ def check(
             raise click.UsageError(f"--output {output}: is an input, too; it is not overwritten")
 
 
+def _check_parts(output: Path | None) -> None:
+    from eranntag.journal import parts
+
+    if output is None:
+        raise click.UsageError(f"--format {PARQUET} writes files into a folder; name it with --output")
+    if not output.absolute().parent.is_dir() or (output.exists() and not output.is_dir()):
+        raise click.UsageError(f"--output {output}: --format {PARQUET} takes a folder, in one that exists")
+    parts.check()
+
+
 def opened_folder(place: Path, given: dict[str, Any]) -> "Folder":
     """As `opened`, a folder."""
     from eranntag.journal import folder
@@ -53,17 +70,20 @@ def opened_folder(place: Path, given: dict[str, Any]) -> "Folder":
     return click.get_current_context().with_resource(folder.opened(place, given["resume"]))
 
 
-def opened(output: Path | None, form: str, given: dict[str, Any]) -> "Journal | None":
-    """The file that the command alone writes until it ends; None for standard output."""
+def opened(output: Path | None, form: str, given: dict[str, Any]) -> "Journal | Parts | None":
+    """What the command alone writes until it ends; None for standard output."""
     if output is None:
         return None
     from eranntag import journal, records
+    from eranntag.journal import parts
 
+    if form == PARQUET:
+        return click.get_current_context().with_resource(parts.opened(output, given["resume"], given["overwrite"]))
     opening = journal.opened(output, records.BEGINNINGS.get(form, b""), given["resume"], given["overwrite"])
     return click.get_current_context().with_resource(opening)
 
 
-def begin(run: "Journal | Folder | None", form: str, tagger: Any, given: dict[str, Any], **settings: Any) -> None:
+def begin(run: "Journal | Folder | Parts | None", form: str, tagger: Any, given: dict[str, Any], **settings: Any) -> None:
     """What decides the numbers and their form must be what it was, where an earlier run is gone on with."""
     if run is None:
         return
@@ -83,12 +103,12 @@ def begin(run: "Journal | Folder | None", form: str, tagger: Any, given: dict[st
     run.begin(about)
 
 
-def left(run: "Journal | Folder | None", sources: Iterator[Any]) -> Iterator[Any]:
+def left(run: "Journal | Folder | Parts | None", sources: Iterator[Any]) -> Iterator[Any]:
     """The `sources` that are not in the document yet. The document itself, if a list or a folder names it, is a Failure."""
     return run.left(_others(sources, run.path)) if run else sources
 
 
-def before(run: "Journal | Folder | None") -> int:
+def before(run: "Journal | Folder | Parts | None") -> int:
     """How many sounds earlier runs have done."""
     return run.records if run else 0
 

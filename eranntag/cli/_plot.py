@@ -86,11 +86,14 @@ def show_all(
 
 def _attempt(draw: Callable[..., None], view: Any, sight: Any, tell: Callable[[Any], None]) -> None:
     """What goes wrong with one picture is that sound's failure; the others go on."""
+    from eranntag import atomic
     from eranntag.errors import reason
     from eranntag.types import Failure
 
     try:
         draw(view, sight)
+    except atomic.CannotWrite:  # no sound's fault
+        raise
     except Exception as error:
         tell(Failure(view.prediction.source, f"no picture of it: {reason(error, view.prediction.source)}"))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from eranntag import terminal
 from eranntag.training.augmentations import MIXUPS, NAMES, parse
 
 _NAMES = ", ".join(NAMES)
@@ -133,7 +134,7 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
             if world.first:
                 paper = comparison.published(dataset.recipe, finished.settings)
                 render.run(dataset.recipe, finished, paper, base.checkpoint.name if base else "")
-                click.echo(finished.path)
+                terminal.give(f"{finished.path}\n")
     if world.first and several:
         result = comparison.summary(dataset.recipe, done)
         render.cross_validation(result, comparison.write_summary(result, folder))

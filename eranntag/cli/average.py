@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from eranntag import terminal
+
 
 @click.command()
 @click.argument("checkpoints", nargs=-1, required=True)
@@ -31,4 +33,4 @@ def command(checkpoints: tuple[str, ...], output: Path, force: bool, registry: s
         raise UsageError(f"{output} is there already; use --force to overwrite it, or another --output")
     networks = [found.open_found(found.find(name, registry, offline)) for name in checkpoints]
     weights.save(averaging.mean(networks), output)
-    click.echo(output)
+    terminal.give(f"{output}\n")

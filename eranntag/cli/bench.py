@@ -1,12 +1,12 @@
 """eranntag bench: speed and size, beside the paper's."""
 
-import json as json_
 import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from eranntag import records, terminal
 from eranntag.cli._tagger import DEVICE, ENGINE, OFFLINE, REGISTRY
 from eranntag.cli._typed import typed
 
@@ -49,14 +49,14 @@ def command(ctx: click.Context, **options: Any) -> None:
     """Measure how fast checkpoints tag here, and in how much memory: network alone, files, fresh processes, the plain way.
 
     -c, --dtype and --batch may be repeated. An architecture gets random weights, which are as fast. `train` measures a training
-    step, `features` the front-ends.
+    step, `features` the front-ends, `memory` what many files and long ones hold.
     """
     if ctx.invoked_subcommand is not None:
         if typed(ctx) != "eranntag bench":
             raise click.UsageError(f"options of `bench {ctx.invoked_subcommand}` come after it")
         return
     _limit(options["threads"])
-    from eranntag import bench, render
+    from eranntag import bench
     from eranntag.bench import page
     from eranntag.bench.plan import Plan
     from eranntag.cli._allocator import keep_memory
@@ -73,11 +73,11 @@ def command(ctx: click.Context, **options: Any) -> None:
         options["offline"],
         options["peers"],
         typed(ctx),
-        lambda line: render.say(f"eranntag: {line}"),
+        lambda line: terminal.say(f"eranntag: {line}"),
         tuple(dict.fromkeys(options["dtypes"])),
     )
     if options["json"]:
-        click.echo(json_.dumps(report.to_dict(), indent=1))
+        terminal.give(records.dumps(report.to_dict(), indent=1) + "\n")
     else:
         tables.report(report)
     if options["write"]:
@@ -99,7 +99,6 @@ def train(threads: int | None, json: bool, **options: Any) -> None:
     _limit(threads)
     import dataclasses
 
-    from eranntag import render
     from eranntag.bench import training
     from eranntag.cli._allocator import keep_memory
     from eranntag.models import resolve
@@ -107,9 +106,9 @@ def train(threads: int | None, json: bool, **options: Any) -> None:
 
     keep_memory()
     resolve(options["model"])
-    measured = training.measured(**options, tell=lambda line: render.say(f"eranntag: {line}"))
+    measured = training.measured(**options, tell=lambda line: terminal.say(f"eranntag: {line}"))
     if json:
-        click.echo(json_.dumps(dataclasses.asdict(measured), indent=1))
+        terminal.give(records.dumps(dataclasses.asdict(measured), indent=1) + "\n")
     else:
         tables.training(measured)
 
@@ -126,17 +125,43 @@ def features(threads: int | None, json: bool, **options: Any) -> None:
     _limit(threads)
     import dataclasses
 
-    from eranntag import render
     from eranntag.bench import frontends
     from eranntag.cli._allocator import keep_memory
     from eranntag.render import bench as tables
 
     keep_memory()
-    measured = frontends.measured(**options, tell=lambda line: render.say(f"eranntag: {line}"))
+    measured = frontends.measured(**options, tell=lambda line: terminal.say(f"eranntag: {line}"))
     if json:
-        click.echo(json_.dumps([dataclasses.asdict(each) for each in measured], indent=1))
+        terminal.give(records.dumps([dataclasses.asdict(each) for each in measured], indent=1) + "\n")
     else:
         tables.frontends(measured)
+
+
+@command.command()
+@click.option("-c", "--checkpoint", metavar="NAME", help="As of `predict`.")
+@click.option("--files", type=click.IntRange(0), default=5000, show_default=True, help="Short files, 1 to 4 s; 0: none.")
+@click.option(
+    "--hours", type=seconds_type, multiple=True, default=(0.05, 3), help="Length of a long sound. Repeatable.  [0.05 and 3]"
+)
+@ENGINE
+@REGISTRY
+@json_option
+def memory(json: bool, files: int, hours: tuple[float, ...], **options: Any) -> None:
+    """Measure how much memory `predict` holds while it goes through many files, and through one of hours. Linux only.
+
+    Noise is written into the folder for temporary files: 0.35 GB for three hours.
+    """
+    import dataclasses
+
+    from eranntag.bench import memory
+    from eranntag.render import bench as tables
+
+    given = [word for name, value in options.items() if value for word in (f"--{name}", value)]
+    measured = memory.measured(given, files, hours, lambda line: terminal.say(f"eranntag: {line}"))
+    if json:
+        terminal.give(records.dumps(dataclasses.asdict(measured), indent=1) + "\n")
+    else:
+        tables.memory(measured)
 
 
 def _limit(threads: int | None) -> None:

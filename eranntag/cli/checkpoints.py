@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from eranntag import terminal
+
 CONVERTED = ("cnn14",)
 
 registry_option = click.option("--registry", metavar="FILE", help="A registry of your own.  [$ERANNTAG_REGISTRY]")
@@ -59,7 +61,7 @@ def pull(name: str, registry: str | None) -> None:
 
     with render.download_bar() as report:
         for found in checkpoints.find_all(name, registry, report=report):
-            click.echo(found.path)
+            terminal.give(f"{found.path}\n")
 
 
 @command.command()
@@ -73,7 +75,7 @@ def verify(name: str | None, registry: str | None) -> None:
     rows = table.read(registry).rows.values()
     for target in [name] if name else [row.name for row in rows if row.weights.startswith("embedded:")]:
         tagger = checkpoints.load(target, device="cpu", registry=registry)
-        click.echo(f"{target}: good ({len(tagger.labels)} classes)")
+        terminal.tell(f"{target}: good ({len(tagger.labels)} classes)")
 
 
 @command.command()
@@ -82,7 +84,7 @@ def row(file: str) -> None:
     """Print FILE's row for a registry: architecture, hash, size and what its header knows."""
     from eranntag.checkpoints import table
 
-    click.echo(table.describe(file), nl=False)
+    terminal.give(table.describe(file))
 
 
 @command.command()
@@ -96,12 +98,10 @@ def convert(file: Path, model: str, output: Path, float32: bool, force: bool) ->
 
     cnn14: PANNs' Cnn14_mAP=0.431.pth from https://zenodo.org/records/3987831 (docs/checkpoints.md). No code of FILE is run.
     """
-    from eranntag import render
     from eranntag.checkpoints import convert as converter
-    from eranntag.records import printable
 
     spec = converter.convert(file, output, model, half=not float32, force=force).checkpoint
     stored = "float32" if float32 else "matrices in float16"
     about = f"{spec.title}, {len(spec.labels)} classes, {stored}; licence of the weights: {spec.licence}"
-    render.say(printable(f"eranntag: {output}: {output.stat().st_size / 1e6:.1f} MB, {about}"))
-    click.echo(output)
+    terminal.say(f"eranntag: {output}: {output.stat().st_size / 1e6:.1f} MB, {about}")
+    terminal.give(f"{output}\n")

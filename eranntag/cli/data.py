@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from eranntag import terminal
+
 data_option = click.option(
     "--data", envvar="ERANNTAG_DATA", help="The data set's folder, or one that holds it.  [$ERANNTAG_DATA]"
 )
@@ -46,7 +48,7 @@ def pack(recipe: str, out: Path, data: str | None, codec: str, shard_size: float
                 render.packing(shard.name, packed + failed, total, fresh / (time.monotonic() - started))
     left_out = {"could not be decoded": failed, "are missing": len(dataset.missing)}
     notes = "".join(f", {count} {what}" for what, count in left_out.items() if count)
-    click.echo(f"{out}: {packed} clips, {size_bytes / 1e6:.1f} MB{notes}")
+    terminal.tell(f"{out}: {packed} clips, {size_bytes / 1e6:.1f} MB{notes}")
     if failed:
         raise SystemExit(3)
 
@@ -68,7 +70,7 @@ def verify(out: Path) -> None:
             step()
     if counts["bad"]:
         raise SystemExit(1)
-    click.echo(f"{out}: good ({counts['good']} files)")
+    terminal.tell(f"{out}: good ({counts['good']} files)")
 
 
 @command.command()
@@ -85,15 +87,15 @@ def speed(recipe: str, data: str | None, seconds: float, workers: int) -> None:
     measured = packing.speed(recipes.load(recipe, data), seconds, workers)
     pace, several = measured.clips / measured.seconds, "s" * (workers > 1)
     sound = measured.audio_seconds / measured.seconds
-    click.echo(
+    terminal.tell(
         f"{pace:.1f} clips/s with {workers} worker{several} ({pace / workers:.1f} each), {sound:.0f} s of sound a second"
     )
     needed = math.ceil(FAST_GPU * workers / pace)
-    click.echo(f"{FAST_GPU} crops/s (ERANN-1-6 on a fast GPU; mixup takes two an example) need {needed} such workers")
+    terminal.tell(f"{FAST_GPU} crops/s (ERANN-1-6 on a fast GPU; mixup takes two an example) need {needed} such workers")
     if measured.failed:
-        click.echo(f"{measured.failed} clips could not be decoded", err=True)
+        terminal.say(f"{measured.failed} clips could not be decoded")
     if measured.clips + measured.failed > measured.distinct:
-        click.echo(f"only {measured.distinct} clips: most came from memory, not from the disk", err=True)
+        terminal.say(f"only {measured.distinct} clips: most came from memory, not from the disk")
 
 
 def _snr(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
@@ -167,6 +169,6 @@ def mix(
     notes = "".join(f", {count} {what}" for what, count in left_out.items() if count)
     levels = ", ".join(f"{level:g}" for level in snr)
     used = f"{len(plan.events)} of {len(sources.events.examples)} events"
-    click.echo(f"{out}: {counts['mixtures']} mixtures of {used} at {levels} dB{notes}")
+    terminal.tell(f"{out}: {counts['mixtures']} mixtures of {used} at {levels} dB{notes}")
     if plan.left_out:
         raise SystemExit(3)

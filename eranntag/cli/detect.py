@@ -1,15 +1,16 @@
 """eranntag detect: sounds -> events, what sounds when."""
 
-from operator import attrgetter
+from functools import partial
+from operator import attrgetter, methodcaller
 from pathlib import Path
 from typing import Any
 
 import click
 
-from eranntag.cli import _detector, _inputs, _output, _plot, _tagger
+from eranntag.cli import _detector, _inputs, _output, _plot, _tagger, _workers
 from eranntag.cli._typed import typed
 
-FORMATS = ("table", "json", "jsonl", "csv", "audacity", "raven", "vtt")
+FORMATS = ("table", "json", "jsonl", "csv", _output.PARQUET, "audacity", "raven", "vtt")
 ALONE = ("audacity", "raven", "vtt")  # hold one sound's events
 
 
@@ -22,6 +23,8 @@ ALONE = ("audacity", "raven", "vtt")  # hold one sound's events
     "--output-dir", type=click.Path(path_type=Path, file_okay=False), help="Write a file for each sound into this folder."
 )
 @_plot.OPTION
+@_inputs.SHARD
+@_workers.options
 @_tagger.options
 @click.pass_context
 def command(
@@ -33,6 +36,7 @@ def command(
     output: Path | None,
     output_dir: Path | None,
     plot: Path | None,
+    shard: tuple[int, int] | None,
     **options: Any,
 ) -> None:
     """Find what sounds when in sound files, folders (with all below them), patterns, or - for standard input.
@@ -41,26 +45,31 @@ def command(
     progress to standard error. Exit code 3: some inputs failed.
     """
     _inputs.check(paths, files_from)
-    _output.check(output, paths, files_from, options, output_dir)
+    _output.check(output, paths, files_from, {**options, "form": form}, output_dir)
     many = _inputs.many(paths, files_from)
     if output and output_dir:
         raise click.UsageError("results go to --output or to --output-dir, not to both")
+    if output_dir and form == _output.PARQUET:
+        raise click.UsageError("--format parquet writes files of many sounds: --output FOLDER")
     if form in ALONE and many and not output_dir:
         raise click.UsageError(f"--format {form} holds the events of one sound; for several use --output-dir")
     if plot:
         _plot.check(plot, paths, files_from, output, options["resume"])
-    from eranntag import predict
-    from eranntag.render import events
+    _workers.check(options, paths, plot)
+    from eranntag.render import events, parts
 
     place = _output.opened_folder(output_dir, options) if output_dir else None
     run = _output.opened(output, form, options)
     tagger = _tagger.load(options, many=many)
     detector = _detector.build(tagger, options)
-    _output.begin(place or run, form, tagger, options, **_detector.settings(options))
-    sources = _output.left(place or run, _inputs.sources(paths, files_from))
-    document = events.folder(form, place) if place else events.document(form, run)
+    _output.begin(place or run, form, tagger, options, **_detector.settings(options), shard=_inputs.share(shard))
+    sources = _output.left(place or run, _inputs.sources(paths, files_from, shard))
+    if form == _output.PARQUET:
+        document = parts.document(run, methodcaller("to_dict"))
+    else:
+        document = events.folder(form, place) if place else events.document(form, run, beside=bool(plot))
     if plot:
         _plot.show_all(detector, sources, document, attrgetter("detection"), plot, options, typed(context))
     else:
-        found = predict.predict(detector, sources, options["batch"])
-        _inputs.show_all(found, document, _output.before(place or run))
+        found = _workers.results(detector, sources, options, partial(_detector.build, given=options))
+        _inputs.show_all(found, document, _output.before(place or run), maybe_none=bool(shard))

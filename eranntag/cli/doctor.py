@@ -1,8 +1,8 @@
 """eranntag doctor: what is installed, and what is wrong with it."""
 
-import json as json_
-
 import click
+
+from eranntag import records, terminal
 
 
 @click.command()
@@ -20,11 +20,11 @@ def command(json: bool) -> None:
     keep_memory()
     findings = list(doctor.examine())
     if json:
-        click.echo(json_.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
+        terminal.give(records.dumps([dataclasses.asdict(finding) for finding in findings], indent=1) + "\n")
     else:
         render.fields({finding.name: finding.value for finding in findings})
         for finding in findings:
             if finding.remedy:
-                render.say(f"eranntag: {finding.name}: {finding.remedy}")
+                terminal.say(f"eranntag: {finding.name}: {finding.remedy}")
     if any(finding.fatal and finding.remedy for finding in findings):
         raise SystemExit(1)

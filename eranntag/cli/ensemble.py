@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from eranntag import records, terminal
 from eranntag.cli._tagger import DEVICE, ENGINE, OFFLINE, REGISTRY
 
 members_argument = click.argument("members", nargs=-1, required=True, metavar="MEMBER...")
@@ -74,11 +75,8 @@ def fit(recipe: str, name: str, members: tuple[str, ...], data: str | None, **op
 @OFFLINE
 def table(recipe: str, members: tuple[str, ...], data: str | None, fold: int | None, as_json: bool, **options: Any) -> None:
     """Measure every MEMBER alone and all their combinations by every rule on RECIPE; of more than eight only all but one."""
-    import json
-
     from eranntag import checkpoints, recipes
     from eranntag.render import ensemble as render
-    from eranntag.render import say
     from eranntag.training import combining
 
     _check(recipe, members)
@@ -90,10 +88,12 @@ def table(recipe: str, members: tuple[str, ...], data: str | None, fold: int | N
     heard = _heard(members, dataset.recipe, examples, options)
     found = list(combining.tried(heard))
     if known:
-        say(f"{known} of the clips were in the training set of a member: this says little about other sounds; choose --fold")
+        terminal.say(
+            f"{known} of the clips were in the training set of a member: this says little about other sounds; choose --fold"
+        )
     shown = dataset.recipe, len(heard.targets), members, found
     if as_json:
-        click.echo(json.dumps(render.to_dict(*shown, known), indent=1))
+        terminal.give(records.dumps(render.to_dict(*shown, known), indent=1) + "\n")
     else:
         render.combinations(*shown, fold)
     if heard.failures:
@@ -140,16 +140,17 @@ def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[flo
     """A file gets its whole path, so that the registry may lie anywhere."""
     from eranntag import checkpoints, ensemble, fusion
     from eranntag.checkpoints import table
-    from eranntag.render import say
 
     if name in table.read().rows:
-        say(f"{name}: eranntag's own checkpoint of that name is hidden where this row's registry is used; choose another name")
+        terminal.say(
+            f"{name}: eranntag's own checkpoint of that name is hidden where this row's registry is used; choose another name"
+        )
     if wrong := fusion.flaw(len(found), rule, weights):
         raise click.UsageError(wrong)
     spec = ensemble.described(name, [checkpoints.spec(each) for each in found], rule, weights)
     named = [each.row is not None or each.name.startswith("hf:") for each in found]
     places = [each.name if known else os.path.abspath(each.path) for each, known in zip(found, named, strict=True)]
-    click.echo(table.describe_ensemble(name, places, spec), nl=False)
+    terminal.give(table.describe_ensemble(name, places, spec))
 
 
 def _numbers(text: str | None) -> tuple[float, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from eranntag import records, terminal
 from eranntag.cli import _detector, _tagger
 from eranntag.cli._typed import typed
 
@@ -28,8 +29,6 @@ def command(
     With --events, for data with strong labels (mixtures): precision, recall and F1 of what `detect` finds, under its options
     from --threshold to --median.
     """
-    import json
-
     from eranntag import plots, recipes, render
     from eranntag.evaluation import evaluate
     from eranntag.evaluation import events as sed
@@ -60,7 +59,7 @@ def command(
         evaluation.draw(result, page, typed(context), paper)
     if as_json:
         record = result.to_dict(paper) | ({"events": found.to_dict()} if found else {})
-        click.echo(json.dumps(record, indent=1))
+        terminal.give(records.dumps(record, indent=1) + "\n")
     else:
         render.evaluation(result, paper)
         if found:

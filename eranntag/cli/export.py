@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from eranntag import terminal
 from eranntag.cli._tagger import OFFLINE, REGISTRY
 
 FORMATS = ("onnx", "openvino")
@@ -32,4 +33,4 @@ def command(name: str, form: str, **options: Any) -> None:
         done = export.export(name, form, **options, report=report)
     within = f"probabilities within {done.difference:.1e} of eranntag's ({done.worst})"
     render.say(printable(f"eranntag: {done.path}: {done.size / 1e6:.1f} MB, {within}, on {', '.join(done.sounds)}"))
-    click.echo(done.path)
+    terminal.give(f"{done.path}\n")

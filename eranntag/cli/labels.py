@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from eranntag import records, terminal
 from eranntag.cli import _tagger
 
 
@@ -84,12 +85,12 @@ def enhance(
 
     Exit code 3: some clips could not be read, and are left as they are.
     """
-    import json
-
     from eranntag import labels, recipes, render
     from eranntag.labels import ontology, table, teacher
     from eranntag.render import labels as pages
 
+    if output and options["scores"] and output.resolve() == options["scores"].resolve():
+        raise click.UsageError("--write and --scores must be two files")
     if output:
         table.check_replaceable(output)
     graph = ontology.read(options["ontology"])
@@ -119,7 +120,7 @@ def enhance(
     if output:
         table.write(output, names, result, origin)
     if as_json:
-        click.echo(json.dumps({**origin, **result.to_dict()}, indent=1))
+        terminal.give(records.dumps({**origin, **result.to_dict()}, indent=1) + "\n")
     else:
         pages.enhancement(result)
     render.say(f"eranntag: {output} is written" if output else "eranntag: nothing is written without --write FILE.csv")

@@ -1,10 +1,13 @@
 """eranntag plot: a training run's history -> curves."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import click
+
+from eranntag import terminal
 
 
 @click.command()
@@ -20,7 +23,7 @@ def command(run: Path, output: Path | None) -> None:
     path = output or run / "history.png"
     plots.check(path, "--output", (".png",))
     history.draw({name: _read(file) for name, file in paths.items()}, path)
-    click.echo(path)
+    terminal.give(f"{path}\n")
 
 
 def _histories(run: Path) -> dict[str, Path]:
@@ -32,20 +35,20 @@ def _histories(run: Path) -> dict[str, Path]:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """The rows, all of them or one clear error."""
+    from eranntag import bounded
     from eranntag.errors import EranntagError
 
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EranntagError(f"{path}: cannot be read ({error})") from None
+    lines = bounded.text(path).splitlines()
     if not lines:
         raise EranntagError(f"{path}: empty: the run has nothing to show yet")
     rows = []
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            rows.append({**row, "iteration": float(row["iteration"])})
-        except (ValueError, TypeError, KeyError, RecursionError):
+            if not math.isfinite(iteration := float(row["iteration"])):
+                raise ValueError
+            rows.append({**row, "iteration": iteration})
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             damage = f"line {number} of {len(lines)} is no row of a history; it is cut short or damaged"
             raise EranntagError(f"{path}: {damage}") from None
     return rows

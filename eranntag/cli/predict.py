@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
-from eranntag.cli import _inputs, _output, _plot, _tagger
+from eranntag.cli import _inputs, _output, _plot, _tagger, _workers
 from eranntag.cli._typed import typed
 
-FORMATS = ("table", "json", "jsonl", "csv")
+FORMATS = ("table", "json", "jsonl", "csv", _output.PARQUET)
 
 
 @click.command()
@@ -18,6 +18,8 @@ FORMATS = ("table", "json", "jsonl", "csv")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @_output.options
 @_plot.OPTION
+@_inputs.SHARD
+@_workers.options
 @_tagger.options
 @click.pass_context
 def command(
@@ -29,6 +31,7 @@ def command(
     threshold: tuple[tuple[str | None, float], ...],
     output: Path | None,
     plot: Path | None,
+    shard: tuple[int, int] | None,
     **options: Any,
 ) -> None:
     """Tag sound files, folders (with all below them), patterns, or - for standard input.
@@ -39,7 +42,9 @@ def command(
     _output.check(output, paths, files_from, options)
     if plot:
         _plot.check(plot, paths, files_from, output, options["resume"])
-    from eranntag import detection, predict, render
+    _workers.check(options, paths, plot)
+    from eranntag import detection, render
+    from eranntag.render import parts
     from eranntag.types import Failure
 
     run = _output.opened(output, options["form"], options)
@@ -47,9 +52,13 @@ def command(
     least = detection.thresholds(tagger.checkpoint, threshold, default=0.0)
     for_all = any(label is None for label, _ in threshold)
     top = top or (None if for_all else 5)
-    _output.begin(run, options["form"], tagger, options, top=top, threshold=_inputs.words(threshold))
-    sources = _output.left(run, _inputs.sources(paths, files_from))
-    document = render.results(options["form"], run, top, 0.0)
+    asked = {"top": top, "threshold": _inputs.words(threshold), "shard": _inputs.share(shard)}
+    _output.begin(run, options["form"], tagger, options, **asked)
+    sources = _output.left(run, _inputs.sources(paths, files_from, shard))
+    if options["form"] == _output.PARQUET:
+        document = parts.document(run, lambda prediction: prediction.to_dict(top))
+    else:
+        document = render.results(options["form"], run, top, 0.0, beside=bool(plot))
 
     def reaching(prediction: Any) -> Any:
         return detection.reaching(prediction, least)
@@ -58,6 +67,6 @@ def command(
         detector = _plot.detector(tagger)
         _plot.show_all(detector, sources, document, lambda view: reaching(view.prediction), plot, options, typed(context))
     else:
-        results = predict.predict(tagger, sources, options["batch"])
+        results = _workers.results(tagger, sources, options)
         shown = (each if isinstance(each, Failure) else reaching(each) for each in results)
-        _inputs.show_all(shown, document, _output.before(run))
+        _inputs.show_all(shown, document, _output.before(run), maybe_none=bool(shard))

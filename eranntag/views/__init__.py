@@ -14,7 +14,7 @@ import numpy as np
 
 from eranntag.detection import Detection, Detector
 from eranntag.errors import reason
-from eranntag.predict import READERS, until
+from eranntag.predict import readers, until
 from eranntag.tagger import Heard, Sound
 from eranntag.types import Failure, Prediction
 from eranntag.views._sight import COLUMNS, Sight, sight
@@ -113,13 +113,13 @@ def sights(results: Iterable[View | Failure], carry: bool = True) -> Iterator[tu
             return Failure(source, reason(error, source))
 
     waiting: deque[Future[tuple[View, Sight] | Failure]] = deque()
-    pool = ThreadPoolExecutor(READERS, thread_name_prefix="sights")
+    pool = ThreadPoolExecutor(readers(), thread_name_prefix="sights")
     interruption: BaseException | None = None
     try:
         try:
             for result in results:  # `ahead` would keep back the first ones until a few more are there
                 waiting.append(pool.submit(seen, result))
-                while waiting and (waiting[0].done() or len(waiting) > 2 * READERS):
+                while waiting and (waiting[0].done() or len(waiting) > 2 * readers()):
                     yield waiting.popleft().result()
         except (KeyboardInterrupt, SystemExit) as error:
             interruption = error

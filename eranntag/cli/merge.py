@@ -1,0 +1,112 @@
+"""eranntag merge: documents of several runs -> one, and what is missing."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eranntag import terminal
+from eranntag.cli import _inputs, _output
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("documents", nargs=-1, required=True, type=_PATH, metavar="DOCUMENT...")
+@click.option("-o", "--output", type=_PATH, help="Write to this file (parquet: folder), whole or not at all.")
+@click.option("--overwrite", is_flag=True, help="Begin --output anew, whatever is there.")
+@click.option("--inputs", multiple=True, metavar="PATH", help="A file or folder that all were to tag. Repeatable.")
+@click.option("--files-from", metavar="FILE", help="The list of names that all were to tag.")
+@click.option("--missing", type=_PATH, metavar="FILE", help="Write the names that no document has, as a list for --files-from.")
+def command(
+    documents: tuple[Path, ...],
+    output: Path | None,
+    overwrite: bool,
+    inputs: tuple[str, ...],
+    files_from: str | None,
+    missing: Path | None,
+) -> None:
+    """Join what predict or detect wrote in several runs (--shard): JSON, JSON lines, CSV or parquet.
+
+    Records stay as they are, in the order of the documents; of a sound in two of them the first counts. With --inputs or
+    --files-from, as the runs had them, each sound without a record is named. Exit code 3: something is missing.
+    """
+    from eranntag import merging, render
+    from eranntag.types import Failure
+
+    expected = _inputs.names(inputs, files_from) if inputs or files_from else None
+    if missing and expected is None:
+        raise click.UsageError("--missing is about --inputs or --files-from; name what was to be tagged")
+    if missing and missing.exists() and not (overwrite and missing.is_file()):
+        raise click.UsageError(f"--missing {missing}: is there; --overwrite replaces it")
+    forms = {form: path for path in reversed(documents) if (form := merging.form_of(path))}
+    if len(forms) != 1:
+        found = "; ".join(f"{path}: {form}" for form, path in forms.items()) or f"{documents[0]}: there is nothing in it"
+        raise click.UsageError(f"documents of one format can be merged ({found})")
+    (form, like), *_ = forms.items()
+    given = {"resume": False, "overwrite": overwrite, "form": form}
+    _output.check(output, tuple(map(os.fspath, documents)), files_from, given)
+    write, finish = _writer(form, output, merging.beginning(form, like), given)
+    report = merging.merge(documents, form, write)
+    finish(not report.wrong)
+    absent = [name for name in expected or () if not report.has(name)]
+    for line in report.wrong:
+        terminal.say(f"eranntag: {line}")
+    for name in report.differ:
+        render.failure(Failure(name, "its records in two documents differ; the first was taken"))
+    if missing:
+        _write_list(missing, absent)
+    else:
+        for name in absent:
+            render.failure(Failure(name, "is in no document"))
+    line = f"{report.taken} records" + (f"; {report.left_out} that were in two documents" if report.left_out else "")
+    terminal.say(f"eranntag: {line}" + (f"; {len(absent)} of {len(expected)} sounds missing" if expected is not None else ""))
+    if report.wrong or report.differ or absent:
+        raise SystemExit(3 if report.taken else 1)
+
+
+def _writer(
+    form: str, output: Path | None, beginning: str, given: dict[str, Any]
+) -> tuple[Callable[[Any], None], Callable[[bool], None]]:
+    """`write(record)` and `finish(complete)`, which put a document together: `output`, or standard output."""
+    from eranntag import records
+
+    run: Any = _output.opened(output, form, given)
+    if run:
+        run.begin({"command": "merge", "schema": records.SCHEMA, "--format": form})
+    if form == _output.PARQUET:
+        return lambda record: run.write(record.content), lambda complete: run.finish()
+    end = records.Json(None, 0.0).finish if form == "json" else lambda complete: ""
+    empty = True
+
+    def put(text: str, source: str | None = None) -> None:
+        if run:
+            run.write(records.encoded(text), source)
+        else:
+            terminal.give(text)
+
+    def write(record: Any) -> None:
+        nonlocal empty
+        separator = "" if form != "json" else "\n" if empty else ",\n"
+        put(separator + record.content, record.source)
+        empty = False
+
+    def finish(complete: bool) -> None:
+        if run:
+            run.finish(end(complete).encode(), True)
+        else:
+            put(end(complete))
+
+    put(beginning)
+    return write, finish
+
+
+def _write_list(path: Path, names: list[str]) -> None:
+    """As `--files-from` reads it, and `find` writes it."""
+    from eranntag import atomic
+
+    separator = b"\0" if any("\n" in name for name in names) else b"\n"
+    with atomic.replace(path) as temporary:
+        temporary.write_bytes(b"".join(os.fsencode(name) + separator for name in names))
