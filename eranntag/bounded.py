@@ -1,29 +1,46 @@
 """The one way to read a file as a whole: an ordinary one, of a size that fits into memory."""
 
+import errno
 import os
 import stat
+from io import BufferedReader
 
 from eranntag.errors import DataError
 
 MOST_BYTES = 1 << 30  # AudioSet's largest table has 0.1 GB, the manifest of all its clips 0.2 GB
+KINDS = {  # of what is no ordinary file
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
+
+
+def opened(path: str | os.PathLike[str], most: int) -> tuple[BufferedReader, int]:
+    """An ordinary file of at most `most` bytes, and its size. OSError for whatever else the path leads to: a pipe would be
+    waited for, a device read for ever."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError as error:  # a zero byte in the name
+        raise OSError(errno.EINVAL, str(error)) from None
+    about = os.fstat(handle)
+    wrong = next((what for test, what in KINDS.items() if test(about.st_mode)), "")
+    if not wrong and about.st_size > most:
+        wrong = f"{about.st_size} bytes, and at most {most} are read"
+    if wrong:
+        os.close(handle)
+        raise OSError(errno.EINVAL, wrong)
+    return os.fdopen(handle, "rb"), about.st_size
 
 
 def read(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
-    """The content. DataError where there is no file, for what is no ordinary one (a pipe would be waited for, a device read
-    for ever), and for more than `most` bytes."""
+    """The content, also of a file that grows meanwhile. DataError where `opened` has an OSError."""
     try:
-        with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise DataError(f"{os.fspath(path)}: is no ordinary file; save its content in one, and name that")
-            content = file.read(most + 1) if status.st_size <= most else b""
-    except IsADirectoryError:
-        raise DataError(f"{os.fspath(path)}: is a folder; name a file in it") from None
+        with opened(path, most)[0] as file:
+            return file.read(most)
     except OSError as error:
-        raise DataError(f"{os.fspath(path)}: cannot be read ({error.strerror or error})") from None
-    if max(status.st_size, len(content)) > most:
-        raise DataError(f"{os.fspath(path)}: has more than {most} bytes, too many for a file of its kind; name another")
-    return content
+        raise DataError(f"{os.fspath(path)}: cannot be read ({error.strerror or error}); name a file that can") from None
 
 
 def text(path: str | os.PathLike[str], errors: str = "strict", most: int = MOST_BYTES) -> str:

@@ -14,6 +14,7 @@ from eranntag.types import Failure
 STDIN = "-"
 EMPTY = "nothing to tag: the list of files is empty"
 FILE_BYTES = 1 << 16  # to open a file costs as much as to read so many
+NAME_BYTES = 1 << 20  # at most; no system has such names
 PAUSE_SECONDS = 0.01  # how long a list of names may delay the results that are ready
 
 
@@ -39,7 +40,10 @@ def expand(paths: Iterable[str | None], extensions: frozenset[str], patterns: bo
 
 
 def listed(file: io.BufferedIOBase | io.RawIOBase) -> Iterator[str]:
-    """The names in a list of files, one a line, or separated by NUL as `find -print0` writes them; each as it comes."""
+    """The names in a list of files, one a line, or separated by NUL as `find -print0` writes them; each as it comes.
+
+    EranntagError for what is no such list.
+    """
     pending, separator = b"", None
     read = getattr(file, "read1", file.read)  # what is there; a raw file's `read` gives no more either
     while chunk := read(1 << 16):
@@ -49,6 +53,8 @@ def listed(file: io.BufferedIOBase | io.RawIOBase) -> Iterator[str]:
         if separator is not None:
             *names, pending = pending.split(separator)
             yield from _decoded(names, separator)
+        if len(pending) > NAME_BYTES:
+            raise EranntagError(f"the list of files has a name of more than {NAME_BYTES} bytes; write one name a line")
     yield from _decoded([pending], separator)
 
 

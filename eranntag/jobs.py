@@ -8,9 +8,11 @@ import multiprocessing
 import os
 import signal
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
@@ -20,7 +22,8 @@ from eranntag.inputs import PAUSE_SECONDS, as_they_come
 from eranntag.predict import Listener, Source, predict, waiting
 from eranntag.types import Failure
 
-WINDOW = 4096  # results that may wait for one before them, such as a sound of many hours
+END_SECONDS = 5.0  # that a process which was killed may take
+WINDOW = 1024  # results that may wait for one before them, such as a sound of many hours
 Done = TypeVar("Done")
 
 
@@ -30,7 +33,7 @@ def shared(
     """What `predict.predict(make(), sources, batch)` yields, in the same order, by `jobs` processes.
 
     `make` is called in each of them, so it can be pickled, and loads there. Raises what `make` raises, and EranntagError when
-    a process dies before it heard anything. Sources are no standard input, which only this process has.
+    a process cannot start, or dies before it heard anything. Sources are no standard input, which only this process has.
     """
     remaining = iter(sources)
     there: dict[int, Any] = {}  # results that came before their turn
@@ -38,6 +41,8 @@ def shared(
     more = True
     workers = [_Worker(make, batch, index, jobs) for index in range(jobs)]
     try:
+        for each in workers:
+            each.start()
         while more or given > taken:
             while more and given - taken < WINDOW and (worker := _idlest(workers)):
                 if (source := next(remaining, _END)) is _END:
@@ -59,7 +64,9 @@ def shared(
                 taken += 1
     finally:
         for worker in workers:
-            worker.process.kill()
+            worker.kill()
+        for worker in workers:
+            worker.end()
 
 
 _END = object()
@@ -80,16 +87,31 @@ class _Worker:
     def __init__(self, make: Callable[[], Any], batch: int | None, index: int, jobs: int) -> None:
         self._work = (make, batch, index, jobs)
         self._suspects: deque[tuple[int, Source]] = deque()
-        self._start()
+        self._process: Any = None
 
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")  # a fork would share the threads' locks
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, *self._work), daemon=True)
-        self.process.start()
-        theirs.close()
+    def start(self) -> None:
         self.has: deque[tuple[int, Source]] = deque()
         self.wants = self._appetite = 0
+        context = multiprocessing.get_context("spawn")  # a fork would share the threads' locks
+        try:
+            self.pipe, theirs = context.Pipe()
+            self._process = context.Process(target=_serve, args=(theirs, *self._work), daemon=True)
+            with _undisturbed():
+                self._process.start()
+        except OSError as error:
+            raise EranntagError(f"a process of --jobs cannot be started ({error.strerror}); use fewer of them") from error
+        theirs.close()
+
+    def kill(self) -> None:
+        """If it was started."""
+        if self._process is not None and self._process.pid is not None:
+            self._process.kill()
+
+    def end(self) -> None:
+        """After `kill`: nothing of it is left, unless the system holds it, as in a read of a disk that does not answer."""
+        if self._process is not None and self._process.pid is not None:
+            self._process.join(END_SECONDS)
+            self.pipe.close()
 
     def give(self, number: int, source: Source) -> None:
         self.has.append((number, source))
@@ -116,9 +138,10 @@ class _Worker:
 
     def _buried(self) -> Iterator[tuple[int, Failure]]:
         """It died: a successor takes its place. The number and Failure of the one sound it had, or none."""
-        self.process.join()
-        code = self.process.exitcode or 0
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        self._process.join()
+        self.pipe.close()
+        code = self._process.exitcode or 0
+        how = signal.strsignal(-code) or f"signal {-code}" if code < 0 else f"exit code {code}"
         if not self._appetite:
             raise EranntagError(f"a process of --jobs ended before it heard anything ({how}); use fewer of them")
         if len(self.has) == 1:
@@ -128,12 +151,27 @@ class _Worker:
                 Failure(str(source), f"the process that heard it died ({how}): it crashes its decoder, or memory is short"),
             )
         self._suspects.extendleft(reversed(self.has))
-        self._start()
+        self.start()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C and SIGTERM, which may go to all processes at once, wait until the block ends; what it starts never gets them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # which would let the signals through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _serve(pipe: Connection, make: Callable[[], Listener[Any]], batch: int | None, index: int, jobs: int) -> None:
     """What a process does: says how much it likes to have, then a result for each source."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # is for the parent, which ends this
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     devices.take_share(index, jobs)
     try:
@@ -141,10 +179,13 @@ def _serve(pipe: Connection, make: Callable[[], Listener[Any]], batch: int | Non
         pipe.send(waiting(listener, batch or listener.batch))
         for result in predict(listener, as_they_come(_received(pipe)), batch):
             pipe.send(result)
-    except OSError:  # nobody is there any more
+    except (BrokenPipeError, ConnectionResetError):  # nobody is there any more
         pass
     except Exception as error:
-        pipe.send(error if isinstance(error, EranntagError) else EranntagError(f"in a process of --jobs: {reason(error, '')}"))
+        told = error if isinstance(error, EranntagError) else EranntagError(f"in a process of --jobs: {reason(error, '')}")
+        told.add_note(traceback.format_exc())  # for --debug
+        with suppress(OSError):
+            pipe.send(told)
 
 
 def _received(pipe: Connection) -> Iterator[Any]:

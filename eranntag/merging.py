@@ -10,13 +10,14 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from eranntag import records
 from eranntag.errors import EranntagError, UsageError
 from eranntag.journal import folder, parsed, parts
 
 FORMS = ("jsonl", "json", "csv", "parquet")
+LINE = 1 << 28  # characters at most: events of some hundred hours
 About = tuple[Any, ...]  # what all records must have in common: schema, checkpoint, tags or events
 
 
@@ -120,7 +121,14 @@ def read(path: Path, form: str) -> Iterator[Record]:
                 yield Record(os.fsdecode(row["source_bytes"]), row, about)
         return
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        yield from {"jsonl": _jsonl, "json": _json, "csv": _csv}[form](file, path)
+        yield from {"jsonl": _jsonl, "json": _json, "csv": _csv}[form](_lines(file, path), path)
+
+
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    while line := file.readline(LINE):
+        if len(line) == LINE:
+            raise EranntagError(f"{path}: has a line of {LINE} characters or more, as no document has; leave it out")
+        yield line
 
 
 def _jsonl(file: Iterable[str], path: Path) -> Iterator[Record]:
@@ -186,4 +194,4 @@ def beginning(form: str, path: Path) -> str:
     if form != "csv":
         return f'{{"schema": {records.SCHEMA}, "results": [' if form == "json" else ""
     with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        return file.readline()
+        return file.readline(LINE)

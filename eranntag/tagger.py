@@ -77,11 +77,12 @@ class Tagger(ABC):
 
     `frontend` is the front-end's Config. `engine`, `dtype` and `device` name how it runs, `notes` say why. `parallel` calls of
     `scores` may run side by side, and `batch` clips at once are what it likes. `exact()` is the same engine in float32,
-    for what a dtype that was not asked for cannot hold.
+    for what a dtype that was not asked for cannot hold. `sha256` are the digests of the files it was loaded from, if any.
     """
 
     engine = ""
     batch = 1
+    sha256: tuple[str, ...] = ()
 
     def __init__(
         self,

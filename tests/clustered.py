@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eranntag.cluster import Load, ray
+from eranntag.cluster import Load, ray, session
 
 
 def fragile(checkpoint: str) -> Any:
@@ -32,14 +32,11 @@ def fragile(checkpoint: str) -> Any:
 def main(folder: Path) -> dict[str, Any]:
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     names, checkpoint = [os.fsdecode(bytes.fromhex(name)) for name in plan["names"]], plan["checkpoint"]
-    library = ray._imported()
+    library = session.imported()
     found: dict[str, Any] = {}
-    with ray._connected(library, "local"):
+    with session.connected(library, "local"):
         found["sigterm"] = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        found["results"] = list(ray.predict(partial(fragile, checkpoint), names, cores=1))
-        paths = library.data.from_items([{"path": os.fsencode(name)} for name in names if "deadly" not in name])
-        rows = ray.tagged(paths, Load(checkpoint, "cpu", engine="eager"), top=2, threshold=0.1).materialize()
-        found["columns"], found["rows"] = str(rows.schema().base_schema), rows.take_all()
+        found["results"] = list(ray.predict(partial(fragile, checkpoint), names))
     found["over"] = not library.is_initialized()
     return found
 

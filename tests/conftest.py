@@ -23,6 +23,7 @@ SHARED = Path(os.environ.get("ERANNTAG_SHARED") or CHECKOUT.parent / "shared")
 DATA = Path(os.environ.get("ERANNTAG_DATA") or SHARED / "data")
 
 torch.set_num_threads(1)  # tiny networks gain nothing from more, and lose much beside another process
+os.fsync = lambda handle: None  # of no power cut in this process, but for those that tests make up; some ms each
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,9 @@ class Ear:
             os.kill(os.getpid(), signal.SIGSEGV)
         if "exit" in source:
             os._exit(7)
+        if "signals" in source:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
         if "slow" in source:
             time.sleep(0.5)
         if "broken" in source:
@@ -49,6 +52,10 @@ class Ear:
 
 def fails() -> Ear:
     raise EranntagError("no such checkpoint")
+
+
+def has_no_room() -> Ear:
+    raise OSError(28, "No space left on device")
 
 
 def dies() -> Ear:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eranntag import detection
+from eranntag import detection, rows
 from eranntag.checkpoints import weights
-from eranntag.cluster import Hearing, Load, ray, spark
+from eranntag.cluster import Hearing, Load, ray, session, spark
 from eranntag.engine.eager import Eager
 from eranntag.errors import EranntagError, UsageError
 from eranntag.predict import predict
@@ -88,13 +88,6 @@ def test_ray_gives_what_one_machine_gives(sounds: list[str], checkpoint: str, tm
     assert isinstance(deadly, Failure) and "died (SIGSEGV)" in deadly.reason
     same(without(results, deadly), expected)
 
-    check_rows(sorted(found["rows"], key=name_of), sorted(expected, key=lambda result: os.fsencode(result.source)), 2, 0.1)
-    assert "tags: list<" in found["columns"] and "source_bytes: binary" in found["columns"]
-
-
-def name_of(row: dict[str, Any]) -> bytes:
-    return row["source_bytes"]
-
 
 def without(results: list[Any], one: Any) -> list[Any]:
     return [result for result in results if result is not one]
@@ -126,7 +119,7 @@ def test_where_no_ray_is_nobody_waits_for_it(address: str) -> None:
         library = SimpleNamespace(is_initialized=lambda: False)
         with (
             pytest.raises(EranntagError, match=r"^Ray: no cluster answers at .*ray start --head"),
-            ray._connected(library, nobody),
+            session.connected(library, nobody),
         ):
             pass
 
@@ -186,10 +179,30 @@ class Stub:
 @pytest.fixture
 def stub(tiny_tagger: Eager, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     stub = Stub(tiny_tagger)
+    monkeypatch.setattr(ray, "Hearing", stub)
     monkeypatch.setattr(spark, "Hearing", stub)
     spark._hearing.cache_clear()
     yield stub
     spark._hearing.cache_clear()
+
+
+def test_ray_gives_a_row_for_each_path(
+    sounds: list[str], tiny_tagger: Eager, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its actor in this process; how Ray calls one is seen above."""
+    pyarrow = pytest.importorskip("pyarrow")
+
+    def mapped(paths: Any, actor: Any, arguments: dict[str, Any], shape: Any, some: int) -> Any:
+        assert (shape.cores, shape.actors) == (2, 1) and isinstance(arguments["make"], Load)
+        return actor(**{**arguments, "make": pickle.dumps(arguments["make"])})(paths)
+
+    monkeypatch.setattr(session, "imported", lambda: cluster_of([(2, 0)]))
+    monkeypatch.setattr(ray, "_mapped", mapped)
+    names = without_the_deadly(sounds)
+    paths: Any = pyarrow.table({"wav": [os.fsencode(name) for name in names]})
+    table: Any = ray.tagged(paths, Load("tiny"), column="wav", top=2, threshold=0.1)
+    assert table.schema.equals(rows.schema(events=False, error=True))
+    check_rows(table.to_pylist(), list(predict(tiny_tagger, names)), 2, 0.1)
 
 
 def test_spark_gives_a_row_for_each_path(sounds: list[str], tiny_tagger: Eager, stub: Stub) -> None:
@@ -221,7 +234,7 @@ def test_spark_gives_events_too(sounds: list[str], tiny_tagger: Eager, stub: Stu
 def test_the_rows_of_ray_and_spark_have_the_same_columns() -> None:
     pytest.importorskip("pyarrow")
     for events, schema in ((False, spark.SCHEMA), (True, spark.EVENTS_SCHEMA)):
-        assert ray._schema(events).names == spark._columns(schema)
+        assert rows.schema(events, error=True).names == spark._columns(schema)
 
 
 def test_a_hearing_hears_batch_after_batch_with_one_listener(sounds: list[str], checkpoint: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from eranntag import features, models
-from eranntag.checkpoints import convert, header, weights
+from eranntag.checkpoints import convert, header, pickled, weights
 from eranntag.cli import checkpoints as command
 from eranntag.cli import cli
 from eranntag.engine.eager import Eager
@@ -315,7 +315,7 @@ def test_arrays_beside_the_weights_never_reach_numpy(
     load = torch.load
     monkeypatch.setattr(torch, "load", lambda *args, **options: loaded.append(load(*args, **options)) or loaded[-1])
     convert.convert(file, tmp_path / "out.safetensors")
-    assert {type(value) for value in loaded[0]["sampler"].values()} == {convert._Skipped}
+    assert {type(value) for value in loaded[0]["sampler"].values()} == {pickled._Skipped}
     assert set(torch.serialization.get_safe_globals()) == set(allowed)
     assert "fc1.bias is no plain tensor" in refusal_after(file, published, fc1__bias=np.zeros(64, np.float32))
 

@@ -45,7 +45,7 @@ class Fault:
     waits: bool = False
 
     def bring_about(self, hub: Hub, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(http, "TIMEOUT_SECONDS", 0.15 if self.waits else 5.0)
+        patch.setattr(http, "TIMEOUT_SECONDS", 0.1 if self.waits else 5.0)
         self.how(hub, patch)
 
 

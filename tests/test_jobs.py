@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +39,17 @@ def test_the_same_in_the_same_order_by_processes_that_share_the_processors() -> 
         yield from NAMES[:100]
         yield None
         yield listed
-        yield from ("broken.wav", "slow.wav", *NAMES[100:])
+        yield from ("broken.wav", "slow.wav", "signals.wav", *NAMES[100:])
+        while len({each.pid for each in results if isinstance(each, Heeded)}) < 2:  # one may start late
+            more.append("more.wav")
+            yield from ("more.wav", None)
 
-    results = list(jobs.shared(Ear, slow_list(), 2))
+    results: list[Any] = []
+    more: list[str] = []
+    for result in jobs.shared(Ear, slow_list(), 2):
+        results.append(result)
     failures = {"folder": "cannot be read", "broken.wav": "damaged"}
-    wanted = [*NAMES[:100], "folder", "broken.wav", "slow.wav", *NAMES[100:]]
+    wanted = [*NAMES[:100], "folder", "broken.wav", "slow.wav", "signals.wav", *NAMES[100:], *more]
     assert told(results) == [(name, failures.get(name)) for name in wanted]
     processes = {each.pid: each.processors for each in results if isinstance(each, Heeded)}
     assert len(processes) == 2 and os.getpid() not in processes
@@ -61,14 +69,45 @@ def test_a_sound_that_kills_its_process_is_one_failure() -> None:
     assert [name for name, _ in results] == names
     failed = {name: reason for name, reason in results if reason}
     assert failed.keys() == {"segv 1.wav", "exit.wav", "segv 2.wav"}
-    assert "died (SIGSEGV)" in (failed["segv 1.wav"] or "") and "died (exit code 7)" in (failed["exit.wav"] or "")
+    assert "died (Segmentation fault)" in (failed["segv 1.wav"] or "") and "died (exit code 7)" in (failed["exit.wav"] or "")
 
 
 def test_a_tagger_that_cannot_be_loaded_is_an_error() -> None:
-    with pytest.raises(EranntagError, match="no such checkpoint"):
+    with pytest.raises(EranntagError, match="no such checkpoint") as caught:
         list(jobs.shared(listening.fails, NAMES, 2))
+    assert "in fails\n" in "".join(traceback.format_exception(caught.value)), "--debug shows where"
+    with pytest.raises(EranntagError, match=r"^in a process of --jobs: .*No space left on device"):
+        list(jobs.shared(listening.has_no_room, NAMES, 1))
     with pytest.raises(EranntagError, match=r"ended before it heard anything \(exit code 9\); use fewer of them"):
         list(jobs.shared(listening.dies, NAMES, 1))
+
+
+def test_a_process_gets_no_signal_of_the_group_from_its_first_moment() -> None:
+    worker = jobs._Worker(Ear, None, 0, 1)
+    worker.start()
+    status = Path(f"/proc/{worker._process.pid}/status")
+    blocked = int(status.read_text().partition("SigBlk:")[2].split()[0], 16)
+    assert all(blocked >> number - 1 & 1 for number in (signal.SIGINT, signal.SIGTERM))
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+    worker.kill()
+    worker.end()
+    assert not status.exists(), "nor is a zombie left"
+
+
+def test_processes_that_cannot_be_started_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+
+    def start(process: Any) -> None:
+        if started:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        before(process)
+        started.append(process)
+
+    before = SpawnProcess.start
+    monkeypatch.setattr(SpawnProcess, "start", start)
+    with pytest.raises(EranntagError, match=r"cannot be started \(Resource temporarily unavailable\); use fewer of them"):
+        list(jobs.shared(Ear, NAMES, 2))
+    assert started[0].exitcode == -signal.SIGKILL
 
 
 def test_no_process_is_left_when_nobody_wants_more_or_the_parent_is_killed(tmp_path: Path) -> None:
@@ -80,6 +119,7 @@ def test_no_process_is_left_when_nobody_wants_more_or_the_parent_is_killed(tmp_p
     code = f"""
 import listening, os, signal
 from functools import partial
+from multiprocessing.context import SpawnProcess
 from eranntag import jobs
 if __name__ == "__main__":
     for result in jobs.shared(partial(listening.note, {str(tmp_path)!r}), [f"slow {{i}}" for i in range(1000)], 1):

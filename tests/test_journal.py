@@ -1,5 +1,6 @@
 """Documents that survive whoever writes them: killed, interrupted, on a full disk; and what --output refuses."""
 
+import hashlib
 import json
 import os
 import random
@@ -451,6 +452,10 @@ def test_other_options_and_weights_are_refused(
     ):
         result = run(*how, "--resume", *options)
         assert result.exit_code == 2 and words in result.stderr and result.stderr.count("\n") == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eranntag.__version__", "99.0")
+        refused = run(*how, "--resume", "--threshold", "dog=0.1")
+    assert refused.exit_code == 2 and ", now eranntag 99.0; use another --output" in refused.stderr
     refused = run("detect", *how[1:], "--resume")
     assert refused.exit_code == 2 and "begun with command predict, now command detect" in refused.stderr
     kept = Path(model).read_bytes()
@@ -461,6 +466,20 @@ def test_other_options_and_weights_are_refused(
     Path(model).write_bytes(kept)
     assert run(*how, "--resume", "--threshold", "dog=0.1").exit_code == 0
     assert out.read_text() == run(*how[:-2], "--threshold", "dog=0.1").stdout
+
+
+def test_what_the_journal_says_of_the_weights_is_what_was_loaded(
+    model: str, clips: list[str], out: Path, interrupted: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eranntag import checkpoints
+
+    found: list[Any] = []
+    find_all = checkpoints.find_all
+    monkeypatch.setattr(checkpoints, "find_all", lambda *asked: found.append(asked) or find_all(*asked))
+    assert interrupted("predict", "-c", model, "--engine", "eager", *clips, "-o", out).exit_code == 130
+    assert len(found) == 1, "a second look could find other weights, and ask the hub again"
+    begun = json.loads(lines_of(out.with_name("tags.journal"))[0])
+    assert begun["SHA-256"] == [hashlib.sha256(Path(model).read_bytes()).hexdigest()]
 
 
 def test_an_interrupted_detect_is_gone_on_with(
@@ -494,6 +513,34 @@ def test_a_folder_is_gone_on_with(model: str, clips: list[str], tmp_path: Path, 
     assert (folder / "clip1.csv").read_text() == "is not written again"
     for name in ("clip0.csv", *(f"clip{index}.csv" for index in range(2, 5)), ".eranntag.journal"):
         assert sorted((folder / name).read_text().splitlines()) == sorted((undisturbed / name).read_text().splitlines())
+
+
+def test_a_folder_leaves_files_of_others_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a kill came between a file and its line, and where a run was begun anew since."""
+    (tmp_path / "theirs.txt").write_text("notes")
+    (tmp_path / "link.txt").symlink_to("nowhere")
+
+    def write(*names: str, **opening: bool) -> list[str]:
+        with folders.opened(tmp_path, **opening) as folder:
+            folder.begin(SETTINGS)
+            return [folder.write(f"{name}.txt", f"{name}.wav", b"new") for name in names]
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    refusals = write("theirs", "link", "one")
+    assert [refusal.partition("; ")[2] for refusal in refusals] == 2 * ["use another --output-dir, or --overwrite"] + [""]
+    assert "theirs.txt is there, and of no earlier run" in refusals[0]
+    with monkeypatch.context() as patch:
+        append = folders.append
+        patch.setattr(folders, "append", lambda file, line: (killed if b"two.wav" in line else append)(file, line))
+        with pytest.raises(KeyboardInterrupt):
+            write("two", resume=True)
+    assert (tmp_path / "two.txt").read_text() == "new"
+    assert write() == [] and write("two", resume=True) == [""]
+    assert write("one", "two") == ["", ""], "a run that is begun anew knows what those before it made"
+    assert (tmp_path / "theirs.txt").read_text() == "notes" and not (tmp_path / "nowhere").exists()
+    assert write("theirs", overwrite=True) == [""] and (tmp_path / "theirs.txt").read_text() == "new"
 
 
 def test_a_folder_has_one_writer_and_no_file_of_it_is_an_input(model: str, clips: list[str], tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
 """An archive in shards: which sound is in which, and their documents as one, with what is missing."""
 
 import dataclasses
+import io
 import json
 import os
+import signal
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -13,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_journal import NAMES, prediction
 
-from eranntag import inputs, journal, records, render
-from eranntag.cli import cli
+from eranntag import inputs, journal, merging, records, render
+from eranntag.cli import _inputs, cli
 from eranntag.errors import EranntagError
 from eranntag.journal import parts
 from eranntag.render import parts as tables
@@ -90,6 +93,11 @@ def test_what_is_missing_is_named_and_can_be_tagged_next(form: str, tmp_path: Pa
     assert result.exit_code == 3 and (tmp_path / "rest").read_text() == "b\x1b[31m.wav\nd.wav\n"
     with open(tmp_path / "rest", "rb") as file:
         assert list(inputs.listed(file)) == ["b\x1b[31m.wav", "d.wav"]
+    for taken in (tmp_path / "all", two, tmp_path / "list"):  # which --overwrite would replace
+        before = content(taken)
+        how = ("-o", tmp_path / "all", "--overwrite", "--files-from", tmp_path / "list", "--missing", taken)
+        refused = merge(one, two, *how)
+        assert refused.exit_code == 2 and "is an input or --output, too" in refused.stderr and content(taken) == before
     kept = merge(one, two, "-o", tmp_path / "other", "--files-from", tmp_path / "list", "--missing", tmp_path / "rest")
     assert kept.exit_code == 2 and "rest: is there; --overwrite replaces it" in kept.stderr
 
@@ -122,7 +130,7 @@ def test_other_checkpoints_formats_and_files_are_refused(form: str, tmp_path: Pa
     assert (
         result.exit_code == 2 and "2: is of" in result.stderr and "merge those of one command and checkpoint" in result.stderr
     )
-    assert not (tmp_path / "all").is_file()
+    assert not (tmp_path / "all").is_file() and not list(tmp_path.glob("all.*"))
     another = write(tmp_path / "3", FORMS[FORMS.index(form) - 1], ["b.wav"])
     result = merge(one, another, "-o", tmp_path / "all")
     assert result.exit_code == 2 and "documents of one format" in result.stderr
@@ -246,11 +254,32 @@ def test_parquet_goes_on_behind_its_parts(tmp_path: Path, monkeypatch: pytest.Mo
     assert [row["tags"] for row in rows] == [prediction(name).to_dict(5)["tags"] for name in names]
     assert all(row["source"].isprintable() or "\n" in row["source"] for row in rows) and rows[0]["schema"] == records.SCHEMA
     run(resume=True)  # nothing is left
+    monkeypatch.setattr(parts.Parts, "begin", lambda *_: 1 / 0)  # as where the checkpoint is not found
+    with pytest.raises(ZeroDivisionError):
+        run(overwrite=True)
+    monkeypatch.undo()
+    assert sum(1 for part in place.glob("*.parquet") for _ in parts.read(part)) == len(names), "nothing is lost by that"
     assert sum(1 for part in place.glob("*.parquet") for _ in parts.read(part)) == len(names)
     names = ["other.wav"]
     run(overwrite=True)
     assert [path.name for path in place.glob("*.parquet")] == ["part-00000.parquet"]
     assert not list(place.glob(".*.part"))
+
+
+def test_a_part_is_bounded_by_what_its_rows_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr(parts, "ENTRIES", 6)
+    write(tmp_path / "tags", "parquet", NAMES[:7], top=3)
+    assert [len(list(parts.read(part))) for part in sorted((tmp_path / "tags").glob("*.parquet"))] == [2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("columns", [{"x": [1]}, {"source_bytes": [1]}])
+def test_a_part_of_other_columns_is_one_line(columns: dict[str, list[int]], tmp_path: Path) -> None:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "tags").mkdir()
+    parquet.write_table(pyarrow.table(columns), tmp_path / "tags" / "part.parquet")
+    result = merge(tmp_path / "tags", "-o", tmp_path / "all")
+    assert result.exit_code == 1 and "part.parquet: not a part of --format parquet (" in result.stderr
 
 
 def test_parquet_leaves_other_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,3 +298,30 @@ def test_parquet_leaves_other_files_alone(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     result = CliRunner().invoke(cli, ["predict", "a.wav", "--format", "parquet", "-o", str(tmp_path / "new")])
     assert result.exit_code == 2 and "pip install 'eranntag[parquet]'" in result.stderr
+
+
+def test_a_list_may_be_a_pipe_with_a_name(tmp_path: Path) -> None:
+    def give_up(*_: object) -> None:
+        raise TimeoutError
+
+    os.mkfifo(tmp_path / "list")
+    threading.Thread(target=(tmp_path / "list").write_text, args=("a.wav\n",), daemon=True).start()
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(20)
+    try:
+        assert _inputs.names((), str(tmp_path / "list")) == ["a.wav"]
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_what_is_no_list_and_no_document_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "NAME_BYTES", 100)
+    assert list(inputs.listed(io.BytesIO(b"x" * 100))) == ["x" * 100]
+    with pytest.raises(EranntagError, match=r"a name of more than 100 bytes; write one name a line"):
+        list(inputs.listed(io.BytesIO(b"a\n" + b"x" * 101)))
+    one = write(tmp_path / "1", "jsonl", ["a.wav"])
+    monkeypatch.setattr(merging, "LINE", len(one.read_text()))
+    assert "has a line of" in merge(one).stderr and merge(one).exit_code == 1
+    monkeypatch.setattr(merging, "LINE", len(one.read_text()) + 1)
+    assert merge(one).exit_code == 0

@@ -214,7 +214,7 @@ def test_weights_that_are_not_finite_are_refused(name: str, value: float, saved:
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path / "missing.safetensors").startswith("no such checkpoint file; ")
-    assert refusal(tmp_path).startswith("a folder; ") and "best.safetensors" in refusal(tmp_path)
+    assert refusal(tmp_path).startswith("cannot be read (a folder); ") and "best.safetensors" in refusal(tmp_path)
 
 
 def test_what_could_not_be_read_again_is_not_written(tiny_checkpoint: Checkpoint, tmp_path: Path) -> None:

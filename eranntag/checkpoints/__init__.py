@@ -63,7 +63,9 @@ def load(
         return taggers[0]
     from eranntag.ensemble import Ensemble
 
-    return Ensemble(row.name, taggers, row.fusion, row.fusion_weights, row.title)
+    ensemble = Ensemble(row.name, taggers, row.fusion, row.fusion_weights, row.title)
+    ensemble.sha256 = tuple(digest for tagger in taggers for digest in tagger.sha256)
+    return ensemble
 
 
 def spec(found: Found) -> Checkpoint:
@@ -84,7 +86,9 @@ def _tagger(found: Found, engine: str, device: str, dtype: str, many: bool) -> T
             raise IntegrityError(f"{found.name}: {found.path} changed while it was read; try again")
         return opened
 
-    return engines.build(engines.Source(about, digest, network), engine, device, dtype, many)
+    tagger = engines.build(engines.Source(about, digest, network), engine, device, dtype, many)
+    tagger.sha256 = (digest,)
+    return tagger
 
 
 def open_found(found: Found) -> Network:

@@ -1,15 +1,11 @@
-"""Weights that other people published -> a weight file of ours. The only place that reads somebody's pickle.
+"""Weights that other people published -> a weight file of ours.
 
-torch reads it with `weights_only`, so that nothing but tensors and plain containers is made of it and none of its code runs.
 Every tensor of the network must be there, fit and be finite; what else there is must be a constant of the front-end and equal
 ours, so that the weights of another variant are refused. Nothing is written unless all fits.
 """
 
 import os
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eranntag.checkpoints import untrusted, weights
+from eranntag.checkpoints import pickled, untrusted, weights
 from eranntag.errors import CheckpointError, UsageError
 from eranntag.features import logmel
 from eranntag.models import cnn14
@@ -28,12 +24,7 @@ from eranntag.recipes import audioset
 from eranntag.types import Checkpoint
 
 TOLERANCE = 1e-5  # of a front-end's constants: more than rounding, far less than what is between two front-ends
-MAX_PICKLE = 4 << 20  # bytes of what is not tensors; PANNs' file has 0.1 MB
 REMEDY = "name the file that was published (docs/checkpoints.md)"
-NUMPY = (  # what the pickle of an array names
-    "numpy.ndarray", "numpy.dtype", "numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct", "numpy._core.multiarray.scalar",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,7 +95,7 @@ def convert(
         raise UsageError(f"nobody's weights are known for {model!r}, only for {', '.join(PUBLISHED)}")
     file, output, published = Path(file), Path(output), PUBLISHED[model]
     _check_output(file, output, force)
-    given = _state(_unpickled(file), published.entry, file)
+    given = _state(pickled.read(file, REMEDY), published.entry, file)
     network = Network(published.checkpoint).eval()
     expected = network.model.state_dict()
     sources = {name: published.theirs(name) for name in expected}
@@ -130,56 +121,6 @@ def _check_output(file: Path, output: Path, force: bool) -> None:
         raise UsageError(f"{output} is there already; use --force to overwrite it, or another --output")
     if output.exists() and file.exists() and output.samefile(file):
         raise UsageError(f"--output {output}: is the file that is converted; name another")
-
-
-class _Skipped:
-    """What stands for numpy's objects, so that no pickle reaches numpy: beside the weights PANNs' files may hold the state of
-    a sampler."""
-
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __setstate__(self, _: object) -> None:
-        pass
-
-
-def _unpickled(file: Path) -> Any:
-    """What torch.save wrote, with `_Skipped` for arrays; a zip archive is mapped into memory, the older format read.
-
-    Raises CheckpointError, also for whatever could be code.
-    """
-    zipped = _is_plain_zip(file)
-    try:
-        with warnings.catch_warnings(), torch.serialization.safe_globals([(_Skipped, name) for name in NUMPY]):
-            warnings.simplefilter("ignore")  # that a format or kind of tensor is old or slow
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=zipped)
-    except OSError as error:
-        raise CheckpointError(f"{file}: cannot be read ({error.strerror}); {REMEDY}") from None
-    except Exception as error:  # whatever torch makes of bytes that are not its own
-        if isinstance(error, pickle.UnpicklingError) and (asked := re.search(r"GLOBAL ([\w.]+)", str(error))):
-            asks = f"it asks for {asked[1]}, which is no tensor and could run code; nothing of it was run"
-            raise CheckpointError(f"{file}: refused: {asks}") from None
-        raise CheckpointError(f"{file}: not a file of torch.save, or not all of it; download it again") from None
-
-
-def _is_plain_zip(file: Path) -> bool:
-    """Whether it is a zip archive, as torch.save writes them: nothing in it compressed, so that none of it is larger than it
-    looks. False for other files, such as the older format; CheckpointError for compressed archives and what is no file."""
-    try:
-        with untrusted.opened(file, REMEDY)[0] as opened:
-            if not zipfile.is_zipfile(opened):
-                return False
-            with zipfile.ZipFile(opened) as archive:
-                entries = archive.infolist()
-    except FileNotFoundError:
-        raise CheckpointError(f"{file}: no such file; {REMEDY}") from None
-    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: not a file of torch.save, or not all of it ({error}); download it again") from None
-    if any(entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size for entry in entries):
-        raise CheckpointError(f"{file}: not a file of torch.save, whose archives are not compressed; download it again")
-    if (size := sum(entry.file_size for entry in entries if entry.filename.endswith(".pkl"))) > MAX_PICKLE:
-        raise CheckpointError(f"{file}: refused: {size} bytes of it are no tensors; download it again")
-    return True
 
 
 def _state(content: Any, entry: str, file: Path) -> dict[Any, Any]:

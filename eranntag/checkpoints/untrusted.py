@@ -6,55 +6,40 @@ The limits are far above what is useful, and low enough that refusing costs no m
 import math
 import os
 import re
-import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from typing import Any
 
+from eranntag import bounded
 from eranntag.errors import CheckpointError
 
-MAX_FILE = 8 << 30  # bytes of a weight file; the largest network of the papers takes 0.11 GB
+MAX_FILE = 2 << 30  # bytes of a weight file; the largest network of the papers takes 0.11 GB
 MAX_REGISTRY = 1 << 20  # bytes of a registry
 MAX_DEPTH = 16  # of objects and lists in each other
 MAX_NAME = 200  # characters of a checkpoint's name
 
-_NOT_READ = {
-    stat.S_ISDIR: "a folder",
-    stat.S_ISFIFO: "a pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
-}
-
 
 def opened(path: str | os.PathLike[str], remedy: str, most: int = MAX_FILE) -> tuple[BufferedReader, int]:
-    """A regular file of at most `most` bytes, and its size; never waits, as opening a pipe would.
-
-    Raises CheckpointError, which ends in `remedy`, for whatever else the path leads to, and FileNotFoundError.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError) as error:  # a ValueError: a zero byte in the name
-        cause = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{os.fspath(path)}: cannot be read ({cause}); {remedy}") from None
-    about = os.fstat(handle)
-    wrong = next((what for test, what in _NOT_READ.items() if test(about.st_mode)), "")
-    if not wrong and about.st_size > most:
-        wrong = f"{about.st_size} bytes, and at most {most} are read"
-    if wrong:
-        os.close(handle)
-        raise CheckpointError(f"{os.fspath(path)}: {wrong}; {remedy}")
-    return os.fdopen(handle, "rb"), about.st_size
+    """`bounded.opened`. CheckpointError, which ends in `remedy`, for what cannot be read, and FileNotFoundError."""
+    with _told(path, remedy):
+        return bounded.opened(path, most)
 
 
 def content(path: str | os.PathLike[str], remedy: str, most: int) -> bytes:
-    """All of a regular file of at most `most` bytes, also if it grows meanwhile. Raises as `opened`."""
-    with opened(path, remedy, most)[0] as file:
-        try:
-            return file.read(most)
-        except OSError as error:
-            raise CheckpointError(f"{os.fspath(path)}: cannot be read ({error.strerror}); {remedy}") from None
+    """All of an ordinary file of at most `most` bytes, also if it grows meanwhile. Raises as `opened`."""
+    with _told(path, remedy), bounded.opened(path, most)[0] as file:
+        return file.read(most)
+
+
+@contextmanager
+def _told(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{os.fspath(path)}: cannot be read ({error.strerror or error}); {remedy}") from None
 
 
 def wrong_name(name: str) -> str:

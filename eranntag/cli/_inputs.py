@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -162,7 +163,8 @@ def _listed(files_from: str | None) -> Iterator[str | None]:
 def _check_list(files_from: str | None) -> None:
     if files_from and files_from != "-":
         try:
-            open(files_from, "rb").close()
+            if not stat.S_ISFIFO(os.stat(files_from).st_mode):  # whose writer must not find it closed
+                open(files_from, "rb").close()
         except OSError as error:
             raise click.UsageError(f"--files-from {files_from}: {error.strerror}") from None
         if is_sound(Path(files_from)):

@@ -37,7 +37,7 @@ def check(
     """Before any work: a mistyped --output must not cost a sound file or an hour."""
     if given["resume"] and not (output or folder):
         raise click.UsageError("--resume goes on with an --output; name it")
-    if given["overwrite"] and not output:
+    if given["overwrite"] and not (output or folder):
         raise click.UsageError("--overwrite is about an --output; name it")
     if given["form"] == PARQUET:
         _check_parts(output)
@@ -67,7 +67,7 @@ def opened_folder(place: Path, given: dict[str, Any]) -> "Folder":
     """As `opened`, a folder."""
     from eranntag.journal import folder
 
-    return click.get_current_context().with_resource(folder.opened(place, given["resume"]))
+    return click.get_current_context().with_resource(folder.opened(place, given["resume"], given["overwrite"]))
 
 
 def opened(output: Path | None, form: str, given: dict[str, Any]) -> "Journal | Parts | None":
@@ -87,15 +87,16 @@ def begin(run: "Journal | Folder | Parts | None", form: str, tagger: Any, given:
     """What decides the numbers and their form must be what it was, where an earlier run is gone on with."""
     if run is None:
         return
-    from eranntag import checkpoints, records
+    import eranntag
+    from eranntag import records
 
-    found = checkpoints.find_all(given["checkpoint"], given["registry"], given["offline"])
     about = {
+        "eranntag": eranntag.__version__,  # another one may compute other numbers
         "command": click.get_current_context().info_name,
         "schema": records.SCHEMA,
         "--format": form,
         "checkpoint": tagger.checkpoint.name,
-        "SHA-256": [each.sha256 or checkpoints.sha256(each.path) for each in found],
+        "SHA-256": tagger.sha256,
         "fusion": [tagger.checkpoint.model.get(name) for name in ("fusion", "fusion_weights")],
         **{f"--{name}": given[name] for name in ("engine", "dtype")},
         **{f"--{name.replace('_', '-')}": value for name, value in settings.items()},

@@ -23,7 +23,7 @@ def run() -> None:
     from eranntag.cli import cli
 
     _open_streams()
-    _keep_to_a_line()
+    keep_to_a_line()
     for number in (signal.SIGTERM, signal.SIGINT):
         if signal.getsignal(number) != signal.SIG_IGN:  # else whoever started this wants it to be ignored
             _listen(number)
@@ -57,7 +57,7 @@ def _writer(number: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BufferedWriter(io.FileIO(number, "w", closefd=False)), encoding="utf-8")
 
 
-def _keep_to_a_line() -> None:
+def keep_to_a_line() -> None:
     """Warnings and logs of libraries, and errors where nobody can catch them: in threads of theirs, in destructors."""
 
     class Told(logging.Handler):

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from eranntag.cli import _tagger
+from eranntag.cli import _process, _tagger
 from eranntag.inputs import STDIN
 
 _OPTIONS = [
-    click.option("--jobs", type=click.IntRange(1), metavar="N", help="Share the work among N processes."),
+    click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Share the work among N processes."),
     click.option(
         "--ray", metavar="ADDRESS", help="Share it among the machines of a Ray cluster: auto, local, ray://HOST:PORT."
     ),
@@ -56,5 +56,6 @@ def results(
 
 
 def _made(given: dict[str, Any], build: Callable[[Any], Any] | None) -> Any:
+    _process.keep_to_a_line()  # there, as here
     tagger = _tagger.load({**given, "verbose": False}, many=True)
     return build(tagger) if build else tagger

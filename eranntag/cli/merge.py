@@ -1,7 +1,8 @@
 """eranntag merge: documents of several runs -> one, and what is missing."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,10 @@ def command(
     expected = _inputs.names(inputs, files_from) if inputs or files_from else None
     if missing and expected is None:
         raise click.UsageError("--missing is about --inputs or --files-from; name what was to be tagged")
-    if missing and missing.exists() and not (overwrite and missing.is_file()):
-        raise click.UsageError(f"--missing {missing}: is there; --overwrite replaces it")
+    if missing:
+        _check_list(
+            missing, overwrite, (*documents, *([output] if output else ()), *inputs, *([files_from] if files_from else ()))
+        )
     forms = {form: path for path in reversed(documents) if (form := merging.form_of(path))}
     if len(forms) != 1:
         found = "; ".join(f"{path}: {form}" for form, path in forms.items()) or f"{documents[0]}: there is nothing in it"
@@ -48,9 +51,9 @@ def command(
     (form, like), *_ = forms.items()
     given = {"resume": False, "overwrite": overwrite, "form": form}
     _output.check(output, tuple(map(os.fspath, documents)), files_from, given)
-    write, finish = _writer(form, output, merging.beginning(form, like), given)
-    report = merging.merge(documents, form, write)
-    finish(not report.wrong)
+    with _document(form, output, merging.beginning(form, like), given) as (write, finish):
+        report = merging.merge(documents, form, write)
+        finish(not report.wrong)
     absent = [name for name in expected or () if not report.has(name)]
     for line in report.wrong:
         terminal.say(f"eranntag: {line}")
@@ -67,17 +70,31 @@ def command(
         raise SystemExit(3 if report.taken else 1)
 
 
-def _writer(
+def _check_list(missing: Path, overwrite: bool, others: tuple[str | Path, ...]) -> None:
+    """Before any work: `--missing` replaces nothing of `others`, and another file with --overwrite alone."""
+    for other in map(os.path.realpath, others):
+        if other == os.path.realpath(missing) or (os.path.exists(other) and missing.exists() and missing.samefile(other)):
+            raise click.UsageError(f"--missing {missing}: is an input or --output, too; name another file")
+    if missing.exists() and not (overwrite and missing.is_file()):
+        raise click.UsageError(f"--missing {missing}: is there; --overwrite replaces it")
+
+
+@contextmanager
+def _document(
     form: str, output: Path | None, beginning: str, given: dict[str, Any]
-) -> tuple[Callable[[Any], None], Callable[[bool], None]]:
-    """`write(record)` and `finish(complete)`, which put a document together: `output`, or standard output."""
+) -> Iterator[tuple[Callable[[Any], None], Callable[[bool], None]]]:
+    """Yield `write(record)` and `finish(complete)`, which put a document together: `output`, or standard output.
+
+    A file that is not finished is removed: nothing goes on with it.
+    """
     from eranntag import records
 
     run: Any = _output.opened(output, form, given)
     if run:
         run.begin({"command": "merge", "schema": records.SCHEMA, "--format": form})
     if form == _output.PARQUET:
-        return lambda record: run.write(record.content), lambda complete: run.finish()
+        yield lambda record: run.write(record.content), lambda complete: run.finish()
+        return
     end = records.Json(None, 0.0).finish if form == "json" else lambda complete: ""
     empty = True
 
@@ -99,8 +116,13 @@ def _writer(
         else:
             put(end(complete))
 
-    put(beginning)
-    return write, finish
+    try:
+        put(beginning)
+        yield write, finish
+    except BaseException:
+        if run:
+            run.discard()
+        raise
 
 
 def _write_list(path: Path, names: list[str]) -> None:

@@ -91,7 +91,7 @@ class _Results:
 
     def __call__(self, names: pyarrow.Table) -> pyarrow.Table:
         results = self._hear
-        if isinstance(results, Hearing):
+        if not isinstance(results, EranntagError):
             results = self._attempt(results, names[self._column].to_pylist())
         return self._table(results)
 

@@ -10,7 +10,9 @@ _LOG_STEP = np.log(6.4) / 27
 
 
 def hz_to_mel(hz: np.ndarray | float, scale: str = "slaney") -> np.ndarray:
-    """Frequency in Hz to mel. `scale`: "slaney", or "htk" for 2595 log10(1 + f / 700)."""
+    """Frequency in Hz to mel. `scale`: "slaney", or "htk" for 2595 log10(1 + f / 700); ValueError for others."""
+    if scale not in ("slaney", "htk"):
+        raise ValueError(f"the mel scale must be slaney or htk, not {scale!r}")
     hz = np.asarray(hz, dtype=np.float64)
     if scale == "htk":
         return 2595 * np.log10(1 + hz / 700)

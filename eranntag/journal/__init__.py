@@ -182,6 +182,10 @@ class Journal:
             self.partial.unlink(missing_ok=True)
             self._remove_journal()
 
+    def discard(self) -> None:
+        """What is written so far, which nobody shall go on with; then `close` removes it."""
+        self._forget()
+
     def _forget(self) -> None:
         self._at, self._changed = _Mark(), False
         self._done.clear()

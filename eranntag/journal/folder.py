@@ -1,6 +1,7 @@
 """A folder of files, one for each sound, that another run can go on with.
 
-The first line of `.eranntag.journal` there says what the run is, every other one names a file that is written and whose it is.
+The first line of `.eranntag.journal` there says what the run is, every other one names a file that is written and whose it is;
+or a file, and nobody, that this run or one before it made, so that it may be replaced.
 """
 
 import os
@@ -20,15 +21,18 @@ Source = TypeVar("Source")
 
 
 @contextmanager
-def opened(path: Path, resume: bool = False) -> Iterator["Folder"]:
-    """The Folder `path`, made if need be, and held until the block ends. EranntagError where another process writes."""
+def opened(path: Path, resume: bool = False, overwrite: bool = False) -> Iterator["Folder"]:
+    """The Folder `path`, made if need be, and held until the block ends. EranntagError where another process writes.
+
+    Files in it that no run wrote are replaced with `overwrite` alone.
+    """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EranntagError(f"{path}: cannot be made ({error.strerror})") from None
     with lock.file(path / NAME) as lines:
         try:
-            yield Folder(path, lines, resume)
+            yield Folder(path, lines, resume, overwrite)
         finally:
             if os.name != "nt" and not os.fstat(lines.fileno()).st_size:  # the run never began
                 (path / NAME).unlink(missing_ok=True)
@@ -37,13 +41,15 @@ def opened(path: Path, resume: bool = False) -> Iterator["Folder"]:
 class Folder:
     """What is written into `path`. First `begin`, then `write` for each sound."""
 
-    def __init__(self, path: Path, lines: FileIO, resume: bool) -> None:
-        self.path, self._lines = path, lines
+    def __init__(self, path: Path, lines: FileIO, resume: bool, overwrite: bool) -> None:
+        self.path, self._lines, self._overwrite = path, lines, overwrite
         self._settings: dict[str, Any] = {}
         self._written: dict[str, str] = {}  # file -> whose it is
+        self._ours: set[str] = set()  # files that may be replaced
         self._size = 0
-        if resume:
-            self._recover()
+        self._recover()
+        if not resume:
+            self._written.clear()
         self.records = len(self._written)
 
     def _recover(self) -> None:
@@ -52,8 +58,10 @@ class Folder:
                 match parsed(line):
                     case dict(settings) if not self._size:
                         self._settings = settings
-                    case [str(name), str(source)] if self._size:
-                        self._written[name] = source
+                    case [str(name), str() | None as source] if self._size:
+                        self._ours.add(name)
+                        if source is not None:
+                            self._written[name] = source
                     case _:  # torn, and so is what comes after it
                         return
                 self._size += len(line)
@@ -64,10 +72,11 @@ class Folder:
             check_same(self.path / NAME, self._settings, settings, "use another --output-dir, or leave out --resume")
         else:
             self._size = 0
-        self._lines.truncate(self._size)
-        self._lines.seek(self._size)
-        if not self._size:
-            append(self._lines, to_line(settings))
+        with self._writing(self.path / NAME):
+            self._lines.truncate(self._size)
+            self._lines.seek(self._size)
+            if not self._size:
+                append(self._lines, b"".join([to_line(settings), *(to_line([name, None]) for name in sorted(self._ours))]))
 
     def left(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Those whose file was not written yet, or is gone."""
@@ -83,12 +92,23 @@ class Folder:
             return f"{path} holds the events of {first}; use another --output-dir"
         if path.exists() and os.path.exists(source) and os.path.samefile(path, source):
             return "its file in --output-dir would be itself"
-        try:
+        if name not in self._ours and not self._overwrite and os.path.lexists(path):
+            return f"{path} is there, and of no earlier run; use another --output-dir, or --overwrite"
+        with self._writing(path):
+            if name not in self._ours:  # a kill between the file and its line must not make it somebody else's
+                append(self._lines, to_line([name, None]))
+                os.fsync(self._lines.fileno())
+                self._ours.add(name)
             with atomic.replace(path) as temporary:
                 temporary.write_bytes(content)
             if name not in self._written:
                 append(self._lines, to_line([name, source]))
-        except OSError as error:
-            raise EranntagError(f"{path}: cannot be written ({error.strerror}); --resume goes on with the others") from error
         self._written[name] = source
         return ""
+
+    @contextmanager
+    def _writing(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise EranntagError(f"{path}: cannot be written ({error.strerror}); --resume goes on with the others") from error

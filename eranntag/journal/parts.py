@@ -18,6 +18,8 @@ from eranntag.journal import append, check_same, parsed, to_line
 from eranntag.journal.folder import NAME
 
 ROWS = 20_000  # of a part at most
+ENTRIES = 200_000  # tags or events of a part, or a row more: they take the memory
+BATCH_ROWS = 128  # of a part that are read at once
 SECONDS = 300.0  # of results are what a kill may cost
 Source = TypeVar("Source")
 
@@ -60,7 +62,8 @@ class Parts:
         self._written: dict[str, int] = {}  # part -> its rows
         self._done: Counter[int] = Counter()  # hashes of names, of which there may be millions
         self._rows: list[dict[str, Any]] = []
-        self._size, self._since = 0, time.monotonic()
+        self._entries, self._size, self._since = 0, 0, time.monotonic()
+        self._old: list[str] = []  # parts that `begin` removes
         self._recover()
 
     @property
@@ -90,7 +93,8 @@ class Parts:
             found = f"{self.path} holds {self.records} results of an earlier run"
             raise UsageError(f"{found}: --resume goes on with them, --overwrite begins anew")
         if overwrite and not resume:
-            self._forget(others)
+            self._old = [*self._written, *others]
+            self._written.clear()
 
     def begin(self, settings: Mapping[str, Any]) -> None:
         """From the start; or where the earlier run stopped, which must have had the same `settings` (UsageError)."""
@@ -101,6 +105,8 @@ class Parts:
         else:
             self._size = 0
         with self._writing(self.path / NAME):
+            for name in self._old:
+                (self.path / name).unlink(missing_ok=True)
             self._lines.truncate(self._size)
             self._lines.seek(self._size)
             if not self._size:
@@ -117,7 +123,8 @@ class Parts:
     def write(self, row: dict[str, Any]) -> None:
         """A row of `eranntag.rows`; it is on the disk when its part is full, or five minutes old."""
         self._rows.append(row)
-        if len(self._rows) >= ROWS or time.monotonic() > self._since + SECONDS:
+        self._entries += len(row.get("tags") or row.get("events") or ())
+        if len(self._rows) >= ROWS or self._entries >= ENTRIES or time.monotonic() > self._since + SECONDS:
             self.finish()
 
     def finish(self) -> None:
@@ -128,13 +135,8 @@ class Parts:
                 save(self._rows, self.path / name)
                 append(self._lines, to_line([name, len(self._rows)]))
                 os.fsync(self._lines.fileno())
-            self._written[name], self._rows = len(self._rows), []
+            self._written[name], self._rows, self._entries = len(self._rows), [], 0
         self._since = time.monotonic()
-
-    def _forget(self, others: list[str]) -> None:
-        for name in (*self._written, *others):
-            (self.path / name).unlink(missing_ok=True)
-        self._written.clear()
 
     @contextmanager
     def _writing(self, path: Path) -> Iterator[None]:
@@ -173,7 +175,10 @@ def read(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(1024, columns=columns):
+            if not pyarrow.types.is_binary(file.schema_arrow.field("source_bytes").type):
+                raise ValueError("its column source_bytes is of another kind")
+            for batch in file.iter_batches(BATCH_ROWS, columns=columns):
                 yield from batch.to_pylist()
     except (OSError, KeyError, ValueError) as error:  # pyarrow's own are of these
-        raise EranntagError(f"{path}: not a part of --format parquet ({str(error).splitlines()[0]})") from None
+        why = str(error).strip("'").partition("\n")[0]
+        raise EranntagError(f"{path}: not a part of --format parquet ({why}); leave it out, or --overwrite it") from None

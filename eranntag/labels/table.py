@@ -6,7 +6,7 @@
     --PJHxphWEs,"Dog;Domestic animals, pets"            the cell `added` is itself a line of CSV, separated by ;
 
 A clip is named by its file's name without folders and ending, and by as many of its folders as tell it from others of that
-name. Whoever trains with the table (`read`) has these labels, whoever leaves it out has the original ones.
+name. Whoever trains with the table (`read_additions`) has these labels, whoever leaves it out has the original ones.
 """
 
 import csv
@@ -14,7 +14,6 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from eranntag import atomic, bounded
@@ -117,18 +116,3 @@ def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, list[str]]]:
                 yield comments + rows.line_num, name, labels
     except (csv.Error, ValueError) as error:
         raise DataError(f"{path} line {comments + rows.line_num}: is not a clip and its labels ({error})") from None
-
-
-def read(path: str | os.PathLike[str], dataset: Dataset, fold: int | None = None) -> Dataset:
-    """The data set with the table's labels added to its training clips, but for those of `fold`, which are measured. DataError
-    as of `read_additions`."""
-    added = read_additions(path, dataset)
-    examples, labels, clips = [], 0, 0
-    for example in dataset.examples:
-        new = set(added.get(example.path, ())) - set(example.targets)
-        if new and (fold is None or example.fold != fold):
-            example = replace(example, targets=tuple(sorted({*example.targets, *new})))
-            labels, clips = labels + len(new), clips + 1
-        examples.append(example)
-    note = f"{os.fspath(path)}: {labels} labels added to {clips} clips"
-    return replace(dataset, examples=tuple(examples), notes=(*dataset.notes, note))

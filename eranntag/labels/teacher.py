@@ -90,11 +90,14 @@ def gather(
         return Scores(values, tuple(failures))
     with atomic.replace(path) as temporary, open(temporary, "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        digest = hashlib.sha256()
         for row in numbers():
-            file.write(row.astype("<f4").tobytes())
+            content = row.astype("<f4").tobytes()
+            file.write(content)
+            digest.update(content)
         unread = [[failure.source, failure.reason] for failure in failures]
         # readers of .npy take no notice of what follows the array
-        file.write(json.dumps({**key, "shape": shape, "failures": unread}).encode())
+        file.write(json.dumps({**key, "shape": shape, "failures": unread, "sha256": digest.hexdigest()}).encode())
     return kept(path, key)
 
 
@@ -105,8 +108,8 @@ def key_of(teacher_sha256: str, recipe: Recipe, names: Iterable[str]) -> dict[st
 
 
 def kept(path: str | os.PathLike[str], key: Mapping[str, Any]) -> Scores:
-    """The scores in a file of `gather`, read from it as they are needed. DataError when they are of another teacher, or of
-    other classes or clips, than `key`'s."""
+    """The scores in a file of `gather`, read from it as they are needed. DataError when they are damaged, or of another
+    teacher, or of other classes or clips, than `key`'s."""
     try:
         if not os.path.isfile(path):
             raise ValueError("no ordinary file")
@@ -119,6 +122,8 @@ def kept(path: str | os.PathLike[str], key: Mapping[str, Any]) -> Scores:
         failures = tuple(Failure(str(source), str(reason)) for source, reason in theirs.pop("failures"))
         if list(values.shape) != theirs["shape"]:
             raise ValueError(f"{values.shape}, not {theirs['shape']}")
+        if hashlib.sha256(values).hexdigest() != theirs["sha256"]:
+            raise ValueError("their SHA-256 is not the one that is noted behind them")
     except (OSError, EOFError, ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise DataError(f"{path}: holds no teacher's scores ({error}); name a file that is not there yet") from None
     for name, other in (("teacher", "by another teacher"), ("classes", "of other classes"), ("clips", "of other clips")):
