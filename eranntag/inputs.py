@@ -1,5 +1,6 @@
 """What the user named -> the files to tag, one after the other: files, folders, patterns and lists of files."""
 
+import codecs
 import glob
 import heapq
 import io
@@ -46,8 +47,11 @@ def listed(file: io.BufferedIOBase | io.RawIOBase) -> Iterator[str]:
     """
     pending, separator = b"", None
     read = getattr(file, "read1", file.read)  # what is there; a raw file's `read` gives no more either
+    begun = False
     while chunk := read(1 << 16):
         pending += chunk
+        if not begun and len(pending) >= len(codecs.BOM_UTF8):  # as editors on Windows write it
+            pending, begun = pending.removeprefix(codecs.BOM_UTF8), True
         if separator is None:
             separator = b"\0" if b"\0" in pending else b"\n" if b"\n" in pending else None
         if separator is not None:

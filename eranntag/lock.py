@@ -1,6 +1,7 @@
 """One folder has one writer, and so has one file."""
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import FileIO
@@ -14,6 +15,7 @@ except ImportError:  # Windows: no lock
     fcntl = None  # type: ignore[assignment]
 
 
+OWN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a link is not followed, a pipe not waited for
 NAME = ".lock"  # it stays: another process may be waiting to open it
 
 
@@ -38,10 +40,12 @@ def file(path: Path) -> Iterator[FileIO]:
     """Open `path`, made if need be, to read and write, and hold it as `held` does a folder. Who holds it may remove it."""
     while True:
         try:
-            opened = FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+            opened = FileIO(os.open(path, OWN | os.O_CREAT, 0o666), "r+")
         except OSError as error:
             raise EranntagError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
         with opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise EranntagError(f"{path}: is no ordinary file; move it away, or choose another place")
             if not _taken(opened.fileno()):
                 raise EranntagError(f"{path}: another process is writing; wait for it, or choose another file")
             if _is(path, opened.fileno()):  # else who held it until now removed it after it was opened here

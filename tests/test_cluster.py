@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -67,7 +66,7 @@ def check_rows(rows: list[dict[str, Any]], results: list[Any], top: int, thresho
             assert row["seconds"] == round(result.seconds, 6)
 
 
-@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'eranntag[ray]'")
+@pytest.mark.skipif(not os.environ.get("ERANNTAG_RAY"), reason="starts Ray, half a minute; ERANNTAG_RAY=1 does it")
 def test_ray_gives_what_one_machine_gives(sounds: list[str], checkpoint: str, tmp_path: Path) -> None:
     plan = {"names": [os.fsencode(name).hex() for name in sounds], "checkpoint": checkpoint}
     (tmp_path / "plan.json").write_text(json.dumps(plan), encoding="utf-8")
@@ -85,7 +84,7 @@ def test_ray_gives_what_one_machine_gives(sounds: list[str], checkpoint: str, tm
     results = found["results"]
     assert [result.source for result in results] == sounds
     (deadly,) = (result for result in results if "deadly" in result.source)
-    assert isinstance(deadly, Failure) and "died (SIGSEGV)" in deadly.reason
+    assert isinstance(deadly, Failure) and "died (Segmentation fault)" in deadly.reason
     same(without(results, deadly), expected)
 
 

@@ -109,7 +109,7 @@ def test_commands_on_a_full_disk(form: str, checkpoints: tuple[Path, Path], tmp_
         pytest.importorskip({"onnx": "onnxruntime"}.get(form, form))
     pytest.importorskip("matplotlib")
     path = tmp_path / {"average": "x.safetensors", "onnx": "x.onnx", "openvino": "x.xml", "png": "x.png"}[form]
-    path.write_text("what was there")
+    path.write_text("what eranntag made")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "history.jsonl").write_text('{"iteration": 1, "loss": 1, "lr": 1}\n')
     command: tuple[object, ...] = {
@@ -118,7 +118,7 @@ def test_commands_on_a_full_disk(form: str, checkpoints: tuple[Path, Path], tmp_
     }.get(form, ("export", checkpoints[0], "--format", form, "-o", path, "--force"))
     request.getfixturevalue("full")
     assert runs.error(runs.command(*command)) == f"{path}: {REMEDY}"
-    assert sorted(os.listdir(tmp_path)) == ["run", path.name] and path.read_text() == "what was there"
+    assert sorted(os.listdir(tmp_path)) == ["run", path.name] and path.read_text() == "what eranntag made"
 
 
 def events(root: Path) -> Path:

@@ -523,7 +523,7 @@ MINE = f"[checkpoints.mine]\n{ROW}"
         f'{MINE}sha256 = "12"', f'{MINE}sha256 = "{"g" * 64}"', f'{MINE}sha256 = ""', f"{MINE}sha256 = 3",
         f'{MINE}sha256 = "{"a" * 63}\\n"',
         f'{MINE}weights = "hf:a/b"', f'{MINE}weights = "embedded:../x"', f'{MINE}weights = "embedded:/etc/passwd"',
-        f'{MINE}weights = "embedded:"',
+        f'{MINE}weights = "embedded:"', f'{MINE}weights = "https://example.org/x.safetensors"',
         f'{MINE}weights = "embedded:..\\\\x"', f'{MINE}weights = "embedded:.."', f'{MINE}weights = "a\\u0000b"',
         f"{MINE}weights = []",
         f'{MINE}metrics = {{ metric = "m", value = "x" }}', f"{MINE}metrics = {{ metric = 3, value = 1 }}",

@@ -3,6 +3,7 @@
 import io
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -112,3 +113,10 @@ def test_a_folder_that_cannot_be_read_is_a_failure_of_its_own(tree: Path, monkey
     results = list(expand(["."], SOUNDS))
     assert Failure("./sub", "this folder cannot be read (Permission denied)") in results
     assert "./zoo/h.wav" in results
+
+
+@pytest.mark.parametrize("some", [1, 2, 1 << 16])
+def test_a_byte_order_mark_is_of_no_name(some: int) -> None:
+    file = io.BytesIO(b"\xef\xbb\xbfa.wav\r\nb.wav\r\n")
+    slowly = SimpleNamespace(read1=lambda _: file.read(some), read=file.read)
+    assert list(listed(slowly)) == ["a.wav", "b.wav"]

@@ -151,6 +151,7 @@ def test_predict_with_jobs_writes_the_same_bytes(tmp_path: Path, tiny_tagger: Ta
         ("--jobs", "1", "--ray", "local"): "not by both",
         ("--jobs", "1", "--device", "cuda:1"): "use --device cuda",
         ("--jobs", "0"): "0 is not in the range",
+        ("--jobs", "100000"): "can be of use, at most",
     }.items():
         refused = CliRunner().invoke(cli, [*common, *more])
         assert refused.exit_code == 2 and words in refused.stderr

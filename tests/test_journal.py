@@ -122,13 +122,15 @@ def test_any_two_torn_files_are_gone_on_with(form: str, whole: bytes, out: Path,
     whole_partial, whole_lines = partial.read_bytes(), lines.read_bytes()
     assert whole.startswith(whole_partial)
     monkeypatch.setattr(os, "fsync", lambda handle: None)
-    chance = random.Random(form)
+    chance, first = random.Random(form), whole_lines.index(b"\n")
     for case in range(60):
         size, length = chance.randint(0, len(whole_partial)), chance.randint(0, len(whole_lines))
-        zeros = bytes(chance.choice([0, 0, 300]))
+        zeros, rubbish = bytes(chance.choice([0, 0, 300])), chance.choice([b"", b"\0\0\0", b"[1, 2]\n", b'{"a'])
+        if length <= first or case < 3:  # the first line is on the disk before anything else
+            size, length, zeros, rubbish = 0, min(length, first), b"", b""
         partial.write_bytes(whole_partial[:size] + zeros)
-        lines.write_bytes(whole_lines[:length] + chance.choice([b"", b"\0\0\0", b"[1, 2]\n", b'{"a']))
-        write(out, form, resume=True, overwrite=case % 2 == 0 or length <= whole_lines.index(b"\n"))
+        lines.write_bytes(whole_lines[:length] + rubbish)
+        write(out, form, resume=True, overwrite=case % 2 == 0)
         assert out.read_bytes() == whole, (size, length, zeros)
         assert beside(out) == ["tags"]
         out.unlink()
@@ -215,9 +217,30 @@ def test_only_an_earlier_result_is_replaced_unasked(form: str, out: Path) -> Non
 @pytest.mark.parametrize("kind", ["partial", "journal"])
 def test_a_file_of_somebody_elses_stays(kind: str, out: Path) -> None:
     out.with_name(f"tags.{kind}").write_text("mine")
-    with pytest.raises(UsageError, match=rf"tags\.{kind}: is of no interrupted run of tags; remove it"):
+    with pytest.raises(UsageError, match=rf"tags\.{kind}: is of no interrupted run of tags; move it away"):
         write(out, "json")
+    with pytest.raises(UsageError, match="move it away"):
+        write(out, "json", overwrite=True)
     assert beside(out) == [f"tags.{kind}"] and out.with_name(f"tags.{kind}").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["partial", "journal"])
+@pytest.mark.parametrize("make", ["symlink", "link", "dangling", "folder", "pipe"])
+def test_what_is_no_file_of_its_own_is_not_written_through(kind: str, make: str, out: Path, tmp_path: Path) -> None:
+    side, other = out.with_name(f"tags.{kind}"), tmp_path / "other"
+    other.write_text("mine")
+    if make == "link":
+        os.link(other, side)
+    elif make == "folder":
+        side.mkdir()
+    elif make == "pipe":
+        os.mkfifo(side)
+    else:
+        side.symlink_to(other if make == "symlink" else tmp_path / "nothing")
+    for options in ({}, {"overwrite": True}, {"resume": True}):
+        with pytest.raises(EranntagError, match=rf"tags\.{kind}: .*(another place|another --output)"):
+            write(out, "json", **options)
+    assert other.read_text() == "mine" and beside(out) == [f"tags.{kind}"] and not (tmp_path / "nothing").exists()
 
 
 def test_a_run_that_was_killed_at_once_is_in_nobodys_way(out: Path) -> None:
@@ -585,7 +608,7 @@ def test_an_input_is_no_output(model: str, clips: list[str], tmp_path: Path) -> 
     assert (result.exit_code, result.stderr) == (3, f"eranntag: {sound}: is the --output of this run\n")
 
 
-@pytest.mark.parametrize("options", [["--resume"], ["--overwrite"], ["-o", "x", "--resume", "--plot", "x.png"]])
+@pytest.mark.parametrize("options", [["--resume"], ["--overwrite"], ["--output", "-"], ["--files-from", "/dev/zero"], ["-o", "x", "--resume", "--plot", "x.png"]])
 def test_options_that_make_no_sense(options: list[str], model: str, clips: list[str]) -> None:
     for command in ("predict", "detect"):
         result = run(command, "-c", model, clips[0], *options)

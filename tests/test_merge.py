@@ -165,6 +165,12 @@ def test_a_torn_document_is_named_and_its_whole_records_taken(form: str, tmp_pat
         assert all(line.rstrip(",") in whole.decode() for line in found)
 
 
+def test_shards_without_a_sound_are_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "1").touch()
+    result = merge(tmp_path / "1", "-o", tmp_path / "all")
+    assert result.exit_code == 0 and (tmp_path / "all").read_bytes() == b""
+
+
 def test_json_says_whether_it_is_all(tmp_path: Path) -> None:
     one = write(tmp_path / "1", "json", ["a.wav", "b.wav"])
     assert json.loads(merge(one).stdout)["complete"] is True

@@ -493,3 +493,20 @@ def test_predict_names_the_way_for_a_network_that_says_nothing_of_frames(
     monkeypatch.setattr(Tagger, "frame_seconds", property(none))
     done = tag("predict", wav("clip.wav", np.zeros(50000)), "-c", model, "--plot", tmp_path / "a.png")
     assert done.exit_code == 1 and "--resolution" in done.stderr and "eranntag detect" in done.stderr
+
+
+def test_only_an_earlier_picture_is_replaced(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    for path, other in ((tmp_path / "x.png", tmp_path / "y.png"), (tmp_path / "x.html", tmp_path / "y.html")):
+        path.write_bytes(b"of somebody else")
+        with pytest.raises(UsageError, match="is there, and no earlier picture of eranntag's; move it away"):
+            plots.check_file(path, "--plot", (".png", ".html"))
+        other.touch()
+        plots.check_file(other, "--plot", (".png", ".html"))
+    with plots.drawing() as Figure:  # noqa: N806
+        (tmp_path / "x.png").write_bytes(plots.png(Figure()))
+    plots.check_file(tmp_path / "x.png", "--plot", (".png",))
+    (tmp_path / "x.png").unlink()
+    (tmp_path / "x.png").symlink_to("nowhere")
+    with pytest.raises(UsageError, match="is there"):
+        plots.check_file(tmp_path / "x.png", "--plot", (".png",))

@@ -311,7 +311,8 @@ def test_no_command_connects(
         for number in range(2):
             shutil.copy(place / "clip.wav", tmp_path / "sounds" / label / f"{number}.wav")
     tiny, clip = place / "tiny.safetensors", place / "clip.wav"
-    run_one = "train folder --data sounds --model erann-2-1 --iterations 1 --batch 2 --out run --workers 1 --set crop_seconds=1".split()
+    folder = "train folder --data sounds --model erann-2-1 --iterations 1 --batch 2 --out run --workers 1"
+    run_one = f"{folder} --set crop_seconds=1".split()
     for args in (
         ("predict", "-c", tiny, clip),
         ("predict", "-c", tiny, clip, "--engine", "eager", "--plot", "page.html"),

@@ -143,6 +143,8 @@ def _wrong_of_file(values: dict[str, Any]) -> str:
         return f"sha256 must be 64 hexadecimal digits, not {shown(sha256)}"
     if weights.startswith("hf:") and sha256 is None:
         return "weights on a hub need their sha256 in the registry"
+    if "://" in weights:
+        return f"weights must be embedded:FILE, hf:OWNER/REPO@REVISION/FILE or a path, not {shown(weights)}"
     if weights.startswith("embedded:") and not re.fullmatch(r"embedded:[A-Za-z0-9_][A-Za-z0-9_.-]*", weights):
         return f"embedded weights are a file of the package, without a folder, not {shown(weights)}"
     if "\0" in weights:

@@ -4,6 +4,7 @@ Exit codes: 0 all done, 1 failed, 2 wrong use, 3 some inputs failed, 130 interru
 torch, numpy and rich inside functions, so that help and usage errors are instant.
 """
 
+import errno
 import os
 import sys
 import traceback
@@ -82,6 +83,8 @@ def _told(error: Exception) -> tuple[int, str]:
         return 1, "eranntag: error: not enough memory; try fewer clips at once (--batch 1), or end other programs"
     if isinstance(error, FileNotFoundError) and error.filename is None:
         return 1, "eranntag: error: the working folder is gone; change to one that exists"
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None:  # as of --help, by click
+        return 1, f"eranntag: error: standard output cannot be written ({error.strerror}); see where it goes"
     text = str(error).strip().partition("\n")[0]
     return 1, f"eranntag: error: {type(error).__name__}: {text} (--debug shows where)"
 

@@ -163,7 +163,10 @@ def _listed(files_from: str | None) -> Iterator[str | None]:
 def _check_list(files_from: str | None) -> None:
     if files_from and files_from != "-":
         try:
-            if not stat.S_ISFIFO(os.stat(files_from).st_mode):  # whose writer must not find it closed
+            mode = os.stat(files_from).st_mode
+            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                raise click.UsageError(f"--files-from {files_from}: is a device, not a list of names")
+            if not stat.S_ISFIFO(mode):  # whose writer must not find it closed
                 open(files_from, "rb").close()
         except OSError as error:
             raise click.UsageError(f"--files-from {files_from}: {error.strerror}") from None

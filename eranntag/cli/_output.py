@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eranntag.cli import _inputs
+from eranntag.inputs import STDIN
 
 if TYPE_CHECKING:
     from eranntag.journal import Journal
@@ -44,6 +45,8 @@ def check(
         return
     if output is None:
         return
+    if output == Path(STDIN):
+        raise click.UsageError("--output -: without --output results go to standard output")
     if not output.absolute().parent.is_dir() or (output.exists() and not output.is_file()):
         raise click.UsageError(f"--output {output}: must be a file in a folder that exists; use > for a pipe or device")
     if output.exists() and _inputs.is_sound(output):

@@ -6,11 +6,13 @@ from typing import Any
 
 import click
 
+from eranntag import devices
 from eranntag.cli import _process, _tagger
 from eranntag.inputs import STDIN
 
+EACH = 4  # processes for a processor, at most: they wait for disks, too
 _OPTIONS = [
-    click.option("--jobs", type=click.IntRange(1, 1024), metavar="N", help="Share the work among N processes."),
+    click.option("--jobs", type=click.IntRange(1), metavar="N", help="Share the work among N processes."),
     click.option(
         "--ray", metavar="ADDRESS", help="Share it among the machines of a Ray cluster: auto, local, ray://HOST:PORT."
     ),
@@ -29,6 +31,9 @@ def check(given: dict[str, Any], paths: tuple[str, ...], plot: Any) -> None:
     named = [f"--{name}" for name in ("jobs", "ray") if given[name]]
     if len(named) == 2:
         raise click.UsageError("the work is shared by --jobs or by --ray, not by both")
+    most = EACH * devices.usable_cpus()
+    if (given["jobs"] or 0) > most:
+        raise click.UsageError(f"--jobs {given['jobs']}: on the processors here {most} can be of use, at most")
     if named and STDIN in paths:
         raise click.UsageError(
             f"{named[0]}: standard input is one sound, of this process alone; leave out {named[0]} or name files"

@@ -45,6 +45,8 @@ def command(
             missing, overwrite, (*documents, *([output] if output else ()), *inputs, *([files_from] if files_from else ()))
         )
     forms = {form: path for path in reversed(documents) if (form := merging.form_of(path))}
+    if not forms and all(path.exists() for path in documents):  # shards without any sound, as JSON lines
+        forms = {"jsonl": documents[0]}
     if len(forms) != 1:
         found = "; ".join(f"{path}: {form}" for form, path in forms.items()) or f"{documents[0]}: there is nothing in it"
         raise click.UsageError(f"documents of one format can be merged ({found})")

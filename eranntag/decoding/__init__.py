@@ -19,7 +19,7 @@ from eranntag.types import Clip
 __all__ = ["AV_EXTENSIONS", "BLOCK_SAMPLES", "EXTENSIONS", "Part", "decoded", "may_be_sound"]
 
 EXTENSIONS = frozenset(
-    "aif aifc aiff au avr caf flac htk ircam mat mp1 mp2 mp3 mpc2k nist oga ogg opus paf pvf rf64 sds sf snd svx voc "
+    "aif aifc aiff au avr caf flac htk ircam mat mat4 mat5 mp1 mp2 mp3 mpc2k nist oga ogg opus paf pvf rf64 sds sf snd svx voc "
     "w64 wav wave wavex wve xi".split()
 )
 AV_EXTENSIONS = _av.EXTENSIONS

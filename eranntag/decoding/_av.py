@@ -12,7 +12,10 @@ from eranntag.decoding._part import Part
 from eranntag.errors import AudioError
 from eranntag.types import Clip
 
-EXTENSIONS = frozenset("3gp aac ac3 amr avi flv m4a m4b mka mkv mov mp4 mpeg mpg mts webm wma wmv".split())
+EXTENSIONS = frozenset(
+    "3g2 3gp aac ac3 amr ape asf avi eac3 flv loas m4a m4b m4v mka mkv mov mp4 mpc mpeg mpg mts nut oma shn tak ts "
+    "tta webm wma wmv wv".split()
+)
 # FFmpeg knows others, some of which are lists of other files and addresses, which it would open
 FORMATS = (
     "aac ac3 aiff amr amrnb amrwb ape asf au avi caf eac3 flac flv loas matroska mov mp3 mpeg mpegts mpc mpc8 nut ogg oma rm "

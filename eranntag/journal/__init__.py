@@ -8,6 +8,7 @@ last record that is whole by that. At the end FILE.partial becomes FILE. The jou
 
 import json
 import os
+import stat
 import time
 import zlib
 from collections import Counter
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 from eranntag import atomic, lock
 from eranntag.errors import EranntagError, UsageError
 
+HEAD = b'{"command": '  # of a journal: its settings
 SYNC_SECONDS = 5  # of results are what a power cut may cost
 
 Source = TypeVar("Source")
@@ -59,7 +61,7 @@ class Journal:
         self.path, self.journal, self.partial = path, journal, path.with_name(path.name + ".partial")
         self.settings: dict[str, Any] = {}  # of the run that is interrupted, if any
         self._done: Counter[int] = Counter()  # hashes of names, of which there may be millions
-        self._at, self._changed = _Mark(), False
+        self._at, self._changed, self._torn = _Mark(), False, False
         self._lines, self._finished, self._synced = lines, False, time.monotonic()
         self._file: FileIO | None = None
         self._recover()
@@ -76,11 +78,14 @@ class Journal:
 
     def _recover(self) -> None:
         """Finds out what is there and whole: in FILE.partial; or in FILE, where the run was interrupted in good order."""
-        base = self.partial if self.partial.exists() else self.path
+        base = self.partial if os.path.lexists(self.partial) else self.path
+        if base == self.partial and not _is_own(base):
+            return
         with open(self.journal, "rb") as lines, open(base if base.exists() else os.devnull, "rb") as file:
             first, size = lines.readline(), os.fstat(file.fileno()).st_size
             settings = parsed(first)
             if not isinstance(settings, dict):
+                self._torn = not first.endswith(b"\n") and (first.startswith(HEAD) or HEAD.startswith(first))
                 return
             self.settings, self._at = settings, _Mark(lines=len(first))
             for line in lines:
@@ -97,6 +102,11 @@ class Journal:
 
     def check(self, beginning: bytes, resume: bool, overwrite: bool) -> None:
         """Raises UsageError as `opened` says; else it is known whether there is something to go on with."""
+        for path in (self.journal, self.partial):
+            begun = self.settings or (path == self.journal and self._torn)
+            if os.path.lexists(path) and (not _is_own(path) or (path.stat().st_size and not begun)):
+                remedy = "move it away, or use another --output"
+                raise UsageError(f"{path}: is of no interrupted run of {self.path.name}; {remedy}")
         if overwrite and (self._changed or not resume):
             self._forget()
             return
@@ -105,9 +115,6 @@ class Journal:
         if self.records and not resume:
             found = f"{self.partial if self.partial.exists() else self.path} holds {self.records} results of an interrupted run"
             raise UsageError(f"{found}: --resume goes on with them, --overwrite begins anew")
-        for path in (self.journal, self.partial):
-            if not self.settings and not overwrite and path.exists() and path.stat().st_size:
-                raise UsageError(f"{path}: is of no interrupted run of {self.path.name}; remove it, or use another --output")
         if self.records or overwrite or not self.path.exists():
             return
         if resume and not self.settings:
@@ -124,7 +131,7 @@ class Journal:
         else:
             self._forget()
         with self._writing():
-            self._file = FileIO(os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+            self._file = FileIO(os.open(self.partial, lock.OWN | os.O_CREAT, 0o666), "r+")
             self._cut()
             atomic.sync(self.path.parent)
             if not self._at.lines:
@@ -251,6 +258,12 @@ def _entry(line: bytes) -> tuple[int, int, str | None] | None:
         case [int(end), int(crc), (str() | None) as source]:
             return end, crc, source
     return None
+
+
+def _is_own(path: Path) -> bool:
+    """An ordinary file of one name: no link to what is somebody else's."""
+    status = path.lstat()
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def _is_of(path: Path, beginning: bytes) -> bool:

@@ -4,6 +4,7 @@ The first line of `.eranntag.journal` there says what the run is, every other on
 or a file, and nobody, that this run or one before it made, so that it may be replaced.
 """
 
+import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -77,6 +78,9 @@ class Folder:
             self._lines.seek(self._size)
             if not self._size:
                 append(self._lines, b"".join([to_line(settings), *(to_line([name, None]) for name in sorted(self._ours))]))
+        for name in self._ours - self._written.keys():  # where a kill may have come before its file
+            for rest in self.path.glob(f".{glob.escape(name)}.*.part"):
+                rest.unlink(missing_ok=True)
 
     def left(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Those whose file was not written yet, or is gone."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", ":", "-.")
 MAP = "cividis"
+MADE_BY = "eranntag"
 
 
 def check(path: Path, option: str, endings: Sequence[str]) -> None:
@@ -43,6 +44,17 @@ def check_file(path: Path, option: str, endings: Sequence[str]) -> None:
         raise UsageError(f"{option} {path}: must be a file in a folder that exists")
     if not os.access(folder, os.W_OK):
         raise UsageError(f"{option} {path}: nothing can be written into {folder}")
+    if os.path.lexists(path) and not _is_ours(path):
+        raise UsageError(f"{option} {path}: is there, and no earlier picture of eranntag's; move it away, or name another file")
+
+
+def _is_ours(path: Path) -> bool:
+    """A picture or page names who made it near its beginning; a file without content is as good as none."""
+    if not path.is_file():
+        return False
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    return not head or MADE_BY.encode() in head
 
 
 @contextmanager
@@ -60,7 +72,7 @@ def drawing() -> Iterator[type[Figure]]:
 
 def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": MADE_BY})
     return buffer.getvalue()
 
 

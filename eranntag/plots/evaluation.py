@@ -118,7 +118,8 @@ def _page(result: Result, image: bytes, command: str, paper: bool) -> str:
 
 
 PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="generator" content="eranntag">
+<meta name="viewport" content="width=device-width"><title>{title}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; color: #111; background: #fff; max-width: 75rem; margin: auto; padding: 1rem }}
 h1 {{ font-size: 1.4rem }} h2 {{ font-size: 1.1rem }} img {{ max-width: 100% }} code {{ overflow-wrap: anywhere }}
