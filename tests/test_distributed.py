@@ -16,6 +16,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from eranntag import lock
 from eranntag.engine.eager import Eager
 from eranntag.errors import TrainingError, UsageError
 from eranntag.network import Network
@@ -103,10 +104,13 @@ def together(data: Path, clips: Path) -> tuple[Path, CompletedProcess[str]]:
     plan = {
         "accumulated": options(data, clips / "accumulated", *ACCUMULATED),
         "interrupted": options(data, clips / "stopped"),
+        "undivided": options(data, clips / "undivided", "--batch", 3),
+        "taken": options(data, clips / "taken"),
         "whole": options(data, clips / "whole"),
     }
     (clips / "plan.json").write_text(json.dumps([[name, [*map(str, arguments)]] for name, arguments in plan.items()]))
-    return clips, runs.processes(2, clips, start=[str(Path(__file__).with_name("several.py"))])
+    with lock.held(clips / "taken"):
+        return clips, runs.processes(2, clips, start=[str(Path(__file__).with_name("several.py"))])
 
 
 def said(together: tuple[Path, CompletedProcess[str]], name: str) -> list[tuple[int, str, str]]:
@@ -152,13 +156,22 @@ def test_one_process_goes_on_for_two_and_two_for_one(
     assert_same_run(out, alone)
 
 
-def test_a_batch_that_cannot_be_divided_is_a_line_before_any_training(data: Path, tmp_path: Path) -> None:
-    """torchrun has the last word, and its own exit code, but names ours."""
-    out = tmp_path / "run"
-    done = runs.processes(2, *options(data, out, "--batch", 3))
-    assert done.returncode and "exitcode  : 2" in done.stderr and done.stdout == ""
-    assert "eranntag: error: a batch of 3 cannot be divided among 2 processes x 1 parts" in done.stderr
-    assert not out.exists()
+def test_a_batch_that_cannot_be_divided_is_a_line_before_any_training(together: tuple[Path, CompletedProcess[str]]) -> None:
+    each = said(together, "undivided")
+    assert [(code, stdout) for code, stdout, _ in each] == [(2, "")] * 2
+    assert "eranntag: error: a batch of 3 cannot be divided among 2 processes x 1 parts" in each[0][2]
+    assert not (together[0] / "undivided").exists()
+
+
+@pytest.mark.skipif(lock.fcntl is None, reason="no locks here")
+def test_a_folder_that_is_taken_is_refused_without_waiting_for_each_other(
+    together: tuple[Path, CompletedProcess[str]],
+) -> None:
+    """The first alone asks for the folder; the second is not left behind."""
+    first, second = said(together, "taken")
+    assert first[0] == 1 and second[0] != 0
+    assert f"eranntag: error: {together[0] / 'taken'}: another process is writing there" in first[2]
+    assert [path.name for path in (together[0] / "taken").iterdir()] == [".lock"]
 
 
 @pytest.mark.parametrize(("batch", "size", "accumulate"), [(8, 1, 1), (8, 2, 1), (8, 1, 4), (24, 2, 3), (32, 8, 4)])

@@ -390,16 +390,6 @@ def test_the_room_of_compiled_networks_is_bounded(cache: Path, monkeypatch: pyte
 
 
 @openvino
-def test_many_processes_may_compile_the_same_at_once(path: Path, cache: Path, tmp_path: Path) -> None:
-    script = "import sys, eranntag, numpy as np; from eranntag.types import Clip\n"
-    script += "print(list(eranntag.load(sys.argv[1], device='cpu').tag(Clip(np.ones((1, 4410), np.float32), 44100)).scores))"
-    running = [subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE) for _ in range(2)]
-    said = {process.communicate(timeout=120)[0] for process in running}
-    assert [process.returncode for process in running] == [0, 0] and len(said) == 1
-    assert len(list(cache.iterdir())) == 1
-
-
-@openvino
 def test_a_length_that_comes_often_gets_a_network_of_its_own_with_the_same_numbers(
     tiny_tagger: Eager, path: Path, cache: Path
 ) -> None:

@@ -32,12 +32,13 @@ def told(results: Any) -> list[tuple[str, str | None]]:
     return [(each.source, each.reason if isinstance(each, Failure) else None) for each in results]
 
 
-def test_the_same_in_the_same_order_by_processes_that_share_the_processors() -> None:
+def test_the_same_in_the_same_order_by_processes_that_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "PAUSE_SECONDS", 1e-4)
     listed = Failure("folder", "cannot be read")
 
     def slow_list() -> Iterator[Any]:
         yield from NAMES[:100]
-        yield None
+        yield from [None] * 3000  # for long
         yield listed
         yield from ("broken.wav", "slow.wav", "signals.wav", *NAMES[100:])
         while len({each.pid for each in results if isinstance(each, Heeded)}) < 2:  # one may start late
@@ -56,11 +57,6 @@ def test_the_same_in_the_same_order_by_processes_that_share_the_processors() -> 
     if len(os.sched_getaffinity(0)) > 1:
         first, second = processes.values()
         assert not set(first) & set(second) and set(first) | set(second) == os.sched_getaffinity(0)
-
-
-def test_a_list_may_be_slow_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "PAUSE_SECONDS", 1e-4)
-    assert told(jobs.shared(Ear, ["a.wav", *[None] * 3000, "b.wav"], 1)) == [("a.wav", None), ("b.wav", None)]
 
 
 def test_a_sound_that_kills_its_process_is_one_failure() -> None:

@@ -608,7 +608,16 @@ def test_an_input_is_no_output(model: str, clips: list[str], tmp_path: Path) -> 
     assert (result.exit_code, result.stderr) == (3, f"eranntag: {sound}: is the --output of this run\n")
 
 
-@pytest.mark.parametrize("options", [["--resume"], ["--overwrite"], ["--output", "-"], ["--files-from", "/dev/zero"], ["-o", "x", "--resume", "--plot", "x.png"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--resume"],
+        ["--overwrite"],
+        ["--output", "-"],
+        ["--files-from", "/dev/zero"],
+        ["-o", "x", "--resume", "--plot", "x.png"],
+    ],
+)
 def test_options_that_make_no_sense(options: list[str], model: str, clips: list[str]) -> None:
     for command in ("predict", "detect"):
         result = run(command, "-c", model, clips[0], *options)

@@ -393,15 +393,6 @@ def test_a_second_command_in_the_same_folder_is_refused(held: Path, data: Path) 
 
 
 @with_locks
-def test_two_processes_are_refused_a_folder_that_is_taken_without_waiting_for_each_other(held: Path, data: Path) -> None:
-    """The first alone asks for the folder; the second is not left behind."""
-    options = ("--model", "erann-2-1", "--iterations", 1, "--batch", 2, *runs.TINY)
-    done = runs.processes(2, "train", "esc50", "--data", data, "--out", held, *options)
-    assert done.returncode and f"eranntag: error: {held}: another process is writing there" in done.stderr
-    assert [path.name for path in held.iterdir()] == [".lock"]
-
-
-@with_locks
 def test_a_folder_is_free_again_after_its_run_and_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), lock.held(tmp_path / "deep" / "run"):
         with pytest.raises(EranntagError, match="another process is writing there"), lock.held(tmp_path / "deep" / "run"):
