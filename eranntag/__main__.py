@@ -1,5 +1,6 @@
 """The process. While the command line is not there yet, and when it has done its work, a signal ends it without a word."""
 
+import atexit
 import os
 import signal
 from typing import Any, NoReturn
@@ -9,6 +10,7 @@ def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # else whoever started this wants it to be ignored
             signal.signal(number, end)
+    atexit.register(ignore)  # called last, when all threads have ended
     from eranntag.cli import _process
 
     try:
@@ -16,6 +18,12 @@ def main() -> None:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, end)
+
+
+def ignore() -> None:
+    """Python is about to take its handlers away; from then on a signal would end the process with a code of its own."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def end(number: int, _: Any) -> NoReturn:

@@ -14,7 +14,8 @@ from typing import Any, TextIO
 
 from eranntag import records
 from eranntag.errors import EranntagError, UsageError
-from eranntag.journal import folder, parsed, parts
+from eranntag.journal import folder, parts
+from eranntag.journal.lines import parsed
 
 FORMS = ("jsonl", "json", "csv", "parquet")
 LINE = 1 << 28  # characters at most: events of some hundred hours

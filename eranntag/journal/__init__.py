@@ -6,7 +6,6 @@ last record that is whole by that. At the end FILE.partial becomes FILE. The jou
 `folder` does the same for a folder of files.
 """
 
-import json
 import os
 import stat
 import time
@@ -20,6 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from eranntag import atomic, lock
 from eranntag.errors import EranntagError, UsageError
+from eranntag.journal.lines import append, check_same, parsed, to_line
 
 HEAD = b'{"command": '  # of a journal: its settings
 SYNC_SECONDS = 5  # of results are what a power cut may cost
@@ -225,34 +225,6 @@ class Journal:
             raise EranntagError(f"{self.partial}: cannot be written ({error.strerror}){kept}") from error
 
 
-def check_same(journal: Path, before: Mapping[str, Any], settings: Mapping[str, Any], remedy: str) -> None:
-    """UsageError naming the first of `settings` that is not what it was, `before`, when the run began."""
-    now = json.loads(json.dumps(settings))
-    for name in {**before, **now}:
-        if before.get(name) != now.get(name):
-            said = f"begun with {_words(name, before.get(name))}, now {_words(name, now.get(name))}"
-            raise UsageError(f"{journal}: {said}; {remedy}")
-
-
-def _words(name: str, value: Any) -> str:
-    if value is None:
-        return f"no {name}"
-    return f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
-
-
-def to_line(value: Any) -> bytes:
-    """Of a journal: ASCII, whatever bytes a name has."""
-    return json.dumps(value).encode() + b"\n"
-
-
-def parsed(line: bytes) -> Any:
-    """None for a line that is torn."""
-    try:
-        return json.loads(line) if line.endswith(b"\n") else None
-    except ValueError:
-        return None
-
-
 def _entry(line: bytes) -> tuple[int, int, str | None] | None:
     match parsed(line):
         case [int(end), int(crc), (str() | None) as source]:
@@ -270,9 +242,3 @@ def _is_of(path: Path, beginning: bytes) -> bool:
     with open(path, "rb") as file:
         head = file.read(max(1, len(beginning)))
     return not head or (bool(beginning) and head == beginning)
-
-
-def append(file: FileIO, content: bytes) -> None:
-    """`write` alone may stop anywhere, as on a disk that is full."""
-    while content:
-        content = content[file.write(content) :]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from eranntag import atomic, lock
 from eranntag.errors import EranntagError
-from eranntag.journal import append, check_same, parsed, to_line
+from eranntag.journal.lines import append, check_same, parsed, to_line
 
 NAME = ".eranntag.journal"  # ends as no file of events does
 

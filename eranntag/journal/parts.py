@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 
 from eranntag import atomic, lock, rows
 from eranntag.errors import EranntagError, UsageError
-from eranntag.journal import append, check_same, parsed, to_line
 from eranntag.journal.folder import NAME
+from eranntag.journal.lines import append, check_same, parsed, to_line
 
 ROWS = 20_000  # of a part at most
 ENTRIES = 200_000  # tags or events of a part, or a row more: they take the memory
