@@ -6,6 +6,7 @@ No Xet headers, hence no Xet; no Range, which neither client asks for when it st
 """
 
 import hashlib
+import os
 import socket
 import struct
 import threading
@@ -13,7 +14,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Self
+
+import pytest
+from huggingface_hub import constants
 
 FILE = "model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -159,3 +164,13 @@ def _lfs_headers(content: bytes) -> dict[str, str]:
         "X-Linked-Size": str(len(content)),
         "Content-Type": "binary/octet-stream",
     }
+
+
+def isolated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own in `folder`, no token, no proxy, nothing that the environment says of a hub."""
+    for name in list(os.environ):
+        if name.startswith("HF_") or name.lower().endswith("_proxy") or name == "HUGGING_FACE_HUB_TOKEN":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("ERANNTAG_CACHE", str(folder / "cache"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)

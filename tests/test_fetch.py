@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hub_server
 import huggingface_hub
 import pytest
 from hub_server import COMMIT, Answer, Hub
@@ -36,12 +37,7 @@ ERROR = Answer(500)
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache of its own, no token, no proxy, no patience."""
-    for name in list(os.environ):
-        if name.startswith("HF_") or name.lower().endswith("_proxy") or name == "HUGGING_FACE_HUB_TOKEN":
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("ERANNTAG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub_server.isolated(tmp_path, monkeypatch)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
     monkeypatch.setattr(http, "TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(http, "RETRY_SECONDS", 0.05)

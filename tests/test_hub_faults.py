@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hub_server
 import huggingface_hub
 import pytest
 from click.testing import CliRunner, Result
 from hub_server import COMMIT, Answer, Hub
-from huggingface_hub import constants
 from huggingface_hub.utils._http import default_client_factory
 
 from eranntag.checkpoints import fetch, http, untrusted
@@ -128,12 +128,7 @@ FAULTS = [
 
 @pytest.fixture(autouse=True)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    for name in list(os.environ):
-        if name.startswith("HF_") or name.lower().endswith("_proxy") or name == "HUGGING_FACE_HUB_TOKEN":
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("ERANNTAG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub_server.isolated(tmp_path, monkeypatch)
     monkeypatch.setattr(http, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(untrusted, "MAX_FILE", 20_000_000)
     huggingface_hub.close_session()

@@ -48,15 +48,17 @@ def results(
     listener: Any, sources: Iterable[Any], given: dict[str, Any], build: Callable[[Any], Any] | None = None
 ) -> Iterator[Any]:
     """A result or Failure of each source, by `listener`; or by several processes, in each of which `build(tagger)` is one."""
-    from eranntag import jobs, predict
-
     if given["ray"]:
         from eranntag.cluster import ray
 
         gpus = 0 if given["device"] == "cpu" else None
         return ray.predict(partial(_made, given, build), sources, given["ray"], given["batch"], gpus=gpus)
     if given["jobs"]:  # by now the checkpoint is on this machine
+        from eranntag import jobs
+
         return jobs.shared(partial(_made, {**given, "offline": True}, build), sources, given["jobs"], given["batch"])
+    from eranntag import predict
+
     return predict.predict(listener, sources, given["batch"])
 
 

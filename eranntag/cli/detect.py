@@ -56,7 +56,7 @@ def command(
     if plot:
         _plot.check(plot, paths, files_from, output, options["resume"])
     _workers.check(options, paths, plot)
-    from eranntag.render import events, parts
+    from eranntag.render import events
 
     place = _output.opened_folder(output_dir, options) if output_dir else None
     run = _output.opened(output, form, options)
@@ -65,6 +65,8 @@ def command(
     _output.begin(place or run, form, tagger, options, **_detector.settings(options), shard=_inputs.share(shard))
     sources = _output.left(place or run, _inputs.sources(paths, files_from, shard))
     if form == _output.PARQUET:
+        from eranntag.render import parts
+
         document = parts.document(run, methodcaller("to_dict"))
     else:
         document = events.folder(form, place) if place else events.document(form, run, beside=bool(plot))

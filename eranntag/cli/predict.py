@@ -44,7 +44,6 @@ def command(
         _plot.check(plot, paths, files_from, output, options["resume"])
     _workers.check(options, paths, plot)
     from eranntag import detection, render
-    from eranntag.render import parts
     from eranntag.types import Failure
 
     run = _output.opened(output, options["form"], options)
@@ -56,6 +55,8 @@ def command(
     _output.begin(run, options["form"], tagger, options, **asked)
     sources = _output.left(run, _inputs.sources(paths, files_from, shard))
     if options["form"] == _output.PARQUET:
+        from eranntag.render import parts
+
         document = parts.document(run, lambda prediction: prediction.to_dict(top))
     else:
         document = render.results(options["form"], run, top, 0.0, beside=bool(plot))

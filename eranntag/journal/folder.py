@@ -27,13 +27,20 @@ def opened(path: Path, resume: bool = False, overwrite: bool = False) -> Iterato
 
     Files in it that no run wrote are replaced with `overwrite` alone.
     """
+    with held(path) as lines:
+        yield Folder(path, lines, resume, overwrite)
+
+
+@contextmanager
+def held(path: Path) -> Iterator[FileIO]:
+    """The journal in the folder `path`, both made if need be, held until the block ends; one that stays empty is removed."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise EranntagError(f"{path}: cannot be made ({error.strerror})") from None
+        raise EranntagError(f"{path}: cannot be made ({error.strerror}); name a folder that can be written") from None
     with lock.file(path / NAME) as lines:
         try:
-            yield Folder(path, lines, resume, overwrite)
+            yield lines
         finally:
             if os.name != "nt" and not os.fstat(lines.fileno()).st_size:  # the run never began
                 (path / NAME).unlink(missing_ok=True)

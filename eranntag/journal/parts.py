@@ -12,9 +12,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eranntag import atomic, lock, rows
+from eranntag import atomic, rows
 from eranntag.errors import EranntagError, UsageError
-from eranntag.journal.folder import NAME
+from eranntag.journal.folder import NAME, held
 from eranntag.journal.lines import append, check_same, parsed, to_line
 
 ROWS = 20_000  # of a part at most
@@ -39,18 +39,10 @@ def opened(path: Path, resume: bool = False, overwrite: bool = False) -> Iterato
     Raises UsageError for rows that must not be replaced unasked, EranntagError where another process writes.
     """
     check()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise EranntagError(f"{path}: cannot be made ({error.strerror}); name a folder that can be written") from None
-    with lock.file(path / NAME) as lines:
-        try:
-            run = Parts(path, lines)
-            run.check(resume, overwrite)
-            yield run
-        finally:
-            if os.name != "nt" and not os.fstat(lines.fileno()).st_size:  # the run never began
-                (path / NAME).unlink(missing_ok=True)
+    with held(path) as lines:
+        run = Parts(path, lines)
+        run.check(resume, overwrite)
+        yield run
 
 
 class Parts:
