@@ -97,6 +97,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def scores_of(checkpoint: Path, clips: Sequence[Path]) -> np.ndarray:
+    """(clips, classes)"""
+    tagger = checkpoints.load(checkpoint, device="cpu", engine="eager")
+    return np.array([tagger.tag(clip).scores for clip in clips])
+
+
 def finetune(base: Path, data: Path, out: Path, *options: object, recipe: str = "csv") -> Result:
     short = ["--batch", 4, "--iterations", 2, "--mixup", "none", "--augment", "none", *runs.TINY]
     return runs.command("finetune", base, recipe, "--data", data, "--out", out, *short, *options)
@@ -345,12 +351,53 @@ def test_a_broken_clip_is_left_out_and_said_once(base: Path, table: Path, tmp_pa
     assert "(left out)" in result.stderr
 
 
+# Going on with the same classes
+
+
+def test_a_kept_head_begins_where_the_checkpoint_ended(run: Path, table: Path, new_clips: list[Path], tmp_path: Path) -> None:
+    short = ("--iterations", 1, "--lr", 1e-12, "--seed", 1)  # seed 0 would draw the head that the training began with
+    tuned = run / "best.safetensors"
+    scores = {}
+    for head in ("keep", "fc2"):
+        result = finetune(tuned, table, tmp_path / head, "--head", head, *short)
+        assert result.exit_code == 0, result.stderr
+        assert ("with the head it had," in result.stderr) == (head == "keep")
+        scores[head] = scores_of(tmp_path / head / "last.safetensors", new_clips)
+    spec = header.read(tmp_path / "keep" / "last.safetensors")
+    assert spec.training["head"] == "keep" and spec.data == header.read(tuned).data  # and says it once
+    before = scores_of(tuned, new_clips)
+    assert np.abs(scores["keep"] - before).max() < 0.05 < np.abs(scores["fc2"] - before).max()
+
+
 # What cannot be
 
 
 def test_a_head_that_the_family_lacks_is_a_usage_error(base: Path, table: Path, tmp_path: Path) -> None:
     line = runs.error(finetune(base, table, tmp_path / "run", "--head", "fc3"), code=2)
-    assert line == "--head fc3: fc2 or fc1+fc2 can be made anew" and not (tmp_path / "run").exists()
+    assert line.startswith("--head fc3: fc2 or fc1+fc2 can be made anew, and keep ") and not (tmp_path / "run").exists()
+
+
+def test_a_head_for_other_classes_cannot_be_kept(base: Path, table: Path, tmp_path: Path) -> None:
+    line = runs.error(finetune(base, table, tmp_path / "run", "--head", "keep"), code=2)
+    assert line.startswith("--head keep: base: it has other classes than csv: only one of them has ")
+    assert line.endswith("; leave --head out, and the last layer is made anew") and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"labels": KINDS[::-1]}, "in another order"),
+        ({"activation": "sigmoid"}, "gives sigmoid scores, csv is about softmax ones"),
+    ],
+)
+def test_a_head_for_the_same_classes_that_means_others_cannot_be_kept(
+    run: Path, table: Path, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    network = weights.load(run / "best.safetensors")
+    network.checkpoint = dataclasses.replace(network.checkpoint, thresholds=(), **change)
+    weights.save(network, tmp_path / "other.safetensors")
+    line = runs.error(finetune(tmp_path / "other.safetensors", table, tmp_path / "kept", "--head", "keep"), code=2)
+    assert words in line and not (tmp_path / "kept").exists()
 
 
 @pytest.mark.parametrize("share", ["-0.1", "1", "nan"])

@@ -10,13 +10,14 @@ from eranntag.cli import _training
 @click.command()
 @click.argument("checkpoint")
 @click.argument("recipe")
-@click.option("--head", help="The layers to make anew: fc2, fc1+fc2; of psla attention.  [the first]")
+@click.option("--head", help="The layers to make anew: fc2, fc1+fc2; of psla attention. Or keep.  [the first]")
 @click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
 @click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
 @_training.options
 def command(checkpoint: str, recipe: str, head: str | None, registry: str | None, offline: bool, **options: Any) -> None:
     """Fine-tune CHECKPOINT (a name, a file, hf:OWNER/REPO) on RECIPE: `csv --data labels.csv` or `folder --data sounds/` for
-    sounds of your own, or a data set by its protocol.
+    sounds of your own, or a data set by its protocol. Its last layer is made anew; --head keep goes on with the one it has,
+    for more sounds of the very same classes.
 
     A fifth of the training clips, whole recordings, decides when to stop and what to keep; --validation 0 trains on all. The
     checkpoint that is printed at the end is ready for `eranntag predict -c`.
@@ -26,6 +27,7 @@ def command(checkpoint: str, recipe: str, head: str | None, registry: str | None
     from eranntag.cli._allocator import keep_memory
     from eranntag.errors import UsageError
     from eranntag.models import name_of
+    from eranntag.training.settings import KEEP
 
     keep_memory()
     _training.check(options)
@@ -35,8 +37,8 @@ def command(checkpoint: str, recipe: str, head: str | None, registry: str | None
     base = checkpoints.open_found(found)
     family = folders.get("eranntag.models", base.checkpoint.family)
     head = head or family.HEADS[0]
-    if head not in family.HEADS:
-        raise UsageError(f"--head {head}: {' or '.join(family.HEADS)} can be made anew")
+    if head not in (*family.HEADS, KEEP):
+        raise UsageError(f"--head {head}: {' or '.join(family.HEADS)} can be made anew, and {KEEP} makes nothing anew")
     model = name_of(base.checkpoint.family, base.model.config)
     identity = f"{base.checkpoint.name} {checkpoints.sha256(found.path)[:12]}"
     validation = 0.2 if options["validation"] is None else options["validation"]

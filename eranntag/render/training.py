@@ -17,6 +17,7 @@ from eranntag.records import printable
 from eranntag.render import beside
 from eranntag.terminal import say
 from eranntag.training.division import straddling
+from eranntag.training.settings import KEEP
 from eranntag.types import Published, Recipe
 
 if TYPE_CHECKING:
@@ -143,7 +144,8 @@ def _compare(ours: float, paper: float, table: str, how: str, odd: str) -> None:
 def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
     settings, division, outcome, metric = done.settings, done.division, done.outcome, recipe.metric
     clips = f"{len(division.training) - outcome.left_out} clips of {len(recipe.labels)} classes ({recipe.title})"
-    how = f"fine-tuned from {base}, with a new {settings.head}," if base else "trained from scratch"
+    head = "the head it had" if settings.head == KEEP else f"a new {settings.head}"
+    how = f"fine-tuned from {base}, with {head}," if base else "trained from scratch"
     yield f"{settings.model} {how} on {clips}: {outcome.iterations} of {settings.iterations} iterations"
     if outcome.best is None:
         yield "no clips were held out: nothing was measured during the run, and the last checkpoint is its result"

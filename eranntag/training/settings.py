@@ -14,6 +14,8 @@ from eranntag.training.sampling import PARTNERS, SAMPLERS
 from eranntag.training.schedules import SCHEDULES
 from eranntag.types import Example, Recipe
 
+KEEP = "keep"  # a `head` that is none of the family's HEADS: no layer is made anew
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -25,8 +27,8 @@ class Settings:
     `clip_gradients`: largest norm (0: any); `patience`: evaluations that bring nothing better after which the run ends (0:
     never); `validation`: the share of the training clips that is held out instead of the fold; `keep_every`: iterations between
     checkpoints that are kept, for averaging (0: none); `pretrained`: the model begins with weights of another task (ImageNet).
-    `base` is the checkpoint that was fine-tuned and `head` its new layers; `clips` a digest of the clips and their labels,
-    `added_labels` the file of more of these, with its digest.
+    `base` is the checkpoint that was fine-tuned and `head` its new layers, or keep; `clips` a digest of the clips and their
+    labels, `added_labels` the file of more of these, with its digest.
     """
 
     recipe: str

@@ -15,7 +15,7 @@ from eranntag.network import Network
 from eranntag.training.augment import Augment
 from eranntag.training.data import Sounds
 from eranntag.training.distributed import Machine
-from eranntag.training.settings import Settings
+from eranntag.training.settings import KEEP, Settings
 from eranntag.training.state import State
 from eranntag.types import Checkpoint, Example, Recipe
 
@@ -26,7 +26,8 @@ FEW = 5  # evaluations at the end of a run whose mean PSLA reports (Section II-C
 def network(recipe: Recipe, settings: Settings, base: Network | None, pretrained: bool = False) -> Network:
     """Random weights, or those of `base` with new last layers (Section 2 of ERANN v2); either from `settings.seed`.
 
-    `pretrained`: then the family loads weights of another task, if it knows some (else UsageError).
+    `pretrained`: then the family loads weights of another task, if it knows some (else UsageError). A head that is kept is for
+    the recipe's own classes (else UsageError).
     """
     if base and pretrained:
         raise UsageError("--set pretrained=true: a run begins with the weights of its base or with those of another task")
@@ -39,7 +40,10 @@ def network(recipe: Recipe, settings: Settings, base: Network | None, pretrained
             begun.model.load_pretrained()
         return begun
     model = copy.deepcopy(base.model).cpu()
-    model.replace_head(len(recipe.labels), settings.head)
+    if settings.head == KEEP:
+        _check_classes(recipe, base.checkpoint)
+    else:
+        model.replace_head(len(recipe.labels), settings.head)
     network = _around(_fine_tuned(recipe, settings, base.checkpoint), model)
     network.frontend.load_state_dict(copy.deepcopy(base.frontend).cpu().state_dict(), assign=True)
     return network
@@ -136,6 +140,18 @@ def _from_scratch(recipe: Recipe, settings: Settings) -> Checkpoint:
     )
 
 
+def _check_classes(recipe: Recipe, base: Checkpoint) -> None:
+    if (recipe.labels, recipe.activation) == (base.labels, base.activation):
+        return
+    if odd := sorted(set(recipe.labels) ^ set(base.labels)):
+        what = f"it has other classes than {recipe.name}: only one of them has {odd[0]!r}"
+    elif recipe.labels != base.labels:
+        what = f"it has the classes of {recipe.name} in another order"
+    else:
+        what = f"it gives {base.activation} scores, {recipe.name} is about {recipe.activation} ones"
+    raise UsageError(f"--head {KEEP}: {base.name}: {what}; leave --head out, and the last layer is made anew")
+
+
 def _without_bases(training: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in training.items() if name != "bases"}
 
@@ -150,6 +166,10 @@ def _fine_tuned(recipe: Recipe, settings: Settings, base: Checkpoint) -> Checkpo
         thresholds=(),
         training={"bases": [_without_bases(base.training), *base.training.get("bases", ())]} if base.training else {},
         title=f"{base.name} fine-tuned on {recipe.title} ({_without(settings)})",
-        data="; ".join(filter(None, (base.data, f"{recipe.title}, {_without(settings)}"))),
-        licence="; ".join(dict.fromkeys(filter(None, (base.licence, recipe.licence)))),
+        data=_both(base.data, f"{recipe.title}, {_without(settings)}"),
+        licence=_both(base.licence, recipe.licence),
     )
+
+
+def _both(earlier: str, ours: str) -> str:
+    return "; ".join(dict.fromkeys(filter(None, (*earlier.split("; "), ours))))
