@@ -219,6 +219,7 @@ def test_a_signal_that_a_library_swallows_comes_again() -> None:
     """In a destructor, where Python drops it, and behind an error that is something else."""
     script = """
 import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background inherits that it is ignored
 from eranntag.cli import _process, cli
 import click
 class Dropping:
