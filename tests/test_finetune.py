@@ -379,7 +379,7 @@ def test_a_head_that_the_family_lacks_is_a_usage_error(base: Path, table: Path, 
 
 def test_a_head_for_other_classes_cannot_be_kept(base: Path, table: Path, tmp_path: Path) -> None:
     line = runs.error(finetune(base, table, tmp_path / "run", "--head", "keep"), code=2)
-    assert line.startswith("--head keep: base: it has other classes than csv: only one of them has ")
+    assert line.startswith("--head keep: base has 4 classes of its own, not those of csv: only one of them has ")
     assert line.endswith("; leave --head out, and the last layer is made anew") and not (tmp_path / "run").exists()
 
 

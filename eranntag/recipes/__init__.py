@@ -53,6 +53,12 @@ def check_classes(checkpoint: Checkpoint, recipe: Recipe) -> None:
         raise UsageError(f"{theirs}: only one of them has {odd[0]!r}")
 
 
+def check_scores(checkpoint: Checkpoint, recipe: Recipe) -> None:
+    """UsageError unless the checkpoint's scores are of the recipe's kind."""
+    if (theirs := checkpoint.activation) != recipe.activation:
+        raise UsageError(f"{checkpoint.name} gives {theirs} scores, {recipe.name} is about {recipe.activation} ones")
+
+
 def part(dataset: Dataset, split: str) -> list[Example]:
     return [example for example in dataset.examples if example.split == split]
 

@@ -15,7 +15,7 @@ from eranntag import fusion, metrics
 from eranntag.ensemble import Ensemble
 from eranntag.errors import DataError, UsageError
 from eranntag.predict import predict
-from eranntag.recipes import was_trained_on
+from eranntag.recipes import check_classes, check_scores, was_trained_on
 from eranntag.training.division import divide
 from eranntag.training.settings import digest
 from eranntag.types import Checkpoint, Dataset, Example, Failure, Recipe
@@ -74,10 +74,8 @@ class Fitted:
 def check(recipe: Recipe, members: Sequence[Checkpoint]) -> None:
     """UsageError unless their classes are the recipe's, and their scores of its kind."""
     for member in members:
-        if odd := sorted(set(member.labels) ^ set(recipe.labels)):
-            raise UsageError(f"{member.name} has other classes than {recipe.name}: only one of them has {odd[0]!r}")
-        if member.activation != recipe.activation:
-            raise UsageError(f"{member.name} gives {member.activation} scores, {recipe.name} is about {recipe.activation} ones")
+        check_classes(member, recipe)
+        check_scores(member, recipe)
 
 
 def hear(panel: Panel, recipe: Recipe, examples: Sequence[Example], step: Callable[[], None] = lambda: None) -> Heard:

@@ -12,6 +12,7 @@ from eranntag.ahead import ahead
 from eranntag.engine.eager import Eager
 from eranntag.errors import UsageError
 from eranntag.network import Network
+from eranntag.recipes import check_classes, check_scores
 from eranntag.training.augment import Augment
 from eranntag.training.data import Sounds
 from eranntag.training.distributed import Machine
@@ -41,7 +42,7 @@ def network(recipe: Recipe, settings: Settings, base: Network | None, pretrained
         return begun
     model = copy.deepcopy(base.model).cpu()
     if settings.head == KEEP:
-        _check_classes(recipe, base.checkpoint)
+        _check_kept(recipe, base.checkpoint)
     else:
         model.replace_head(len(recipe.labels), settings.head)
     network = _around(_fine_tuned(recipe, settings, base.checkpoint), model)
@@ -140,16 +141,14 @@ def _from_scratch(recipe: Recipe, settings: Settings) -> Checkpoint:
     )
 
 
-def _check_classes(recipe: Recipe, base: Checkpoint) -> None:
-    if (recipe.labels, recipe.activation) == (base.labels, base.activation):
-        return
-    if odd := sorted(set(recipe.labels) ^ set(base.labels)):
-        what = f"it has other classes than {recipe.name}: only one of them has {odd[0]!r}"
-    elif recipe.labels != base.labels:
-        what = f"it has the classes of {recipe.name} in another order"
-    else:
-        what = f"it gives {base.activation} scores, {recipe.name} is about {recipe.activation} ones"
-    raise UsageError(f"--head {KEEP}: {base.name}: {what}; leave --head out, and the last layer is made anew")
+def _check_kept(recipe: Recipe, base: Checkpoint) -> None:
+    try:
+        check_classes(base, recipe)
+        check_scores(base, recipe)
+        if recipe.labels != base.labels:
+            raise UsageError(f"{base.name} has the classes of {recipe.name} in another order")
+    except UsageError as error:
+        raise UsageError(f"--head {KEEP}: {error}; leave --head out, and the last layer is made anew") from None
 
 
 def _without_bases(training: Mapping[str, Any]) -> dict[str, Any]:
