@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from eranntag.errors import EranntagError
+from eranntag.errors import DataError, EranntagError
 
 REMEDIES = {
     errno.ENOSPC: "make room there, or choose another place",
@@ -66,6 +66,16 @@ def told(path: Path) -> Iterator[None]:
         if number is None or (isinstance(error, OSError) and not _concerns(error, path)):
             raise
         raise CannotWrite(number, os.strerror(number), str(path)) from error
+
+
+@contextmanager
+def resumable(path: Path, what: str) -> Iterator[None]:
+    """DataError for what cannot be written of a data set; the finished `what` of it are kept."""
+    try:
+        yield
+    except OSError as error:
+        refusal = f"{error.filename or path}: cannot be written ({error.strerror or error})"
+        raise DataError(f"{refusal}; finished {what} are kept, and the same command goes on after them") from error
 
 
 def _number(error: Exception) -> int | None:

@@ -1,13 +1,27 @@
 """The one way to read a file as a whole: an ordinary one, of a size that fits into memory."""
 
+import csv
 import errno
+import json
 import os
 import stat
 from io import BufferedReader
+from typing import Any
 
 from eranntag.errors import DataError
 
 MOST_BYTES = 1 << 30  # AudioSet's largest table has 0.1 GB, the manifest of all its clips 0.2 GB
+MOST_JSON_BYTES = 1 << 28  # a pack names the clips that are left out, of two million
+WHAT_A_BAD_FILE_RAISES = (  # where its content is taken apart
+    AttributeError,
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+    csv.Error,
+)
 KINDS = {  # of what is no ordinary file
     stat.S_ISDIR: "a folder",
     stat.S_ISFIFO: "a pipe",
@@ -49,3 +63,14 @@ def text(path: str | os.PathLike[str], errors: str = "strict", most: int = MOST_
         return read(path, most).decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         raise DataError(f"{os.fspath(path)}: cannot be read as text in UTF-8 ({error}); save it as such") from None
+
+
+def json_object(path: str | os.PathLike[str], most: int = MOST_JSON_BYTES) -> dict[str, Any]:
+    """The JSON object in a file; DataError when there is none."""
+    try:
+        content = json.loads(read(path, most))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{os.fspath(path)}: is not JSON ({error}); it is damaged, or another program's") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{os.fspath(path)}: is not a JSON object; it is damaged, or another program's")
+    return content

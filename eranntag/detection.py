@@ -11,7 +11,8 @@ import numpy as np
 from eranntag import audio, events, registry, streaming
 from eranntag.errors import UsageError
 from eranntag.events import Postprocessing
-from eranntag.tagger import Heard, Sound, Tagger, opened
+from eranntag.hearing import Heard, Sound, opened
+from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Clip, Event, Prediction
 
 THRESHOLDS = {"sigmoid": 0.2, "softmax": 0.5}  # of frames, where nothing was calibrated: see `thresholds`

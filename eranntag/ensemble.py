@@ -16,7 +16,8 @@ import soundfile
 
 from eranntag import audio, features, fusion
 from eranntag.errors import AudioError, CheckpointError
-from eranntag.tagger import FrameScores, Heard, Tagger
+from eranntag.hearing import Heard
+from eranntag.tagger import FrameScores, Tagger
 from eranntag.types import Checkpoint, Clip, Prediction
 
 FAMILY = "ensemble"

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from eranntag import registry
+from eranntag.activations import ACTIVATIONS
 from eranntag.errors import CheckpointError
-from eranntag.tagger import ACTIVATIONS
 from eranntag.types import Checkpoint, Output
 
 OF_FRONTEND = "frontend."  # no module of a model is called so

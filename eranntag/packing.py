@@ -1,4 +1,4 @@
-"""Dataset -> shards (shards.py), resumable at any moment; and how fast a data set can be read for training.
+"""Dataset -> shards (shards/), resumable at any moment; and how fast a data set can be read for training.
 
 A shard is finished when its tar file and, after that, the table beside it are written, each whole or not at all. It holds the
 clips that follow those of the shard before, until it is full; so the finished shards alone say where to go on.
@@ -19,10 +19,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from eranntag import atomic, audio, shards
+from eranntag import atomic, audio, bounded, shards
 from eranntag.ahead import ahead
 from eranntag.errors import AudioError, DataError, reason
-from eranntag.shards import Entry, Shard, writing
+from eranntag.shards import writing
+from eranntag.shards.writing import Entry, Shard
 from eranntag.types import Dataset, Example, Packed
 
 RATE_HZ = 44100  # what every front-end hears
@@ -53,7 +54,7 @@ def pack(dataset: Dataset, folder: Path, codec: str, shard_bytes: int, workers: 
     """
     sources = _sources(dataset.examples)
     plan = _plan(dataset, sources, codec, shard_bytes)
-    with writing(folder, "shards"):
+    with atomic.resumable(folder, "shards"):
         _begin(folder, plan, dataset.examples)
     done: list[Shard] = []
     first = 0
@@ -63,15 +64,15 @@ def pack(dataset: Dataset, folder: Path, codec: str, shard_bytes: int, workers: 
         there = shard is not None
         if shard is None:
             with (
-                writing(folder / name, "shards"),
+                atomic.resumable(folder / name, "shards"),
                 closing(_entries(dataset.examples, sources, first, codec, workers)) as entries,
             ):
-                shard = shards.write(folder, name, codec, plan.labels, shard_bytes, entries)
+                shard = writing.write(folder, name, codec, plan.labels, shard_bytes, entries)
                 atomic.write_text(_table(folder / name), json.dumps({"first": first, "shard": asdict(shard)}))
         first += shard.clips
         yield shard, there
         done.append(replace(shard, rows=[]))  # two million of them are for the disk
-    with writing(folder, "shards"):
+    with atomic.resumable(folder, "shards"):
         _finish(folder, plan, done, dataset.missing)
 
 
@@ -106,7 +107,7 @@ def _begin(folder: Path, plan: Plan, examples: Sequence[Example]) -> None:
     atomic.discard_unfinished(folder)
     wanted = json.loads(json.dumps(asdict(plan)))
     if (folder / shards.PLAN).exists():
-        found = shards.load_json(folder / shards.PLAN)
+        found = bounded.json_object(folder / shards.PLAN)
         if other := [name for name, value in wanted.items() if found.get(name) != value]:
             raise DataError(f"{folder}: holds a pack with other {', '.join(other)}; choose another folder, or delete it")
     elif any(not path.name.startswith(".") for path in folder.iterdir()):
@@ -126,7 +127,7 @@ def _table(shard: Path) -> Path:
 def _finished(folder: Path, name: str, first: int) -> Shard | None:
     """The shard `name` if it is there, whole, and starts with clip `first`."""
     try:
-        table = shards.load_json(_table(folder / name))
+        table = bounded.json_object(_table(folder / name))
         shard = Shard(**table["shard"])
         return shard if table["first"] == first and (folder / name).stat().st_size == shard.bytes else None
     except (OSError, KeyError, TypeError, DataError):
@@ -142,10 +143,10 @@ def _finish(folder: Path, plan: Plan, done: Sequence[Shard], missing: tuple[str,
     for path in folder.glob("shard-*.*"):  # an encoder of another version may have needed more of them
         if path.with_suffix(".tar").name not in names:
             path.unlink()
-    rows = chain.from_iterable(shards.load_json(_table(folder / shard.name))["shard"]["rows"] for shard in done)
+    rows = chain.from_iterable(bounded.json_object(_table(folder / shard.name))["shard"]["rows"] for shard in done)
     results = {
         "clips": plan.clips - len(failed),
-        "manifest_sha256": shards.write_manifest(folder, rows),
+        "manifest_sha256": writing.write_manifest(folder, rows),
         "missing": missing,
         "failed": failed,
         "shards": {shard.name: {"bytes": shard.bytes, "sha256": shard.sha256} for shard in done},

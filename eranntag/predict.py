@@ -15,8 +15,8 @@ import numpy as np
 from eranntag import devices
 from eranntag.ahead import ahead
 from eranntag.errors import reason
+from eranntag.hearing import Heard
 from eranntag.inputs import STDIN
-from eranntag.tagger import Heard
 from eranntag.types import Failure, Packed
 
 READERS = 16  # at most

@@ -4,71 +4,26 @@ It says what a whole sound is (`scores`), and of most families what each of its 
 No torch here, so that a light engine starts at once.
 """
 
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from eranntag import audio, features, streaming
+from eranntag.activations import ACTIVATIONS
 from eranntag.errors import EranntagError
+from eranntag.hearing import Heard, Sound, opened
 from eranntag.streaming import Geometry
-from eranntag.types import Checkpoint, Clip, Packed, Prediction
+from eranntag.types import Checkpoint, Clip, Prediction
 
 WINDOW_SECONDS = 60  # of a long sound that cannot be computed exactly in blocks
 HEARD_BYTES = 1 << 26  # of a sound as it is in the file, however many channels and samples a second that has
 
 FrameScores = Callable[[np.ndarray], Sequence[np.ndarray]]
-Sound = Clip | str | os.PathLike[str] | Packed | BinaryIO
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    with np.errstate(invalid="ignore"):  # infinite logits give NaN, which `prediction` reports
-        powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    small = np.exp(-np.abs(logits))  # never overflows
-    return np.where(logits < 0, small, 1) / (1 + small)
-
-
-ACTIVATIONS = {"softmax": _softmax, "sigmoid": _sigmoid}
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A sound that was read: `prepared` for the network; or, of a long one, `blocks` (samples,) of mono sound at the
-    front-end's rate, which are read as they are needed. `seconds()` of the sound were read so far."""
-
-    source: str
-    seconds: Callable[[], float]
-    prepared: np.ndarray | None = None
-    blocks: Iterator[np.ndarray] | None = None
-
-
-def opened(source: Sound, name: str = "") -> tuple[audio.Stream, Callable[[], float]]:
-    """A clip, file, clip of a shard or open stream, and how many seconds of it were read so far.
-
-    `name` replaces a stream's in messages. Raises AudioError when it cannot be read.
-    """
-    if isinstance(source, Clip):
-        sound = audio.Stream(source.sample_rate, source.source, iter([source.waveform]))
-    else:
-        sound = audio.stream(source, name)
-    rate, samples = sound.rate, 0
-
-    def counted() -> Iterator[np.ndarray]:
-        nonlocal samples
-        for block in sound.blocks:
-            samples += block.shape[1]
-            yield block
-
-    return replace(sound, blocks=counted()), lambda: samples / rate
 
 
 class Tagger(ABC):

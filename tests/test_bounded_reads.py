@@ -279,7 +279,7 @@ def test_any_pack_is_read_or_refused(
         "metric": "accuracy",
     }
     good |= {"missing": [], "failed": [], "activation": "softmax", "format": 1, "recipe": "esc50"}
-    good["manifest_sha256"] = shards._sha256(root / "manifest.csv")
+    good["manifest_sha256"] = shards.sha256(root / "manifest.csv")
     for content in (good, {**good, **pack}):
         (root / "pack.json").write_text(json.dumps(content))
         try:

@@ -26,6 +26,7 @@ from eranntag.cli import export as cli_export
 from eranntag.engine import _check, _openvino
 from eranntag.engine.eager import Eager
 from eranntag.errors import EranntagError, UsageError
+from eranntag.export import formats
 from eranntag.types import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -147,7 +148,7 @@ def test_the_onnx_graph_is_plain(form: str, model: str) -> None:
     import onnx
 
     graph = onnx.load(export.export(model, form).path)
-    assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", export.OPSET)]
+    assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", formats.OPSET)]
     assert not {node.op_type for node in graph.graph.node} & {"If", "Loop", "Scan", "STFT", "DFT"}
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in graph.graph.initializer)
 
@@ -171,7 +172,7 @@ def test_every_activation_can_be_exported(reference: Eager) -> None:
             frontend=reference.network.frontend,
             checkpoint=dataclasses.replace(reference.checkpoint, activation=activation),
         )
-        module, image = export._scored(network)
+        module, image = formats.scored(network)
         with torch.inference_mode():
             logits, scores = module(image)
         np.testing.assert_allclose(scores.numpy(), numpys(logits.numpy()), atol=1e-6)
@@ -220,7 +221,7 @@ def test_nothing_is_written_when_the_runtime_disagrees(
 def test_a_weight_that_changed_on_the_way_is_noticed(
     form: str, model: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scored = export._scored
+    scored = formats.scored
 
     def disturbed(network: Any) -> Any:
         other = weights.load(model)
@@ -228,7 +229,7 @@ def test_a_weight_that_changed_on_the_way_is_noticed(
             other.model.stages[2][1].conv1.weight[0] += 0.1
         return scored(other)
 
-    monkeypatch.setattr(export, "_scored", disturbed)
+    monkeypatch.setattr(formats, "scored", disturbed)
     result = run(model, "--format", form)
     assert result.exit_code == 1 and result.stdout == "" and not list(folder.iterdir())
     assert re.search(rf"{form} gives other probabilities, by \S+ for \w+, where 0.001 is the limit; nothing", result.stderr)

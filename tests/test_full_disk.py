@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import runs
 
-from eranntag import atomic, gallery, labels, shards
+from eranntag import atomic, gallery, labels
 from eranntag.bench import page
 from eranntag.checkpoints import weights
 from eranntag.errors import EranntagError
@@ -279,5 +279,5 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path, monkeypatch: pytest.Mo
     for write in (write_additions, write_tables):
         with pytest.raises(EranntagError, match=r"x: cannot be written \(Read-only file system\); choose another place"):
             write(tmp_path / "x")
-    with pytest.raises(EranntagError, match=r"same command goes on"), shards.writing(tmp_path / "x", "shards"):
+    with pytest.raises(EranntagError, match=r"same command goes on"), atomic.resumable(tmp_path / "x", "shards"):
         atomic.write_text(tmp_path / "x", "")

@@ -13,8 +13,8 @@ import torch
 
 import eranntag
 from eranntag import models, registry
+from eranntag.activations import ACTIVATIONS
 from eranntag.errors import DataError, UsageError
-from eranntag.tagger import ACTIVATIONS
 from eranntag.training.augmentations import MIXUPS, parse
 from eranntag.training.sampling import SAMPLERS
 from eranntag.training.schedules import SCHEDULES
@@ -32,8 +32,8 @@ ROWS = {
     6: "ensemble engine",
     5: "network merging",
     4: "tagger journal",
-    3: "features models recipes streaming rows terminal",
-    2: "registry audio fusion events metrics records inputs shards ahead devices noise",
+    3: "features models recipes streaming hearing rows terminal",
+    2: "registry audio activations fusion events metrics records inputs shards ahead devices noise",
     1: "decoding lock bounded atomic",
     0: "types errors cache",
 }

@@ -24,6 +24,7 @@ from eranntag.ahead import ahead
 from eranntag.cli import cli
 from eranntag.errors import AudioError, DataError
 from eranntag.recipes import esc50
+from eranntag.shards import writing
 from eranntag.types import Dataset, Example, Failure, Packed
 
 RATE = 44100
@@ -263,7 +264,7 @@ def test_what_was_lost_is_made_again(data: Path, out: Path, whole: dict[str, str
 def test_a_full_disk_is_one_line_and_packing_goes_on(
     data: Path, out: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = shards._Tar._write, 0
+    write, written = writing.Tar._write, 0
 
     def full(tar: Any, content: bytes) -> None:
         nonlocal written
@@ -273,7 +274,7 @@ def test_a_full_disk_is_one_line_and_packing_goes_on(
         write(tar, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards._Tar, "_write", full)
+        patch.setattr(writing.Tar, "_write", full)
         line = failure(pack(data, out))
     assert "No space left on device" in line and "same command goes on" in line
     assert tars(out) and list(out.glob(".*.part")) == []

@@ -14,10 +14,11 @@ from eranntag import audio, streaming
 from eranntag.engine.eager import Eager, geometry
 from eranntag.errors import AudioError, EranntagError
 from eranntag.features import _logmel_numpy as logmel
+from eranntag.hearing import Heard
 from eranntag.models import erann
 from eranntag.network import Network
 from eranntag.streaming import Geometry
-from eranntag.tagger import Heard, Tagger
+from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Clip
 
 RATE = 44100

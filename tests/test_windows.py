@@ -16,6 +16,7 @@ from eranntag.checkpoints import weights
 from eranntag.engine.eager import Eager
 from eranntag.errors import EranntagError
 from eranntag.features._logmel_numpy import Config
+from eranntag.hearing import Heard
 from eranntag.network import Network
 from eranntag.streaming import Geometry
 from eranntag.tagger import WINDOW_SECONDS, Tagger
@@ -150,7 +151,7 @@ def test_one_window_is_computed_at_a_time(
         return original(prepared)
 
     monkeypatch.setattr(loudness, "logits", logits)
-    prediction = loudness.tag_long(tagger.Heard("x", lambda: 3600.0, blocks=blocks()))
+    prediction = loudness.tag_long(Heard("x", lambda: 3600.0, blocks=blocks()))
     assert len(ahead) == 60 and max(ahead) <= 60 * 1600 + 4096 and prediction.seconds == 3600
 
 

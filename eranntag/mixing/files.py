@@ -15,7 +15,6 @@ from eranntag import __version__, atomic, audio
 from eranntag.ahead import ahead
 from eranntag.mixing.plan import FORMAT, Mixture, Plan
 from eranntag.mixing.sound import Protocol, background, hear, mix
-from eranntag.shards import writing
 
 SOURCES, EVENTS, MIXTURES = "mix.json", "events.csv", "mixtures.csv"
 
@@ -24,7 +23,7 @@ def write(plan: Plan, folder: Path, workers: int, stems: bool, command: str) -> 
     """Write every mixture that is not there yet, the name of each when it is; then the tables. The same call goes on after
     an interruption. DataError when the disk is full or the sources are gone; AudioError when one can no longer be read."""
     kinds = ("audio", "stems") if stems else ("audio",)
-    with writing(folder, "mixtures"):
+    with atomic.resumable(folder, "mixtures"):
         for snr_db in plan.protocol.snr_db:
             for kind in kinds:
                 (_place(folder, snr_db) / kind).mkdir(parents=True, exist_ok=True)
@@ -36,7 +35,7 @@ def write(plan: Plan, folder: Path, workers: int, stems: bool, command: str) -> 
             _make(mixture, plan.protocol, missing)
         return mixture.name
 
-    with writing(folder, "mixtures"):
+    with atomic.resumable(folder, "mixtures"):
         with closing(ahead(make, plan.mixtures, workers)) as names:
             yield from names
         for snr_db in plan.protocol.snr_db:

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from eranntag import atomic, audio
+from eranntag import atomic, audio, bounded
 from eranntag.ahead import ahead
 from eranntag.errors import DataError, reason
 from eranntag.mixing.sound import Protocol, hear
-from eranntag.shards import WHAT_A_BAD_FILE_RAISES, load_json, writing
 from eranntag.types import Dataset, Example, Failure, Packed
 
 PLAN = "mixing.json"
@@ -61,19 +60,19 @@ def decide(sources: Sources, protocol: Protocol, folder: Path, workers: int, ste
     DataError when `folder` holds other mixtures, or when the sources are not enough for the protocol.
     """
     wanted = json.loads(json.dumps({"format": FORMAT, **asdict(protocol), "sources_sha256": _digest(sources)}))
-    with writing(folder, "mixtures"):
+    with atomic.resumable(folder, "mixtures"):
         folder.mkdir(parents=True, exist_ok=True)
         for place in (folder, *folder.glob("snr*"), *folder.glob("snr*/*/")):
             atomic.discard_unfinished(place)
     if (folder / PLAN).exists():
-        found = load_json(folder / PLAN)
+        found = bounded.json_object(folder / PLAN)
         try:
             asked = dict(found["asked"])
             if other := [name for name, value in wanted.items() if asked.get(name) != value]:
                 raise DataError(f"{folder}: holds mixtures with other {', '.join(other)}; choose another folder, or delete it")
             heard = {path: float(seconds) for path, seconds in found["seconds"].items()}
             left_out = {path: str(why) for path, why in found["left_out"].items()}
-        except WHAT_A_BAD_FILE_RAISES as error:
+        except bounded.WHAT_A_BAD_FILE_RAISES as error:
             raise DataError(f"{folder / PLAN}: is damaged ({error!r}); delete {folder}, or choose another folder") from None
         return _decided(sources, protocol, {"seconds": heard, "left_out": left_out})
     if any(not path.name.startswith(".") for path in folder.iterdir()):
@@ -81,7 +80,7 @@ def decide(sources: Sources, protocol: Protocol, folder: Path, workers: int, ste
     _decided(sources, protocol, {"seconds": {str(each.path): 0 for each in sources.events.examples}, "left_out": {}})  # enough?
     found = {"asked": wanted, **_heard(sources, protocol, workers, step)}
     decided = _decided(sources, protocol, found)
-    with writing(folder, "mixtures"):
+    with atomic.resumable(folder, "mixtures"):
         atomic.write_text(folder / PLAN, json.dumps(found, indent=1) + "\n")
     return decided
 

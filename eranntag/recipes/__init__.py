@@ -13,7 +13,7 @@ from eranntag.types import Checkpoint, Dataset, Example, Published, Recipe
 
 
 def load(name: str, data: str | None = None) -> Dataset:
-    """The data set that the recipe `name` finds at `data`, as its pack (shards.py) or as its files. Raises UsageError for
+    """The data set that the recipe `name` finds at `data`, as its pack (shards/) or as its files. Raises UsageError for
     an unknown recipe, DataError."""
     module = registry.get(__name__, name)
     pack = shards.find(data, name)

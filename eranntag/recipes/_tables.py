@@ -8,7 +8,6 @@ from pathlib import Path
 
 from eranntag import bounded
 from eranntag.errors import DataError
-from eranntag.shards import WHAT_A_BAD_FILE_RAISES
 
 
 def rows(recipe: str, table: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -38,5 +37,5 @@ def told(where: str, whose: str) -> Iterator[None]:
     """DataError for a row that is not what it should be."""
     try:
         yield
-    except WHAT_A_BAD_FILE_RAISES as error:
+    except bounded.WHAT_A_BAD_FILE_RAISES as error:
         raise DataError(f"{where} is not {whose}: {error!r}; mend or remove it") from None

@@ -19,10 +19,10 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from eranntag import bounded
 from eranntag.errors import DataError
 from eranntag.recipes import _tables, find_root
 from eranntag.recipes._tables import told
-from eranntag.shards import load_json
 from eranntag.types import Dataset, Event, Example, Published, Recipe
 
 LABELS = (
@@ -120,7 +120,7 @@ def _find(data: str | None) -> Path:
 
 def _recipe(root: Path) -> Recipe:
     """With the classes of mix.json; the paper's values of its SNR if they are the paper's classes, else none."""
-    record = load_json(root / "mix.json")
+    record = bounded.json_object(root / "mix.json")
     with told(f"mixtures: {root / 'mix.json'}", WRITTEN):
         labels, snr = tuple(map(str, record["labels"])), f"{float(record['snr_db']):g} dB"
         source, licence = str(record["events"]["title"]), str(record["events"]["licence"])

@@ -14,8 +14,8 @@ import numpy as np
 
 from eranntag.detection import Detection, Detector
 from eranntag.errors import reason
+from eranntag.hearing import Heard, Sound
 from eranntag.predict import readers, until
-from eranntag.tagger import Heard, Sound
 from eranntag.types import Failure, Prediction
 from eranntag.views._sight import COLUMNS, Sight, sight
 

@@ -10,8 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,19 +21,16 @@ import numpy as np
 import eranntag
 from eranntag import atomic, audio, checkpoints
 from eranntag import registry as folders
+from eranntag.activations import ACTIVATIONS
 from eranntag.checkpoints import header
-from eranntag.engine import _check, _openvino
+from eranntag.engine import _check
 from eranntag.errors import EranntagError, UsageError, reason
-from eranntag.tagger import ACTIVATIONS
+from eranntag.export.formats import FORMATS, Format, Run
 from eranntag.types import Clip
 
-INPUT, OUTPUTS = "image", ("logits", "scores")
-OPSET = 17
 CLIP_SECONDS = 30  # of each clip of the user's are compared
 REPEATS = 2  # of the built-in sounds, for a second duration
 HALF_LIMIT = _check.LIMITS["float16"]
-
-Run = Callable[[np.ndarray], Sequence[np.ndarray]]  # image -> logits, scores
 
 
 @dataclass(frozen=True)
@@ -96,7 +92,7 @@ def export(
     return Exported(path, size, difference, worst, sounds)
 
 
-def _format(form: str, half: bool) -> "Format":
+def _format(form: str, half: bool) -> Format:
     if form not in FORMATS:
         raise UsageError(f"format {form!r} is none of {', '.join(FORMATS)}")
     format = FORMATS[form]
@@ -107,7 +103,7 @@ def _format(form: str, half: bool) -> "Format":
     return format
 
 
-def _path(name: str, format: "Format", output: Path | None, force: bool) -> Path:
+def _path(name: str, format: Format, output: Path | None, force: bool) -> Path:
     """Where to write: `output`, or the name's last part in the current folder. UsageError where that would be a loss."""
     suffix = format.suffixes[-1]
     path = output or Path(Path(name).name.removesuffix(".safetensors").partition("@")[0] + suffix)
@@ -193,84 +189,3 @@ def _publish(files: Sequence[Path], path: Path) -> None:
     for file in files:
         with atomic.replace(path.with_suffix(file.suffix)) as temporary:
             shutil.move(file, temporary)
-
-
-def _scored(network: Any) -> tuple[Any, Any]:
-    """The module that is exported, from image to logits and scores, and an example of its input."""
-    import torch
-
-    from eranntag.engine._parts import Scored
-
-    image = torch.zeros(2, 1, network.frontend.config.rows, network.model.frame_multiple)
-    return Scored(network.model, network.checkpoint.activation).eval(), image
-
-
-def _write_onnx(network: Any, about: dict[str, str], path: Path, half: bool) -> None:
-    import onnx
-    import torch
-
-    module, image = _scored(network)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the tracer is old, and that it makes constants of shapes: the check would see it
-        torch.onnx.export(
-            module,
-            (image,),
-            path,
-            dynamo=False,  # five times as fast as the new exporter, without onnxscript; the graph is as good
-            opset_version=OPSET,
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            dynamic_axes={INPUT: {0: "batch", 3: "frames"}, **{name: {0: "batch"} for name in OUTPUTS}},
-        )
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, about)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
-
-
-def _load_onnx(path: Path) -> Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors alone
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return lambda image: session.run(list(OUTPUTS), {INPUT: image})
-
-
-def _write_openvino(network: Any, about: dict[str, str], path: Path, half: bool) -> None:
-    module, image = _scored(network)
-    model = _openvino.model_of(module, image, [-1, *image.shape[1:3], -1])
-    for port, name in zip((*model.inputs, *model.outputs), (INPUT, *OUTPUTS), strict=True):
-        port.get_tensor().set_names({name})
-    for key, value in about.items():
-        model.set_rt_info(value, [key])
-    _openvino.imported().save_model(model, path, compress_to_fp16=half)
-
-
-def _load_openvino(path: Path) -> Run:
-    """In float32 on every CPU: the file is checked, not the CPU's bfloat16."""
-    compiled = _openvino.core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-
-    def run(image: np.ndarray) -> Sequence[np.ndarray]:
-        outputs = compiled([image])
-        return [outputs[name] for name in OUTPUTS]
-
-    return run
-
-
-@dataclass(frozen=True)
-class Format:
-    """`suffixes` of its files, the one that programs open last; the `packages` it needs, and how they are installed."""
-
-    suffixes: tuple[str, ...]
-    packages: tuple[str, ...]
-    install: str
-    write: Callable[[Any, dict[str, str], Path, bool], None]  # network, metadata, path, half
-    load: Callable[[Path], Run]
-    half: bool = False
-
-
-FORMATS = {
-    "onnx": Format((".onnx",), ("onnx", "onnxruntime"), "'eranntag[onnx]'", _write_onnx, _load_onnx),
-    "openvino": Format((".bin", ".xml"), ("openvino",), "'eranntag[openvino]'", _write_openvino, _load_openvino, half=True),
-}
