@@ -10,7 +10,7 @@ import numpy as np
 from eranntag import audio
 from eranntag.types import Clip, Packed
 
-Sound = Clip | str | os.PathLike[str] | Packed | BinaryIO
+Sound = Clip | audio.Stream | str | os.PathLike[str] | Packed | BinaryIO
 
 
 @dataclass(frozen=True)
@@ -25,14 +25,14 @@ class Heard:
 
 
 def opened(source: Sound, name: str = "") -> tuple[audio.Stream, Callable[[], float]]:
-    """A clip, file, clip of a shard or open stream, and how many seconds of it were read so far.
+    """A clip, file, clip of a shard, open file or Stream of it, and how many seconds of it were read so far.
 
     `name` replaces a stream's in messages. Raises AudioError when it cannot be read.
     """
     if isinstance(source, Clip):
         sound = audio.Stream(source.sample_rate, source.source, iter([source.waveform]))
     else:
-        sound = audio.stream(source, name)
+        sound = source if isinstance(source, audio.Stream) else audio.stream(source, name)
     rate, samples = sound.rate, 0
 
     def counted() -> Iterator[np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from click.testing import CliRunner
 from click.testing import Result as Run
 
@@ -17,6 +18,8 @@ from eranntag.checkpoints import weights
 from eranntag.cli import cli
 from eranntag.errors import DataError, UsageError
 from eranntag.evaluation import evaluate
+from eranntag.evaluation.narrowed import narrowed
+from eranntag.hearing import Heard
 from eranntag.network import Network
 from eranntag.recipes import esc50
 from eranntag.tagger import Tagger
@@ -341,6 +344,37 @@ def test_a_clip_of_a_shard_is_evaluated_like_its_file(tiny_tagger: Tagger, data:
     shards = evaluate(tiny_tagger, Dataset(RECIPE, tuple(Example(p, (i,)) for i, p in enumerate((*packed, beyond)))))
     np.testing.assert_array_equal(files.scores, shards.scores)
     assert shards.failures == (Failure(f"{shard}/beyond.wav", "the shard is cut short"),)
+
+
+def test_a_lower_sample_rate_is_that_of_files_recorded_so(tiny_tagger: Tagger, data: Path, tmp_path: Path) -> None:
+    sound, low = data / "ESC-50" / "audio" / "1-0-A-0.wav", tmp_path / "low.wav"
+    soundfile.write(low, soxr.resample(soundfile.read(sound)[0], 44100, 8000), 8000, subtype="FLOAT")
+    telephone = narrowed(tiny_tagger, 8000)
+    heard, there = telephone.hear(str(sound)), tiny_tagger.hear(str(sound)).prepared
+    np.testing.assert_allclose(heard.prepared, tiny_tagger.hear(low).prepared, atol=1e-5)
+    assert heard.prepared.std() < 0.7 * there.std() and heard.source == str(sound)
+    assert heard.seconds() == pytest.approx(9999 / 44100, abs=1e-3)
+    np.testing.assert_array_equal(telephone.hear(low).prepared, tiny_tagger.hear(low).prepared)
+    np.testing.assert_array_equal(narrowed(tiny_tagger, 48000).hear(sound).prepared, there)
+    assert narrowed(tiny_tagger, None) is tiny_tagger
+
+
+def test_the_command_evaluates_at_a_lower_sample_rate(data: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard, hear = [], Tagger.hear
+
+    def noted(tagger: Tagger, source: Any, name: str = "") -> Heard:
+        heard.append(source.rate)
+        return hear(tagger, source, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tagger, "hear", noted)
+        narrow = command(data, model, "--sample-rate", "8000")
+    assert heard == [8000, 8000] and ", at 8000 Hz: accuracy " in narrow.stdout.splitlines()[0]
+    assert (narrow.exit_code, narrow.stderr.count("\n")) == (3, 1)  # the broken clip, as ever
+    records = (command(data, model, "--json", *args) for args in ([], ["--sample-rate", "8000"]))
+    assert [json.loads(record.stdout)["sample_rate_hz"] for record in records] == [None, 8000]
+    wrong = command(data, model, "--sample-rate", "8")
+    assert wrong.exit_code == 2 and "8 is not in the range 1000<=x<=192000" in wrong.stderr
 
 
 def test_a_checkpoint_with_other_classes_is_refused_in_one_line(data: Path, tiny_tagger: Tagger, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from eranntag.engine.eager import Eager
 from eranntag.errors import DataError, UsageError
 from eranntag.evaluation import events
 from eranntag.events import Postprocessing
+from eranntag.hearing import Heard
 from eranntag.network import Network
 from eranntag.types import Checkpoint, Dataset, Event
 
@@ -95,6 +96,19 @@ def test_a_fold_alone(tagger: Eager, data: Path) -> None:
     dataset = recipes.load("mixtures", str(data))
     found = events.evaluate(Detector(tagger, Postprocessing()), dataset, fold=2)
     assert found.reference == tuple(example.events for example in dataset.examples if example.fold == 2)
+
+
+def test_a_lower_sample_rate(tagger: Eager, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, dataset = Detector(tagger, Postprocessing()), recipes.load("mixtures", str(data))
+    heard, hear = [], detector.hear
+
+    def noted(source: Any, name: str = "") -> Heard:
+        heard.append(source.rate)
+        return hear(source, name)
+
+    monkeypatch.setattr(detector, "hear", noted)
+    found = events.evaluate(detector, dataset, sample_rate_hz=8000)
+    assert heard == [8000] * len(dataset.examples) and len(found.estimated) == len(dataset.examples)
 
 
 def test_data_without_strong_labels_and_without_sound(tagger: Eager, data: Path) -> None:

@@ -14,6 +14,12 @@ from eranntag.cli._typed import typed
 @click.argument("recipe")
 @click.option("--data", envvar="ERANNTAG_DATA", help="The data set's folder, or one that holds it.  [$ERANNTAG_DATA]")
 @click.option("--fold", type=int, help="Only the clips of this fold.  [the data set's test clips, or all]")
+@click.option(
+    "--sample-rate",
+    type=click.IntRange(1000, 192_000),
+    metavar="HZ",
+    help="As if clips were recorded at no higher rate.",
+)
 @click.option("--paper", is_flag=True, help="Compare with the published results of the checkpoint's architecture.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--events", is_flag=True, help="Also look for events, as `eranntag detect` does, and measure these.")
@@ -50,8 +56,9 @@ def command(
             counts["evaluated"] += 1
             step()
 
-        result = evaluate(tagger, dataset, options["fold"], options["batch"], one)
-        found = sed.evaluate(detector, dataset, options["fold"], options["batch"], one) if detector else None
+        how = dataset, options["fold"], options["batch"], one, options["sample_rate"]
+        result = evaluate(tagger, *how)
+        found = sed.evaluate(detector, *how) if detector else None
     failures = dict.fromkeys((*result.failures, *(found.failures if found else ())))
     for failure in failures:
         render.failure(failure)

@@ -9,6 +9,7 @@ import numpy as np
 
 from eranntag import metrics, models, registry
 from eranntag.errors import DataError
+from eranntag.evaluation.narrowed import narrowed
 from eranntag.predict import predict
 from eranntag.recipes import check_classes, to_evaluate, was_trained_on
 from eranntag.tagger import Tagger
@@ -21,7 +22,8 @@ class Result:
     `targets`, bool, both in the order of the recipe's labels.
 
     `failures` could not be read, `missing` clips of the data set are not there at all. `trained_on` of the clips were in the
-    checkpoint's own training set, as far as its header knows, and make the measures too good.
+    checkpoint's own training set, as far as its header knows, and make the measures too good. All were heard as if recorded
+    at no more than `sample_rate_hz`.
     """
 
     checkpoint: Checkpoint
@@ -32,6 +34,7 @@ class Result:
     failures: tuple[Failure, ...] = ()
     missing: int = 0
     trained_on: int = 0
+    sample_rate_hz: int | None = None
 
     @property
     def clips(self) -> int:
@@ -136,7 +139,8 @@ class Result:
     def summary(self) -> list[str]:
         """For people, one line each: the recipe's measure, the others, and what they are not about."""
         fold = f", fold {self.fold}" if self.fold is not None else ""
-        name, metric = f"{self.checkpoint.name} on {self.recipe.name}{fold}", self.recipe.metric
+        rate = f", at {self.sample_rate_hz} Hz" if self.sample_rate_hz is not None else ""
+        name, metric = f"{self.checkpoint.name} on {self.recipe.name}{fold}{rate}", self.recipe.metric
         lines = [f"{name}: {metric} {self.value:.4f} ({self.clips} clips)"]
         lines.append("  ".join(f"{name} {value:.4f}" for name, value in self.measures.items() if name != metric))
         for name, measures in self.decisions.items():
@@ -159,6 +163,7 @@ class Result:
             "checkpoint": self.checkpoint.name,
             "recipe": self.recipe.name,
             "fold": self.fold,
+            "sample_rate_hz": self.sample_rate_hz,
             "clips": self.clips,
             "failed": [{"source": failure.source, "reason": failure.reason} for failure in self.failures],
             "missing": self.missing,
@@ -187,15 +192,20 @@ def evaluate(
     fold: int | None = None,
     batch: int | None = None,
     step: Callable[[], None] = lambda: None,
+    sample_rate_hz: int | None = None,
 ) -> Result:
-    """Evaluate on the clips of `fold`, else the data set's test clips, else all. Raises UsageError when the classes are not the
-    recipe's, DataError when no clip can be read."""
+    """Evaluate on the clips of `fold`, else the data set's test clips, else all; heard as if recorded at no more than
+    `sample_rate_hz`.
+
+    Raises UsageError when the classes are not the recipe's, DataError when no clip can be read.
+    """
     recipe, checkpoint = dataset.recipe, tagger.checkpoint
     check_classes(checkpoint, recipe)
     chosen = to_evaluate(dataset, fold)
     order = [tagger.labels.index(label) for label in recipe.labels]
     scores, heard, failures = [], [], []
-    for example, result in zip(chosen, predict(tagger, (example.path for example in chosen), batch), strict=True):
+    listener = narrowed(tagger, sample_rate_hz)
+    for example, result in zip(chosen, predict(listener, (example.path for example in chosen), batch), strict=True):
         if isinstance(result, Prediction):
             scores.append(result.scores[order])
             heard.append(example)
@@ -207,7 +217,7 @@ def evaluate(
         raise DataError(f"{recipe.name}: no clip could be read; {first}")
     targets = metrics.multi_hot([example.targets for example in heard], len(order))
     missing, trained_on = len(dataset.missing), sum(was_trained_on(example, checkpoint, recipe) for example in chosen)
-    return Result(checkpoint, recipe, fold, np.stack(scores), targets, tuple(failures), missing, trained_on)
+    return Result(checkpoint, recipe, fold, np.stack(scores), targets, tuple(failures), missing, trained_on, sample_rate_hz)
 
 
 def jsonable(value: Any) -> Any:

@@ -9,6 +9,7 @@ from eranntag import metrics
 from eranntag.detection import Detection, Detector
 from eranntag.errors import DataError, UsageError
 from eranntag.evaluation import jsonable
+from eranntag.evaluation.narrowed import narrowed
 from eranntag.predict import predict
 from eranntag.recipes import check_classes, to_evaluate
 from eranntag.types import Dataset, Event, Example, Failure
@@ -86,12 +87,14 @@ def evaluate(
     fold: int | None = None,
     batch: int | None = None,
     step: Callable[[], None] = lambda: None,
+    sample_rate_hz: int | None = None,
 ) -> Result:
-    """Look for events in the clips of `fold`, else the data set's test clips, else all. Raises UsageError as `check` does, and
-    DataError when no clip can be read."""
+    """Look for events in the clips of `fold`, else the data set's test clips, else all; heard as if recorded at no more than
+    `sample_rate_hz`. Raises UsageError as `check` does, and DataError when no clip can be read."""
     recipe, chosen = dataset.recipe, check(detector, dataset, fold)
     reference, estimated, failures = [], [], []
-    for example, result in zip(chosen, predict(detector, (example.path for example in chosen), batch), strict=True):
+    listener = narrowed(detector, sample_rate_hz)
+    for example, result in zip(chosen, predict(listener, (example.path for example in chosen), batch), strict=True):
         if isinstance(result, Detection):
             reference.append(example.events or ())
             estimated.append(result.events)
