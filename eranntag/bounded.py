@@ -65,10 +65,10 @@ def text(path: str | os.PathLike[str], errors: str = "strict", most: int = MOST_
         raise DataError(f"{os.fspath(path)}: cannot be read as text in UTF-8 ({error}); save it as such") from None
 
 
-def json_object(path: str | os.PathLike[str], most: int = MOST_JSON_BYTES) -> dict[str, Any]:
+def json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The JSON object in a file; DataError when there is none."""
     try:
-        content = json.loads(read(path, most))
+        content = json.loads(read(path, MOST_JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{os.fspath(path)}: is not JSON ({error}); it is damaged, or another program's") from None
     if not isinstance(content, dict):

@@ -29,10 +29,12 @@ def opened(source: Sound, name: str = "") -> tuple[audio.Stream, Callable[[], fl
 
     `name` replaces a stream's in messages. Raises AudioError when it cannot be read.
     """
-    if isinstance(source, Clip):
+    if isinstance(source, audio.Stream):
+        sound = source
+    elif isinstance(source, Clip):
         sound = audio.Stream(source.sample_rate, source.source, iter([source.waveform]))
     else:
-        sound = source if isinstance(source, audio.Stream) else audio.stream(source, name)
+        sound = audio.stream(source, name)
     rate, samples = sound.rate, 0
 
     def counted() -> Iterator[np.ndarray]:

@@ -14,10 +14,10 @@ import numpy as np
 
 from eranntag import devices
 from eranntag.ahead import ahead
-from eranntag.errors import reason
+from eranntag.errors import DataError, reason
 from eranntag.hearing import Heard
 from eranntag.inputs import STDIN
-from eranntag.types import Failure, Packed
+from eranntag.types import Example, Failure, Packed
 
 READERS = 16  # at most
 
@@ -57,6 +57,29 @@ def predict(tagger: Listener[Done], sources: Iterable[Source], batch: int | None
             yield from results
     finally:
         stop.set()
+
+
+def predict_examples(
+    tagger: Listener[Done],
+    recipe: str,
+    examples: Sequence[Example],
+    failures: list[Failure],
+    batch: int | None = None,
+    step: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[Example, Done]]:
+    """Every example of the data set `recipe` whose clip can be read, and its result; `failures` gets the others, and `step` is
+    called after each. DataError at the end when there is none."""
+    heard = 0
+    for example, result in zip(examples, predict(tagger, (example.path for example in examples), batch), strict=True):
+        if isinstance(result, Failure):
+            failures.append(result)
+        else:
+            heard += 1
+            yield example, result
+        step()
+    if not heard:
+        first = f"the first: {failures[0].source}: {failures[0].reason}" if failures else "there is none"
+        raise DataError(f"{recipe}: no clip could be read; {first}")
 
 
 def waiting(tagger: Listener[Any], size: int) -> int:

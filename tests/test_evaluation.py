@@ -13,7 +13,8 @@ import soxr
 from click.testing import CliRunner
 from click.testing import Result as Run
 
-from eranntag import evaluation, metrics
+from eranntag import metrics
+from eranntag import predict as predicting
 from eranntag.checkpoints import weights
 from eranntag.cli import cli
 from eranntag.errors import DataError, UsageError
@@ -72,7 +73,7 @@ def by_hand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
                 yield Prediction(tagger.labels, scores, 1.0, source)
 
     if "data" not in request.fixturenames:
-        monkeypatch.setattr(evaluation, "predict", said)
+        monkeypatch.setattr(predicting, "predict", said)
 
 
 def test_accuracy_is_the_share_of_the_clips_that_could_be_read(tiny_tagger: Tagger) -> None:

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 
 from eranntag import metrics, models, registry
-from eranntag.errors import DataError
 from eranntag.evaluation.narrowed import narrowed
-from eranntag.predict import predict
+from eranntag.predict import predict_examples
 from eranntag.recipes import check_classes, to_evaluate, was_trained_on
 from eranntag.tagger import Tagger
-from eranntag.types import Checkpoint, Dataset, Failure, Prediction, Recipe
+from eranntag.types import Checkpoint, Dataset, Failure, Recipe
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,19 +202,11 @@ def evaluate(
     check_classes(checkpoint, recipe)
     chosen = to_evaluate(dataset, fold)
     order = [tagger.labels.index(label) for label in recipe.labels]
-    scores, heard, failures = [], [], []
-    listener = narrowed(tagger, sample_rate_hz)
-    for example, result in zip(chosen, predict(listener, (example.path for example in chosen), batch), strict=True):
-        if isinstance(result, Prediction):
-            scores.append(result.scores[order])
-            heard.append(example)
-        else:
-            failures.append(result)
-        step()
-    if not scores:
-        first = f"the first: {failures[0].source}: {failures[0].reason}" if failures else "there is none"
-        raise DataError(f"{recipe.name}: no clip could be read; {first}")
-    targets = metrics.multi_hot([example.targets for example in heard], len(order))
+    scores, true, failures = [], [], list[Failure]()
+    for example, result in predict_examples(narrowed(tagger, sample_rate_hz), recipe.name, chosen, failures, batch, step):
+        scores.append(result.scores[order])
+        true.append(example.targets)
+    targets = metrics.multi_hot(true, len(order))
     missing, trained_on = len(dataset.missing), sum(was_trained_on(example, checkpoint, recipe) for example in chosen)
     return Result(checkpoint, recipe, fold, np.stack(scores), targets, tuple(failures), missing, trained_on, sample_rate_hz)
 

@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Any
 
 from eranntag import metrics
-from eranntag.detection import Detection, Detector
-from eranntag.errors import DataError, UsageError
+from eranntag.detection import Detector
+from eranntag.errors import UsageError
 from eranntag.evaluation import jsonable
 from eranntag.evaluation.narrowed import narrowed
-from eranntag.predict import predict
+from eranntag.predict import predict_examples
 from eranntag.recipes import check_classes, to_evaluate
 from eranntag.types import Dataset, Event, Example, Failure
 
@@ -92,18 +92,10 @@ def evaluate(
     """Look for events in the clips of `fold`, else the data set's test clips, else all; heard as if recorded at no more than
     `sample_rate_hz`. Raises UsageError as `check` does, and DataError when no clip can be read."""
     recipe, chosen = dataset.recipe, check(detector, dataset, fold)
-    reference, estimated, failures = [], [], []
-    listener = narrowed(detector, sample_rate_hz)
-    for example, result in zip(chosen, predict(listener, (example.path for example in chosen), batch), strict=True):
-        if isinstance(result, Detection):
-            reference.append(example.events or ())
-            estimated.append(result.events)
-        else:
-            failures.append(result)
-        step()
-    if not reference:
-        first = f"the first: {failures[0].source}: {failures[0].reason}" if failures else "there is none"
-        raise DataError(f"{recipe.name}: no clip could be read; {first}")
+    reference, estimated, failures = [], [], list[Failure]()
+    for example, result in predict_examples(narrowed(detector, sample_rate_hz), recipe.name, chosen, failures, batch, step):
+        reference.append(example.events or ())
+        estimated.append(result.events)
     return Result(recipe.labels, tuple(reference), tuple(estimated), detector.frame_seconds, tuple(failures))
 
 

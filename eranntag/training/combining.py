@@ -13,8 +13,8 @@ import numpy as np
 
 from eranntag import fusion, metrics
 from eranntag.ensemble import Ensemble
-from eranntag.errors import DataError, UsageError
-from eranntag.predict import predict
+from eranntag.errors import UsageError
+from eranntag.predict import predict_examples
 from eranntag.recipes import check_classes, check_scores, was_trained_on
 from eranntag.training.division import divide
 from eranntag.training.settings import digest
@@ -81,17 +81,10 @@ def check(recipe: Recipe, members: Sequence[Checkpoint]) -> None:
 def hear(panel: Panel, recipe: Recipe, examples: Sequence[Example], step: Callable[[], None] = lambda: None) -> Heard:
     """Every clip, once. DataError when none can be read."""
     order = [panel.checkpoint.labels.index(label) for label in recipe.labels]
-    scores, targets, failures = [], [], []
-    for example, result in zip(examples, predict(panel, (example.path for example in examples)), strict=True):
-        if isinstance(result, Failure):
-            failures.append(result)
-        else:
-            scores.append(result.scores.reshape(len(panel.members), -1)[:, order])
-            targets.append(example.targets)
-        step()
-    if not scores:
-        first = f"the first: {failures[0].source}: {failures[0].reason}" if failures else "there is none"
-        raise DataError(f"{recipe.name}: no clip could be read; {first}")
+    scores, targets, failures = [], [], list[Failure]()
+    for example, result in predict_examples(panel, recipe.name, examples, failures, step=step):
+        scores.append(result.scores.reshape(len(panel.members), -1)[:, order])
+        targets.append(example.targets)
     return Heard(recipe, np.stack(scores, 1), metrics.multi_hot(targets, len(order)), tuple(failures))
 
 
