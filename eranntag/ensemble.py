@@ -15,7 +15,7 @@ import numpy as np
 import soundfile
 
 from eranntag import audio, features, fusion
-from eranntag.errors import AudioError, CheckpointError
+from eranntag.errors import AudioError, CheckpointError, UsageError
 from eranntag.hearing import Heard
 from eranntag.tagger import FrameScores, Tagger
 from eranntag.types import Checkpoint, Clip, Prediction
@@ -70,6 +70,11 @@ class Ensemble(Tagger):
     def logits(self, prepared: np.ndarray) -> np.ndarray:
         raise NotImplementedError("an ensemble has probabilities alone")
 
+    def pooled(self, prepared: np.ndarray) -> np.ndarray:
+        """Raises UsageError: the members' embeddings are of different spaces."""
+        members = ", ".join(member.checkpoint.name for member in self.members)
+        raise UsageError(f"{self.checkpoint.name}: an ensemble has no embedding; name a member: {members}")
+
     def scores(self, prepared: np.ndarray) -> np.ndarray:
         """(batch, groups) of `prepare` -> probabilities (batch, classes) float32; NaN where a member has none."""
         columns = self._columns(prepared)
@@ -81,9 +86,10 @@ class Ensemble(Tagger):
         return max(member.sample_rate_hz for member in self.members)
 
     @property
-    def frame_seconds(self) -> float:  # type: ignore[override]  # which is computed once
-        """The finest of the members'."""
-        return min(member.frame_seconds for member in self.members)
+    def frame_seconds(self) -> float | None:  # type: ignore[override]  # which is computed once
+        """The finest of the members'; None where one of them scores no frames."""
+        finest = [member.frame_seconds for member in self.members]
+        return None if None in finest else min(finest)
 
     def frame_scores(self, prepared: np.ndarray) -> Sequence[np.ndarray]:
         """(batch, groups) of `prepare` -> of each clip (frames, classes), as the members' are fused frame by frame."""

@@ -30,7 +30,8 @@ class Geometry:
     A column stands for `frame_multiple` frames and sees `context_frames` to either side of them; None when the network does
     not pool plainly over time, so that its image cannot be cut. `block_frames`: what it computes at once in bounded memory.
     `highest`: of the windows of a long sound that cannot be cut the highest probability counts, not their mean.
-    `gated`: events are looked for only in a clip, or window, whose own probability is high enough.
+    `gated`: events are looked for only in a clip, or window, whose own probability is high enough. `window_seconds`: the length
+    of the windows of a long sound that cannot be cut.
     """
 
     frame_multiple: int
@@ -38,6 +39,7 @@ class Geometry:
     block_frames: int = 0
     highest: bool = False
     gated: bool = False
+    window_seconds: int = 60
 
     @property
     def margin_frames(self) -> int:

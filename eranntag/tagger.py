@@ -20,7 +20,6 @@ from eranntag.hearing import Heard, Sound, opened
 from eranntag.streaming import Geometry
 from eranntag.types import Checkpoint, Clip, Prediction
 
-WINDOW_SECONDS = 60  # of a long sound that cannot be computed exactly in blocks
 HEARD_BYTES = 1 << 26  # of a sound as it is in the file, however many channels and samples a second that has
 
 FrameScores = Callable[[np.ndarray], Sequence[np.ndarray]]
@@ -76,6 +75,11 @@ class Tagger(ABC):
     def logits(self, prepared: np.ndarray) -> np.ndarray:
         """(batch, ...) of prepared clips of one shape -> (batch, classes) float32."""
 
+    @abstractmethod
+    def pooled(self, prepared: np.ndarray) -> np.ndarray:
+        """(batch, ...) of prepared clips of one shape -> (batch, size) float32: the embedding that the family's head
+        classifies (`Output.embedding`)."""
+
     def columns(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(1, 1, rows, frames) float32 -> mean and maximum of each column of the feature map: twice (1, channels, columns).
 
@@ -110,16 +114,23 @@ class Tagger(ABC):
             scores[lost] = self.exact().scores(prepared[lost])
         return scores
 
+    def embeddings(self, prepared: np.ndarray) -> np.ndarray:
+        """(batch, ...) of prepared clips of one shape -> their embeddings (batch, size) float32."""
+        vectors = self.pooled(prepared)
+        lost = ~np.isfinite(vectors).all(1)
+        if lost.any() and self.exact is not None:
+            vectors[lost] = self.exact().embeddings(prepared[lost])
+        return vectors
+
     @cached_property
-    def frame_seconds(self) -> float:
-        """How long a row of `frame_scores` stands for: whole hops of the front-end. EranntagError where there are none."""
+    def frame_seconds(self) -> float | None:
+        """How long a row of `frame_scores` stands for: whole hops of the front-end. None where the network scores no frames."""
         frames = self.geometry.frame_multiple  # of a column
         if self.geometry.context_frames is None:
             silence = Clip(np.zeros((1, 1), np.float32), self.sample_rate_hz)
             logits = self.frame_logits(self.prepare(silence)[None])
             if logits is None:
-                what = f"{self.checkpoint.family} gives scores of whole sounds alone"
-                raise EranntagError(f"{self.checkpoint.name}: {what}; with a --resolution it hears windows of them")
+                return None
             frames = round(self.frontend.frames(len(self.waveform(silence))) / logits.shape[1])
         return frames * self.frontend.hop_samples / self.sample_rate_hz
 
@@ -127,7 +138,7 @@ class Tagger(ABC):
         """(batch, ...) of prepared clips of one shape -> of each the probabilities (frames, classes) float32, NaN where there
         are none: row k is about the sound from k * `frame_seconds` on. The last rows may be of the zeros that pad it."""
         logits = self.frame_logits(prepared)
-        assert logits is not None, "frame_seconds has refused"
+        assert logits is not None, "frame_seconds is None"
         scores = self._probabilities(logits)
         lost = np.isnan(scores).any((1, 2))
         if lost.any() and self.exact is not None:
@@ -152,8 +163,9 @@ class Tagger(ABC):
 
     def _frames_of_windows(self, blocks: Iterator[np.ndarray], scores_of: FrameScores) -> Iterator[np.ndarray]:
         rate = self.sample_rate_hz
+        assert self.frame_seconds is not None
         step = round(self.frame_seconds * rate)
-        for window in streaming.windows(blocks, WINDOW_SECONDS * rate // step * step):
+        for window in streaming.windows(blocks, max(1, self.geometry.window_seconds * rate // step) * step):
             rows = -(-len(window) // step)  # without those of padding, so that the next window's are in their place
             yield scores_of(self.prepare(Clip(window[None], rate))[None])[0][:rows]
 
@@ -188,7 +200,7 @@ class Tagger(ABC):
     def longest_seconds(self) -> float:
         """What is longer is computed in blocks, so that memory is bounded; see `tag_long`."""
         if self._frames is None:
-            return WINDOW_SECONDS
+            return self.geometry.window_seconds
         return self.geometry.block_frames / self.frontend.frames_per_second
 
     @cached_property
@@ -224,12 +236,28 @@ class Tagger(ABC):
         return self.prediction(scores, heard.seconds(), heard.source)
 
     def _of_windows(self, blocks: Iterator[np.ndarray]) -> np.ndarray:
-        rate, said, lengths = self.frontend.sample_rate_hz, [], []
-        for window in streaming.windows(blocks, WINDOW_SECONDS * rate):
-            said.append(self.scores(self.prepare(Clip(window[None], rate))[None])[0])
-            lengths.append(len(window))
-        pooled = np.max(said, 0) if self.geometry.highest else np.average(said, 0, lengths)
+        scores, lengths = self._by_window(blocks, self.scores)
+        pooled = np.max(scores, 0) if self.geometry.highest else np.average(scores, 0, lengths)
         return pooled.astype(np.float32)
+
+    def _by_window(
+        self, blocks: Iterator[np.ndarray], function: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[list[np.ndarray], list[int]]:
+        """`function`'s row for each window of a long sound, and the windows' lengths in samples."""
+        rate, rows, lengths = self.sample_rate_hz, [], []
+        for window in streaming.windows(blocks, self.geometry.window_seconds * rate):
+            rows.append(function(self.prepare(Clip(window[None], rate))[None])[0])
+            lengths.append(len(window))
+        return rows, lengths
+
+    def embed_long(self, heard: Heard) -> np.ndarray:
+        """The embedding (size,) of a long sound, read block by block: that of one pass where front-end and family allow it, as
+        for `tag_long`; else the mean of its windows' embeddings, weighted by their lengths."""
+        assert heard.blocks is not None
+        if self._frames is not None:
+            return streaming.pooled(heard.blocks, self.frontend, self._frames, self.geometry, self.columns)[0]
+        vectors, lengths = self._by_window(heard.blocks, self.embeddings)
+        return np.average(vectors, 0, lengths).astype(np.float32)
 
     def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Prediction:
         """A row of `scores` as a Prediction; EranntagError when the network gave no finite numbers."""

@@ -69,10 +69,11 @@ class Batch:
 
 @dataclass(frozen=True)
 class Output:
-    """What a model returns: logits (batch, classes); frame logits (batch, frames, classes) and a reconstruction
-    of the image where the family has them."""
+    """What a model returns: logits (batch, classes) and the embedding (batch, `embedding_size`) that its head classifies; frame
+    logits (batch, frames, classes) and a reconstruction of the image where the family has them."""
 
     clip_logits: Tensor
+    embedding: Tensor
     frame_logits: Tensor | None = None
     reconstruction: Tensor | None = None
 

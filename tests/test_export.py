@@ -96,18 +96,18 @@ def run(*args: str | Path) -> Result:
 
 
 def opened(path: Path) -> tuple[Callable[[np.ndarray], Any], dict[str, str]]:
-    """As another program would: image -> logits, scores; and the metadata."""
+    """As another program would: image -> logits, scores, embedding; and the metadata."""
     if path.suffix == ".onnx":
         import onnxruntime
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         assert [port.name for port in session.get_inputs()] == ["image"]
-        return lambda image: session.run(["logits", "scores"], {"image": image}), session.get_modelmeta().custom_metadata_map
+        return lambda image: session.run(list(formats.OUTPUTS), {"image": image}), session.get_modelmeta().custom_metadata_map
     model = _openvino.core().read_model(path)
     compiled = _openvino.core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     keys = [key for key in model.get_rt_info() if key.startswith("eranntag")]
     about = {key: model.get_rt_info([key]).astype(str) for key in keys}
-    return lambda image: [compiled({"image": image})[name] for name in ("logits", "scores")], about
+    return lambda image: [compiled({"image": image})[name] for name in formats.OUTPUTS], about
 
 
 # What is written
@@ -123,9 +123,12 @@ def test_an_exported_network_computes_the_same_for_any_batch_and_duration(form: 
     compute, _ = opened(done.path)
     for batch, frames in ((1, 128), (3, 192), (2, 1280)):
         image = np.random.default_rng(0).normal(-40, 10, (batch, 1, 128, frames)).astype(np.float32)
-        for ours, theirs in zip(compute(image), right(reference.network, image), strict=True):
-            assert ours.dtype == np.float32 and ours.shape == (batch, 4)
-            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+        *scores, embedding = compute(image)
+        with torch.inference_mode():
+            vectors = reference.network.model(torch.from_numpy(image)).embedding.numpy()
+        for ours, theirs in zip((*scores, embedding), (*right(reference.network, image), vectors), strict=True):
+            assert ours.dtype == np.float32 and ours.shape == theirs.shape
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-4 * max(1, np.abs(theirs).max()))
 
 
 @pytest.mark.parametrize("form", BOTH)
@@ -174,7 +177,7 @@ def test_every_activation_can_be_exported(reference: Eager) -> None:
         )
         module, image = formats.scored(network)
         with torch.inference_mode():
-            logits, scores = module(image)
+            logits, scores, _ = module(image)
         np.testing.assert_allclose(scores.numpy(), numpys(logits.numpy()), atol=1e-6)
 
 

@@ -375,12 +375,16 @@ def test_batchnorm_becomes_part_of_the_convolutions(own: Callable[[str], Model],
 
 
 def test_optimised_networks_give_the_same(own: Callable[[str], Model]) -> None:
+    """As exact as the network itself is in float32, beside float64: how much that is depends on the CPU's kernels."""
     model, x = own("psla"), images(2, 64, 96)
     with torch.no_grad():
-        expected = model(x).clip_logits
+        plain = model(x).clip_logits
+        features = copy.deepcopy(model).double().feature_map(x.double()).float()
+        expected = model.head(features.mean(2).transpose(1, 2)).clip_logits
+        rounding = float((plain - expected).abs().max())
         model.optimise(torch.float32)
-        torch.testing.assert_close(model(x).clip_logits, expected, rtol=0, atol=1e-4)
-    assert expected.std() > 0.01
+        torch.testing.assert_close(model(x).clip_logits, expected, rtol=0, atol=10 * rounding + 1e-5)
+    assert rounding < 1e-3 and expected.std() > 0.01
 
 
 def test_half_precision_is_for_convolutions_alone(own: Callable[[str], Model]) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Iterator
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import runs
 import torch
 
-from eranntag import streaming, tagger
+from eranntag import streaming
 from eranntag.checkpoints import weights
 from eranntag.engine.eager import Eager
 from eranntag.errors import EranntagError
@@ -19,7 +20,7 @@ from eranntag.features._logmel_numpy import Config
 from eranntag.hearing import Heard
 from eranntag.network import Network
 from eranntag.streaming import Geometry
-from eranntag.tagger import WINDOW_SECONDS, Tagger
+from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Clip
 
 RATE = 44100
@@ -31,6 +32,9 @@ class Loudness(Tagger):
     def __init__(self, checkpoint: Checkpoint, config: Any) -> None:
         super().__init__(checkpoint, config, Geometry(frame_multiple=1))
         self.heard: list[int] = []
+
+    def pooled(self, prepared: np.ndarray) -> np.ndarray:
+        return np.stack([np.abs(prepared).mean(1), np.abs(prepared).max(1)], 1)
 
     def logits(self, prepared: np.ndarray) -> np.ndarray:
         self.heard.append(prepared.shape[1])
@@ -114,7 +118,7 @@ def test_for_a_family_that_says_so_the_highest_window_counts(loudness: Loudness)
 
 
 def test_a_minute_is_one_piece_and_a_sample_more_is_not(loudness: Loudness) -> None:
-    assert loudness.longest_seconds == WINDOW_SECONDS == 60
+    assert loudness.longest_seconds == 60
     clip = noise(60 * 1600)
     whole = loudness.tag(clip)
     assert len(loudness.heard) == 1
@@ -200,20 +204,24 @@ def test_who_needs_windows(learned: Network, tiny_checkpoint: Checkpoint) -> Non
 
 
 @pytest.mark.parametrize("made", ["learned", "cnn14", "fbank"])
-def test_real_networks_give_the_mean_of_their_windows(made: str, learned: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tagger, "WINDOW_SECONDS", 2)
+def test_real_networks_give_the_mean_of_their_windows(made: str, learned: Network) -> None:
     if made == "learned":
         ours = Eager(learned)
     elif made == "cnn14":
         ours = Eager(network({"channels": 2}, "cnn14", "logmel"))
     else:
         ours = Eager(network(ERANN, "erann", "fbank"))
+    ours.geometry = dataclasses.replace(ours.geometry, window_seconds=2)
     rate = ours.frontend.sample_rate_hz
     clip = noise(round(5.3 * rate), rate)
     parts = [Clip(clip.waveform[:, start : start + 2 * rate], rate, "part") for start in (0, 2 * rate, 4 * rate)]
     scores = np.array([ours.tag(part).scores for part in parts])
     assert np.ptp(scores, 0).max() > 1e-3
-    np.testing.assert_allclose(ours.tag(clip).scores, np.array([2, 2, 1.3]) / 5.3 @ scores, rtol=1e-5, atol=1e-6)
+    shares = np.array([2, 2, 1.3]) / 5.3
+    np.testing.assert_allclose(ours.tag(clip).scores, shares @ scores, rtol=1e-5, atol=1e-6)
+    vectors = np.array([ours.embeddings(ours.prepare(part)[None])[0] for part in parts])
+    assert vectors.shape == (3, ours.network.model.embedding_size) and np.ptp(vectors, 0).max() > 1e-3
+    np.testing.assert_allclose(ours.embed_long(ours.hear(clip)), shares @ vectors, rtol=1e-5, atol=1e-6)
 
 
 def test_predict_takes_long_files(
@@ -221,7 +229,7 @@ def test_predict_takes_long_files(
 ) -> None:
     """Beside short ones, in any engine."""
     monkeypatch.setenv("ERANNTAG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tagger, "WINDOW_SECONDS", 2)
+    monkeypatch.setattr(Geometry, "__init__", partialmethod(Geometry.__init__, window_seconds=2))
     weights.save(learned, tmp_path / "x.safetensors", half=False)
     clip = noise(5 * RATE, RATE)
     files = [

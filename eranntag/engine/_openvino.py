@@ -49,8 +49,8 @@ def converted(network: Any) -> tuple[Any, Any]:
     """A Network without its front-end as openvino.Models in float32, for any number of frames.
 
     The first: image (1, 1, rows, frames) -> logits (1, classes) and, where the family has columns, their means and maxima
-    (1, channels, columns), or where it has them the frames' logits (1, frames, classes). The second, the head: pooled
-    (columns, channels) -> logits (columns, classes); None without columns.
+    (1, channels, columns); elsewhere the embedding (1, size) and, where the family has them, the frames' logits
+    (1, frames, classes). The second, the head: pooled (columns, channels) -> logits (columns, classes); None without columns.
     """
     import torch
 

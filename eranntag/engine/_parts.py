@@ -23,23 +23,24 @@ class Body(Logits):
 
 
 class Framed(Logits):
-    """image -> logits, and those of each frame (batch, frames, classes) where the family has them"""
+    """image -> logits, embedding (batch, size), and logits of each frame (batch, frames, classes) where the family has them"""
 
-    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         output = self.model(image)
-        return output.clip_logits if output.frame_logits is None else (output.clip_logits, output.frame_logits)
+        found = (output.clip_logits, output.embedding)
+        return found if output.frame_logits is None else (*found, output.frame_logits)
 
 
 class Scored(Logits):
-    """image -> logits and probabilities (batch, classes)"""
+    """image -> logits and probabilities (batch, classes), embedding (batch, size)"""
 
     def __init__(self, model: nn.Module, activation: str) -> None:
         super().__init__(model)
         self.activation = {"softmax": nn.Softmax(-1), "sigmoid": nn.Sigmoid()}[activation]
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        logits = super().forward(image)
-        return logits, self.activation(logits)
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        output = self.model(image)
+        return output.clip_logits, self.activation(output.clip_logits), output.embedding
 
 
 class Head(Logits):

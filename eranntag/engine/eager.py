@@ -22,7 +22,7 @@ def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
 
 def geometry(model: torch.nn.Module) -> Geometry:
     if not hasattr(model, "columns"):
-        ways = {name: getattr(model, name) for name in ("highest", "gated") if hasattr(model, name)}
+        ways = {name: getattr(model, name) for name in ("highest", "gated", "window_seconds") if hasattr(model, name)}
         return Geometry(model.frame_multiple, **ways)
     return Geometry(model.frame_multiple, model.context_frames, model.block_frames)
 
@@ -41,6 +41,12 @@ class Eager(Tagger):
     @torch.inference_mode()
     def logits(self, prepared: np.ndarray) -> np.ndarray:
         return self.run(self._to_device(prepared)).float().cpu().numpy()
+
+    @torch.inference_mode()
+    def pooled(self, prepared: np.ndarray) -> np.ndarray:
+        with self.cast():
+            images = self.laid_out(self.network.frontend(self._to_device(prepared)))
+            return self.network.model(images).embedding.float().cpu().numpy()
 
     @torch.inference_mode()
     def frame_logits(self, prepared: np.ndarray) -> np.ndarray | None:

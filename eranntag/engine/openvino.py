@@ -24,7 +24,7 @@ from eranntag.types import Clip
 
 HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _PACKAGE = Path(eranntag.__file__).parent
-FORMAT = 5  # another number when the parts or the facts of a compiled network change
+FORMAT = 6  # another number when the parts or the facts of a compiled network change
 NETWORK, MODEL = slice(0, 2), slice(2, 4)  # of the parts: network and head, as exported; graph and weights, for other shapes
 
 
@@ -46,8 +46,8 @@ def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
 
 
 class OpenVINO(Tagger):
-    """`parts`: the network (image -> logits, then means and maxima of the columns or logits of the frames, where it has them)
-    and the head (pooled -> logits), as OpenVINO exported them.
+    """`parts`: the network (image -> logits, then means and maxima of the columns; without columns the embedding, then logits
+    of the frames where it has them) and the head (pooled -> logits), as OpenVINO exported them.
 
     `kept`: the file where all parts are.
     """
@@ -86,12 +86,21 @@ class OpenVINO(Tagger):
     def logits(self, prepared: np.ndarray) -> np.ndarray:
         return np.concatenate([self._outputs(image[None])[0] for image in prepared])  # one by one: batches gain nothing
 
+    def pooled(self, prepared: np.ndarray) -> np.ndarray:
+        _, first, *others = self._each(prepared)
+        if self.geometry.context_frames is None:
+            return first  # the embedding
+        return first.mean(-1) + others[0].max(-1)  # global pooling of the columns' means and maxima
+
     def frame_logits(self, prepared: np.ndarray) -> np.ndarray | None:
-        _, *others = zip(*(self._outputs(image[None]) for image in prepared), strict=True)
-        if not others:
-            return None
-        found = [np.concatenate(output) for output in others]
-        return found[0] if len(found) == 1 else self.column_logits(*found)
+        _, first, *others = self._each(prepared)
+        if self.geometry.context_frames is not None:
+            return self.column_logits(first, others[0])
+        return others[0] if others else None
+
+    def _each(self, prepared: np.ndarray) -> list[np.ndarray]:
+        """All outputs of the network, each (batch, ...)."""
+        return [np.concatenate(output) for output in zip(*(self._outputs(image[None]) for image in prepared), strict=True)]
 
     def columns(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         _, means, highest = self._alone(images)

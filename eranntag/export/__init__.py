@@ -1,8 +1,8 @@
 """Export: a checkpoint -> ONNX or OpenVINO IR for other programs, checked against the reference before it is written.
 
-The network alone, from image (batch, 1, rows, frames) to `logits` and `scores` (batch, classes), for any batch and any number
-of frames that `frame_multiple` divides. The front-end stays outside (ONNX Runtime's STFT is slow and inexact); what it computes
-is told in the file's metadata. torch is imported late, so that a wrong option is answered at once.
+The network alone, from image (batch, 1, rows, frames) to `logits` and `scores` (batch, classes) and `embedding` (batch, size),
+for any batch and any number of frames that `frame_multiple` divides. The front-end stays outside (ONNX Runtime's STFT is slow
+and inexact); the file's metadata describes it. torch is imported late, so that a wrong option is answered at once.
 """
 
 import dataclasses
@@ -152,7 +152,7 @@ def _compared(run: Run, network: Any, clips: Sequence[Clip]) -> tuple[float, str
     for sources, waveforms in _sounds(reference, clips):
         with torch.inference_mode():
             image = network.frontend(torch.from_numpy(waveforms)).numpy()
-        logits, scores = run(image)
+        logits, scores = run(image)[:2]  # the embedding lies on the way to them
         expected = reference.scores(waveforms)
         for ours in (scores, ACTIVATIONS[network.checkpoint.activation](logits)):
             if ours.shape != expected.shape:

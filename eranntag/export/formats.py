@@ -10,10 +10,10 @@ import numpy as np
 
 from eranntag.engine import _openvino
 
-INPUT, OUTPUTS = "image", ("logits", "scores")
+INPUT, OUTPUTS = "image", ("logits", "scores", "embedding")
 OPSET = 17
 
-Run = Callable[[np.ndarray], Sequence[np.ndarray]]  # image -> logits, scores
+Run = Callable[[np.ndarray], Sequence[np.ndarray]]  # image -> logits, scores, embedding
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Format:
 
 
 def scored(network: Any) -> tuple[Any, Any]:
-    """The module that is exported, from image to logits and scores, and an example of its input."""
+    """The module that is exported, from image to OUTPUTS, and an example of its input."""
     import torch
 
     from eranntag.engine._parts import Scored

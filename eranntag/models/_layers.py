@@ -1,11 +1,19 @@
 """What several families need to pool probabilities: full precision, and logits of the result."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 EPSILON = 1e-7  # probabilities stay this far from 0 and 1
+
+
+class Pooled(NamedTuple):
+    """Logits of a clip (batch, classes) and of its frames (batch, frames, classes)."""
+
+    clip_logits: Tensor
+    frame_logits: Tensor
 
 
 def logits(probabilities: Tensor) -> Tensor:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eranntag.models._layers import logits, without_autocast
-from eranntag.types import Output
+from eranntag.models._layers import Pooled, logits, without_autocast
 
 ATTENTION_RANGE = 0.1, 0.9  # of each cell before it is normalised, in the atrous network
 
@@ -86,9 +85,9 @@ class RankPooling(nn.Module):
         self.decay = decay
         self.classes = class_convolution(channels, classes)
 
-    def forward(self, features: Tensor) -> Output:
+    def forward(self, features: Tensor) -> Pooled:
         scores = self.classes(features).float().sigmoid()  # (batch, classes, rows, frames)
-        return Output(clip_logits=logits(self._pool(scores.flatten(2))), frame_logits=logits(scores.mean(2)).transpose(1, 2))
+        return Pooled(logits(self._pool(scores.flatten(2))), logits(scores.mean(2)).transpose(1, 2))
 
     def _pool(self, cells: Tensor) -> Tensor:
         """(batch, classes, cells) -> (batch, classes); the two limits need no sorting."""
@@ -117,11 +116,11 @@ class AtrousAttention(nn.Module):
         self.channels = channels
         self.renew(classes)
 
-    def forward(self, features: Tensor) -> Output:
+    def forward(self, features: Tensor) -> Pooled:
         attention = self.attention(features).float().sigmoid().clamp(*ATTENTION_RANGE)  # (batch, classes, rows, frames)
         weighted = attention * self.classes(features).float().log_softmax(1)
         frames = weighted.sum(2) / attention.sum(2)
-        return Output(clip_logits=weighted.sum((2, 3)) / attention.sum((2, 3)), frame_logits=frames.transpose(1, 2))
+        return Pooled(weighted.sum((2, 3)) / attention.sum((2, 3)), frames.transpose(1, 2))
 
     def renew(self, classes: int) -> None:
         """All cells have the same attention at first."""

@@ -104,6 +104,8 @@ class Model(nn.Module):
         super().__init__()
         self.config = config
         self.highest = config.two_step
+        widths = {"two-step": ENCODER, "two-step-literal": ENCODER, "atrous": ATROUS}
+        self.embedding_size = widths.get(config.pooling, BASELINE)[-1]
         self.register_buffer("mean", torch.zeros(rows))
         self.register_buffer("std", torch.ones(rows))
         self.decoder: nn.Sequential | None = None
@@ -138,13 +140,15 @@ class Model(nn.Module):
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
         """`mask` (batch, 1, rows, frames) of ones and zeros multiplies the standardised image, where zero is each band's mean.
 
-        The reconstruction (batch, 1, rows, frames) is there in training alone: tagging takes two thirds of the time without.
+        The embedding (batch, 256; 128 for gap, gmp and gwrp) has the means of the encoder's feature map. The reconstruction
+        (batch, 1, rows, frames) is there in training alone: tagging takes two thirds of the time without.
         """
         x = self.standardised(image)
         x = x if mask is None else x * mask
         if self.decoder is None:
-            output: Output = self.head(self.encoder(self._cast(x)))
-            return output
+            features = self.encoder(self._cast(x))
+            clip_logits, frame_logits = self.head(features)
+            return Output(clip_logits, features.float().mean((2, 3)), frame_logits)
         windows = _windows(x, self.config.frames)  # (batch, windows, 1, rows, frames of a window)
         features = self.encoder(self._cast(windows.flatten(0, 1)))
         steps = self.head(features)
@@ -154,8 +158,10 @@ class Model(nn.Module):
             return _joined(each.float().reshape(*windows.shape[:2], *each.shape[1:]), x.shape[-1])
 
         clip_scores = steps.clip_scores.reshape(*windows.shape[:2], -1).max(1).values
+        means = features.float().mean((2, 3))  # (batch * windows, channels)
         return Output(
             clip_logits=logits(clip_scores),
+            embedding=means.reshape(*windows.shape[:2], -1).mean(1),
             frame_logits=logits(joined(steps.frame_scores)).transpose(1, 2),
             reconstruction=joined(self.decoder(features).squeeze(1)).unsqueeze(1) if self.training else None,
         )

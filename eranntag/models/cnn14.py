@@ -93,6 +93,7 @@ class Model(nn.Module):
         widths = [1, *(config.channels * 2**block for block in range(6))]
         pools = [2, 2, 2, 2, 2, 1]
         self.blocks = nn.Sequential(*map(Block, widths[:-1], widths[1:], pools))
+        self.embedding_size = widths[-1]
         self.fc1 = nn.Linear(widths[-1], widths[-1])
         self.act = nn.ReLU()
         self.fc2 = nn.Linear(widths[-1], classes)
@@ -112,10 +113,11 @@ class Model(nn.Module):
         return self.blocks(torch.cat([x, missing], -1).to(self.blocks[0].conv1.weight.dtype))
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
+        """(batch, 1, rows, frames) -> logits (batch, classes) and PANNs' embedding (batch, 2048), the hidden layer."""
         columns = self.feature_map(image, mask).float().mean(2)  # (batch, 32 channels, columns)
         pooled = columns.max(-1).values + columns.mean(-1)  # (batch, 32 channels), whatever the duration
         hidden = self.act(self.fc1(self.dropout(pooled)))
-        return Output(clip_logits=self.fc2(self.dropout(hidden)))
+        return Output(self.fc2(self.dropout(hidden)), hidden)
 
     def optimise(self, dtype: torch.dtype) -> None:
         """For evaluation: every BatchNorm that follows a convolution becomes part of it, and the blocks compute in `dtype`.
@@ -135,8 +137,13 @@ class Model(nn.Module):
         if layers == "fc1+fc2":
             self.fc1 = nn.Linear(self.fc1.in_features, self.fc1.out_features)
             _initialise(self.fc1)
-        self.fc2 = nn.Linear(self.fc2.in_features, classes)
+        self.linear_head(classes)
+
+    def linear_head(self, classes: int) -> nn.Linear:
+        """Replaces the last layer, which is linear on the embedding already, and returns it."""
+        self.fc2 = nn.Linear(self.embedding_size, classes)
         _initialise(self.fc2)
+        return self.fc2
 
 
 def _initialise(module: nn.Module) -> None:

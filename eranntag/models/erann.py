@@ -8,7 +8,7 @@ The image is (batch, 1, rows, frames): frequency before time, as the paper's "12
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -28,12 +28,14 @@ class Config:
     """`s_m` (0..4): how many of the stages 1..4 divide the time axis by 4 instead of 2. `width`: the factor W.
 
     `shortcut_bn`: BatchNorm after each 1x1 shortcut convolution; the published parameter counts have it, the text
-    does not. `s_m = 4` is version 1's t_m = 16 and needs an even number of seconds.
+    does not. `s_m = 4` is version 1's t_m = 16 and needs an even number of seconds. `linear_head`: one linear layer on the
+    embedding instead of two.
     """
 
     s_m: int = 1
     width: int = 6
     shortcut_bn: bool = True
+    linear_head: bool = False
 
     def __post_init__(self) -> None:
         if self.s_m not in range(5):
@@ -109,10 +111,13 @@ class Model(nn.Module):
             blocks = [Block(inputs, channels, stride, config.shortcut_bn, first=stage == 0)]
             blocks += [Block(channels, channels, (1, 1), config.shortcut_bn, first=False) for _ in range(3)]
             self.stages.append(nn.Sequential(*blocks))
-        self.fc1 = nn.Linear(channels, channels)
-        self.act = nn.LeakyReLU(SLOPE)
+        self.embedding_size = channels
+        self.fc1: nn.Module = nn.Linear(channels, channels)
+        self.act: nn.Module = nn.LeakyReLU(SLOPE)
         self.fc2 = nn.Linear(channels, classes)
         self.apply(_initialise)
+        if config.linear_head:
+            self.linear_head(classes)
 
     @property
     def frame_multiple(self) -> int:
@@ -150,9 +155,10 @@ class Model(nn.Module):
         return self.fc2(self.act(self.fc1(pooled)))
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
+        """(batch, 1, rows, frames) -> logits (batch, classes) and embedding (batch, 128 W): the globally pooled features."""
         means, highest = self.columns(image, mask)
         pooled = means.mean(-1) + highest.max(-1).values  # (batch, 128 W), whatever the duration
-        return Output(clip_logits=self.classify(pooled))
+        return Output(self.classify(pooled), pooled)
 
     @property
     def context_frames(self) -> int:
@@ -186,9 +192,16 @@ class Model(nn.Module):
         kept. ValueError for other layers."""
         if layers not in HEADS:
             raise ValueError(f"the head to be replaced is {' or '.join(HEADS)}, not {layers!r}")
-        if layers == "fc1+fc2":
-            self.fc1 = nn.Linear(self.fc1.in_features, self.fc1.out_features)
-        self.fc2 = nn.Linear(self.fc2.in_features, classes)
+        if layers == "fc1+fc2" and not self.config.linear_head:
+            self.fc1 = nn.Linear(self.embedding_size, self.embedding_size)
+        self.fc2 = nn.Linear(self.embedding_size, classes)
+
+    def linear_head(self, classes: int) -> nn.Linear:
+        """Makes the head one linear layer on the embedding, and returns it."""
+        self.config = replace(self.config, linear_head=True)
+        self.fc1, self.act = nn.Identity(), nn.Identity()
+        self.fc2 = nn.Linear(self.embedding_size, classes)
+        return self.fc2
 
 
 def _initialise(module: nn.Module) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eranntag.models._efficientnet import EfficientNet
-from eranntag.models._layers import EPSILON, logits, without_autocast
+from eranntag.models._layers import EPSILON, Pooled, logits, without_autocast
 from eranntag.models._resnet import ResNet
 from eranntag.types import Output
 
@@ -30,13 +30,15 @@ FRAME_MULTIPLE = 32  # by how much both backbones divide the frames
 class Config:
     """`backbone`: "efficientnet-b2" or "resnet-50". `heads`: of the attention over time; 1 has no weights v of heads, 0
     is the plain mean over time. `mean`, `std`: of the images (natural logarithms) that are to be normalised; `input_norm`: a
-    BatchNorm of the rows does that instead, for front-ends of other numbers than the paper's."""
+    BatchNorm of the rows does that instead, for front-ends of other numbers than the paper's. `linear_head`: one linear layer
+    on the embedding instead of the attention."""
 
     backbone: str = "efficientnet-b2"
     heads: int = 4
     mean: float = -4.6476
     std: float = 4.5699
     input_norm: bool = False
+    linear_head: bool = False
 
     def __post_init__(self) -> None:
         if self.backbone not in PAPER_HEADS:
@@ -87,7 +89,7 @@ class Head(nn.Module):
         self.attention = nn.Linear(channels, heads * classes) if heads else None
         self.weights = nn.Parameter(torch.full((heads,), 1 / heads)) if heads > 1 else None  # v
 
-    def forward(self, x: Tensor) -> Output:
+    def forward(self, x: Tensor) -> Pooled:
         """(batch, frames, channels) -> logits (batch, classes) and (batch, frames, classes), in float32.
 
         Logits of clamped probabilities, so that the cross-entropy with logits is the paper's binary cross-entropy.
@@ -99,11 +101,24 @@ class Head(nn.Module):
             else:
                 attention = self.attention(x).sigmoid().clamp(EPSILON, 1 - EPSILON).unflatten(2, self.shape)
                 pooled = (attention * scores).sum(1) / attention.sum(1)  # (batch, heads, classes)
-            return Output(clip_logits=self._logits(pooled), frame_logits=self._logits(scores))
+            return Pooled(self._logits(pooled), self._logits(scores))
 
     def _logits(self, x: Tensor) -> Tensor:
         """Probabilities (..., heads, classes) -> the logits (..., classes) of their weighted sum."""
         return logits(x.squeeze(-2) if self.weights is None else (x * self.weights[:, None]).sum(-2))
+
+
+class LinearHead(nn.Module):
+    """One linear layer: what it makes of the mean over time is the mean of what it makes of the frames."""
+
+    def __init__(self, channels: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Pooled:
+        """(batch, frames, channels) -> logits (batch, classes) and (batch, frames, classes)."""
+        frame_logits = self.linear(x)
+        return Pooled(frame_logits.mean(1), frame_logits)
 
 
 class Model(nn.Module):
@@ -117,8 +132,11 @@ class Model(nn.Module):
         self.config = config
         self.bn0 = nn.BatchNorm1d(rows) if config.input_norm else None
         self.backbone = EfficientNet(1, rows) if config.backbone == "efficientnet-b2" else ResNet(1)
-        self.head = Head(self.backbone.channels, classes, config.heads)
+        self.embedding_size = self.backbone.channels
+        self.head: nn.Module = Head(self.embedding_size, classes, config.heads)
         self.apply(_initialise)
+        if config.linear_head:
+            self.linear_head(classes)
 
     @property
     def frame_multiple(self) -> int:
@@ -139,8 +157,11 @@ class Model(nn.Module):
         return self.backbone(x.to(self.backbone.stem[0].weight.dtype))
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
+        """(batch, 1, rows, frames) -> logits (batch, classes), those of frames (batch, frames / 32, classes) and embedding
+        (batch, 1408 or 2048): the means of the last feature map."""
         features = self.feature_map(image, mask).float().mean(2)  # (batch, channels, frames / 32)
-        return self.head(features.transpose(1, 2))
+        clip_logits, frame_logits = self.head(features.transpose(1, 2))
+        return Output(clip_logits, features.mean(-1), frame_logits)
 
     def optimise(self, dtype: torch.dtype) -> None:
         """For evaluation: every BatchNorm becomes part of the convolution before it, and convolutions compute in `dtype`.
@@ -166,7 +187,16 @@ class Model(nn.Module):
         """Fresh heads for another set of classes; the backbone is kept. ValueError for other layers."""
         if layers not in HEADS:
             raise ValueError(f"the head to be replaced is {' or '.join(HEADS)}, not {layers!r}")
-        self.head = Head(self.backbone.channels, classes, self.config.heads).apply(_initialise)
+        if self.config.linear_head:
+            self.linear_head(classes)
+        else:
+            self.head = Head(self.embedding_size, classes, self.config.heads).apply(_initialise)
+
+    def linear_head(self, classes: int) -> nn.Linear:
+        """Makes the head one linear layer on the embedding, and returns it."""
+        self.config = replace(self.config, linear_head=True)
+        self.head = LinearHead(self.embedding_size, classes).apply(_initialise)
+        return self.head.linear
 
 
 def _masked(image: Tensor, mask: Tensor | None) -> Tensor:
