@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eranntag import audio, events, registry, streaming
-from eranntag.errors import UsageError
+from eranntag.errors import EranntagError, UsageError
 from eranntag.events import Postprocessing
 from eranntag.hearing import Heard, Sound, opened
 from eranntag.tagger import Tagger
@@ -18,6 +18,7 @@ from eranntag.types import Checkpoint, Clip, Event, Prediction
 THRESHOLDS = {"sigmoid": 0.2, "softmax": 0.5}  # of frames, where nothing was calibrated: see `thresholds`
 EXTENT = 0.5  # of its threshold is what a class must keep for its event to go on, as 0.1 is of 0.2 in SEDTF
 HEARD_SECONDS = 2.0  # of a window around each frame of a --resolution
+RESOLUTION_SECONDS = 1.0  # between the windows of a network that scores no frames, unless something else is requested
 Given = tuple[str | None, float]  # a threshold of one label, or None: of all
 
 
@@ -49,7 +50,7 @@ def _of_event(event: Event) -> dict[str, Any]:
 class Detector:
     """Finds the events of a sound in the `frame_scores` of `tagger`, as `postprocessing` says.
 
-    Raises EranntagError for a tagger that has none: then a `Windowed` one can.
+    Raises EranntagError for a tagger that has none: then a `Windowed` one can; `detector` chooses.
     """
 
     def __init__(self, tagger: Tagger, postprocessing: Postprocessing) -> None:
@@ -64,6 +65,8 @@ class Detector:
         return np.minimum(self.postprocessing.clip if self.tagger.geometry.gated else 0.0, self.postprocessing.high)
 
     def _frame_seconds(self) -> float:
+        if self.tagger.frame_seconds is None:
+            raise EranntagError(f"{self.tagger.checkpoint.name}: {self.tagger.checkpoint.family} scores whole sounds alone")
         return self.tagger.frame_seconds
 
     def detect(self, source: Sound, name: str = "") -> Detection:
@@ -132,6 +135,14 @@ class Windowed(Detector):
         samples = round(max(HEARD_SECONDS, self.frame_seconds) * rate)
         for window in streaming.centred(heard.blocks or (), samples, self.frame_seconds * rate):
             yield self.tagger.prepare(Clip(window[None], rate, heard.source))
+
+
+def detector(tagger: Tagger, postprocessing: Postprocessing, resolution: float | None = None) -> Detector:
+    """A Detector of the network's frames; with a `resolution` in seconds, or RESOLUTION_SECONDS for a network that scores no
+    frames, a Windowed one."""
+    if resolution is None and tagger.frame_seconds is not None:
+        return Detector(tagger, postprocessing)
+    return Windowed(tagger, postprocessing, resolution or RESOLUTION_SECONDS)
 
 
 def postprocessing(high: np.ndarray, **lengths: float | None) -> Postprocessing:

@@ -91,12 +91,12 @@ class Framewise(nn.Module):
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
         frames = self.classes(image.squeeze(1).unflatten(2, (-1, 32)).mean(3).transpose(1, 2) / 10)
-        return Output(clip_logits=frames.mean(1), frame_logits=frames)
+        return Output(clip_logits=frames.mean(1), embedding=image.mean((1, 3)), frame_logits=frames)
 
 
 class Mute(Framewise):
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
-        return Output(super().forward(image, mask).clip_logits)
+        return Output(super().forward(image, mask).clip_logits, image.mean((1, 3)))
 
 
 @pytest.fixture
@@ -169,10 +169,10 @@ def test_frames_of_blocks_are_those_of_one_pass(seconds: float, tiny_tagger: Eag
     assert np.abs(tiny_tagger.frames_of(tiny_tagger.hear(clip)) - expected).max() > 5e-4
 
 
-def test_frames_of_a_family_without_columns_are_those_of_windows(framewise: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_of_a_family_without_columns_are_those_of_windows(framewise: Network) -> None:
     """Frames of this one depend on nothing but themselves, so that windows are the whole: but for the edges of each."""
-    monkeypatch.setattr("eranntag.tagger.WINDOW_SECONDS", 4)
     tagger, clip = Eager(framewise), sound(9.2)
+    tagger.geometry = dataclasses.replace(tagger.geometry, window_seconds=4)
     heard = tagger.hear(clip)
     assert heard.prepared is None
     rows, expected = tagger.frames_of(heard), frames(tagger, clip)
@@ -293,13 +293,17 @@ def test_resolution_tags_a_window_around_every_frame(tiny_tagger: Eager, wav: Ca
     assert {(event.onset, event.offset) for event in found.events} == {(0.0, found.seconds)}
 
 
-def test_a_family_that_knows_no_frames_says_so_and_is_heard_in_windows(tiny_checkpoint: Checkpoint) -> None:
+def test_windows_are_the_default_for_a_network_that_scores_no_frames(tiny_checkpoint: Checkpoint, framewise: Network) -> None:
     network = Network(tiny_checkpoint)
     network.model = Mute(128, 4)
     tagger = Eager(network.eval())
-    with pytest.raises(EranntagError, match=r"^tiny: .*--resolution"):
+    with pytest.raises(EranntagError, match=r"^tiny: erann scores whole sounds alone"):
         Detector(tagger, EVERYTHING)
-    assert len(Windowed(tagger, EVERYTHING, 0.5).detect(sound(2)).events) == 4
+    usual = detection.detector(tagger, EVERYTHING)
+    assert isinstance(usual, Windowed) and usual.frame_seconds == detection.RESOLUTION_SECONDS
+    assert len(usual.detect(sound(2)).events) == 4
+    assert detection.detector(tagger, EVERYTHING, 0.5).frame_seconds == 0.5
+    assert type(detection.detector(Eager(framewise), EVERYTHING)) is Detector
 
 
 # Ensembles
@@ -394,8 +398,8 @@ def test_events_begin_at_their_threshold_and_last_while_half_of_it_is_kept(
 
 def test_a_gate_keeps_out_what_a_window_as_a_whole_has_not(framewise: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """2APAE's: no frame counts of a class whose own score is not above it, in each window of a long sound by itself."""
-    monkeypatch.setattr("eranntag.tagger.WINDOW_SECONDS", 4)
     tagger, clip = Eager(framewise), sound(9.2)
+    tagger.geometry = dataclasses.replace(tagger.geometry, window_seconds=4)
     never = Postprocessing(clip=0.0)
     clip.waveform[:, : 4 * RATE] *= 1e-3  # so that the first window is another than those behind it
     free = Detector(tagger, never).frames_of(tagger.hear(clip))
@@ -617,7 +621,7 @@ def test_wrong_options_are_one_line(args: str, words: str, model: str, clip: str
     assert result.stderr.count("\n") == 1 and result.stdout == ""
 
 
-def test_a_family_without_frames_is_told_to_use_windows(
+def test_the_command_takes_windows_of_a_family_without_frames(
     model: str, clip: str, monkeypatch: pytest.MonkeyPatch, tiny_checkpoint: Checkpoint
 ) -> None:
     @cache
@@ -627,9 +631,9 @@ def test_a_family_without_frames_is_told_to_use_windows(
         return Eager(network.eval())
 
     monkeypatch.setattr("eranntag.checkpoints.load", lambda *_, **__: mute())
-    result = run("detect", model, clip)
-    assert result.exit_code == 1 and result.stdout == "" and "--resolution" in result.stderr
-    assert run("detect", model, clip, "--resolution", "0.5").exit_code == 0
+    for options, seconds in (((), 1.0), (("--resolution", "0.5"), 0.5)):
+        result = run("detect", model, clip, "--format", "jsonl", *options)
+        assert result.exit_code == 0 and json.loads(result.stdout)["frame_seconds"] == seconds
 
 
 def test_predict_takes_thresholds_of_labels(model: str, clip: str) -> None:

@@ -111,7 +111,7 @@ def test_the_numpy_form_equals_the_torch_form(kind: str, seconds: int) -> None:
 def test_the_numpy_form_is_the_same_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     waveform = signal("noise", 2)
     whole = compute(waveform, CONFIG)
-    monkeypatch.setattr("eranntag.features._logmel_numpy.CACHED_FRAMES", 100)
+    monkeypatch.setattr("eranntag.features._spectrum_numpy.CACHED_FRAMES", 100)
     np.testing.assert_allclose(compute(waveform, CONFIG), whole, rtol=0, atol=1e-4)
 
 

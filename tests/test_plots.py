@@ -484,15 +484,13 @@ def test_what_cannot_be_drawn_is_told_before_any_work(
     assert (done.exit_code, "pip install 'eranntag[plot]'" in done.stderr) == (1, True)
 
 
-def test_predict_names_the_way_for_a_network_that_says_nothing_of_frames(
+def test_predict_draws_windows_of_a_network_that_scores_no_frames(
     model: str, wav: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(tagger: Any) -> float:
-        raise EranntagError("tiny: scores of whole sounds alone; with a --resolution it hears windows of them")
-
-    monkeypatch.setattr(Tagger, "frame_seconds", property(none))
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(Tagger, "frame_seconds", property(lambda tagger: None))
     done = tag("predict", wav("clip.wav", np.zeros(50000)), "-c", model, "--plot", tmp_path / "a.png")
-    assert done.exit_code == 1 and "--resolution" in done.stderr and "eranntag detect" in done.stderr
+    assert done.exit_code == 0 and (tmp_path / "a.png").stat().st_size > 1000
 
 
 def test_only_an_earlier_picture_is_replaced(tmp_path: Path) -> None:

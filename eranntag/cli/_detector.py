@@ -13,7 +13,10 @@ _OPTIONS = [
         "Score from which an event begins; LABEL=P for one label. Repeatable.  [the checkpoint's, or 0.2, or 0.5]"
     ),
     click.option(
-        "--resolution", type=click.FloatRange(0.01, 60), metavar="S", help="Score windows of 2 s every S seconds: slower."
+        "--resolution",
+        type=click.FloatRange(0.01, 60),
+        metavar="S",
+        help="Score windows of 2 s every S seconds: slower.  [the network's frames, or 1]",
     ),
     click.option("--min-seconds", type=_LONG, metavar="S", help="Drop events of S seconds or less.  [0.32]"),
     click.option("--merge-gap", type=_LONG, metavar="S", help="Join events of one label S seconds or less apart.  [0.32]"),
@@ -42,7 +45,7 @@ def settings(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def build(tagger: Any, given: dict[str, Any]) -> Any:
-    """The Detector that the options name; EranntagError for a tagger that has no scores of frames, and no --resolution."""
+    """The Detector that the options name."""
     from eranntag import detection
 
     how = detection.postprocessing(
@@ -51,6 +54,4 @@ def build(tagger: Any, given: dict[str, Any]) -> Any:
         merge_gap_seconds=given["merge_gap"],
         median_seconds=given["median"],
     )
-    if given["resolution"]:
-        return detection.Windowed(tagger, how, given["resolution"])
-    return detection.Detector(tagger, how)
+    return detection.detector(tagger, how, given["resolution"])

@@ -39,14 +39,10 @@ def check(plot: Path, paths: tuple[str, ...], files_from: str | None, output: Pa
 
 
 def detector(tagger: Any) -> Any:
-    """With the defaults of `eranntag detect`. EranntagError for a tagger that has no scores of frames."""
+    """With the defaults of `eranntag detect`."""
     from eranntag import detection
-    from eranntag.errors import EranntagError
 
-    try:
-        return detection.Detector(tagger, detection.postprocessing(detection.thresholds(tagger.checkpoint)))
-    except EranntagError as error:
-        raise EranntagError(f"{error} (an option of `eranntag detect`, which has --plot, too)") from None
+    return detection.detector(tagger, detection.postprocessing(detection.thresholds(tagger.checkpoint)))
 
 
 def show_all(

@@ -10,7 +10,7 @@ from eranntag.cli import _training
 
 @click.command()
 @click.argument("recipe")
-@click.option("--model", default="erann-1-3", show_default=True, help="Architecture: erann-S-W, psla or cnn14.")
+@click.option("--model", default="erann-1-3", show_default=True, help="Architecture: erann-S-W, mn04, mn10, psla or cnn14.")
 @click.option("--features", metavar="NAME", help=f"Front-end: {', '.join(registry.names('eranntag.features'))}.  [the model's]")
 @_training.options
 def command(recipe: str, model: str, features: str | None, **options: Any) -> None:

@@ -11,8 +11,8 @@ A front-end module has
 
 Most derive from `_windowed.Windowed`: then long sounds are computed block by block. A front-end may have a twin without
 torch, `_NAME_numpy.py`, for engines that start at once: the same `Config`, `compute(waveform, config)` from (samples,)
-already padded to (rows, frames), and `frames(signal, config)` of what has its surroundings already. Other files with an
-underscore are shared by front-ends.
+already padded to (rows, frames), and, of a `Windowed` one, `frames(signal, config)` of what has its surroundings already. Other
+files with an underscore are shared by front-ends.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def twin(name: str) -> ModuleType | None:
 
 def framer(name: str, config: Any) -> Callable[[np.ndarray], np.ndarray] | None:
     """(samples,) with what the outermost windows need -> (rows, frames), or None where a frame sees more than a window."""
-    if light := twin(name):
-        return partial(light.frames, config=config)
     if not hasattr(config, "window_samples"):
         return None
+    if light := twin(name):
+        return partial(light.frames, config=config)
     import torch
 
     frontend = import_module(f"{__name__}.{name}").Frontend(config)

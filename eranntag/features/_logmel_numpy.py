@@ -11,9 +11,7 @@ import numpy as np
 
 from eranntag.features._filters import hann, mel_filterbank
 from eranntag.features._framing import FRAMING_IN_WORDS, Framing
-
-GROUP = 8  # mels that are computed at once
-CACHED_FRAMES = 64  # computed at once in numpy: three times as fast as all at once, as they stay in the processor's cache
+from eranntag.features._spectrum_numpy import BandGroups, band_groups, filtered_power
 
 IN_WORDS = FRAMING_IN_WORDS + (
     "periodic Hann window of window_samples, |FFT|^2, n_mels triangles of the mel_scale with unit area from fmin_hz to "
@@ -50,20 +48,8 @@ class Config(Framing):
 
 
 @lru_cache(maxsize=4)
-def _constants(config: Config) -> tuple[np.ndarray, list[tuple[slice, np.ndarray]]]:
-    """The window, and the filters in groups of neighbours: the bins of a group, and their weights (bins, mels).
-
-    Most weights are zero. And products as small as these BLAS computes in the thread that asks; its own threads would fight
-    with the network's, which made two cores tag half as many files.
-    """
-    filters = config.filters().astype(np.float32)
-    groups = []
-    for start in range(0, config.n_mels, GROUP):
-        group = filters[start : start + GROUP]
-        bins = np.flatnonzero(group.any(0))
-        heard = slice(bins[0], bins[-1] + 1) if len(bins) else slice(0, 1)
-        groups.append((heard, np.ascontiguousarray(group[:, heard].T)))
-    return config.window().astype(np.float32), groups
+def _constants(config: Config) -> tuple[np.ndarray, BandGroups]:
+    return config.window().astype(np.float32), band_groups(config.filters())
 
 
 def compute(waveform: np.ndarray, config: Config) -> np.ndarray:
@@ -75,12 +61,5 @@ def compute(waveform: np.ndarray, config: Config) -> np.ndarray:
 def frames(signal: np.ndarray, config: Config) -> np.ndarray:
     """(samples,) float32, with what the outermost windows need -> (n_mels, frames) in dB, one for each window that fits."""
     window, groups = _constants(config)
-    views = np.lib.stride_tricks.sliding_window_view(signal, config.window_samples)[:: config.hop_samples]
-    image = np.empty((config.n_mels, len(views)), np.float32)
-    for start in range(0, len(views), CACHED_FRAMES):
-        block = slice(start, start + CACHED_FRAMES)
-        spectrum = np.fft.rfft(views[block] * window)  # (block, bins)
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32, copy=False)
-        mel = np.concatenate([power[:, bins] @ weights for bins, weights in groups], 1)  # (block, n_mels)
-        image[:, block] = 10 * np.log10(np.maximum(mel, config.floor)).T
-    return image
+    power = filtered_power(signal, window, config.hop_samples, groups)
+    return 10 * np.log10(np.maximum(power, config.floor))
