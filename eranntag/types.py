@@ -143,6 +143,7 @@ class Recipe:
     `activation` is "softmax" where a clip has exactly one class, else "sigmoid". `labels` and `folds` are empty where the
     data itself names them (csv, folder). Every clip is padded to `min_seconds`, in training to `crop_seconds`. `families` has
     what is different for a model family that has a protocol of its own. All clips are in the recipe `part_of` too, if any.
+    `audioset_labels` has the labels of AudioSet that mean a class, none where no label does; it is empty without such a map.
     """
 
     name: str
@@ -175,6 +176,7 @@ class Recipe:
     part_of: str = ""
     families: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     paper: tuple[Published, ...] = ()
+    audioset_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,26 @@ def test_a_lower_sample_rate(tagger: Eager, data: Path, monkeypatch: pytest.Monk
     assert heard == [8000] * len(dataset.examples) and len(found.estimated) == len(dataset.examples)
 
 
+def test_a_checkpoint_with_more_classes_is_evaluated_by_those_of_the_data(tagger: Eager, data: Path) -> None:
+    dataset, how = recipes.load("mixtures", str(data)), Postprocessing(min_length_seconds=0.0)
+    expected = events.evaluate(Detector(tagger, how), dataset)
+    loud = tagger.frame_logits
+    tagger.checkpoint = dataclasses.replace(tagger.checkpoint, labels=("other", "low", "high"))
+    tagger.frame_logits = lambda prepared: loud(prepared)[..., [0, 0, 1]]  # type: ignore[method-assign]
+    assert "other" in {event.label for event in Detector(tagger, how).detect(str(dataset.examples[0].path)).events}
+    found = events.evaluate(Detector(tagger, how), dataset)
+    assert found.labels == ("high", "low") and found.measures == expected.measures
+    assert [len(clip) for clip in found.estimated] == [len(clip) for clip in expected.estimated]
+
+
+def test_events_of_other_labels_are_not_mapped(tagger: Eager, data: Path) -> None:
+    dataset = recipes.load("mixtures", str(data))
+    recipe = dataclasses.replace(dataset.recipe, audioset_labels={"high": ("Beep",), "low": ("Hum",)})
+    tagger.checkpoint = dataclasses.replace(tagger.checkpoint, labels=("Beep", "Hum"))
+    with pytest.raises(UsageError, match="tiny has not the classes of mixtures themselves; --events needs these"):
+        events.check(Detector(tagger, Postprocessing()), dataclasses.replace(dataset, recipe=recipe))
+
+
 def test_data_without_strong_labels_and_without_sound(tagger: Eager, data: Path) -> None:
     detector, dataset = Detector(tagger, Postprocessing()), recipes.load("mixtures", str(data))
     weak = dataclasses.replace(dataset, examples=(*dataset.examples[1:], dataclasses.replace(dataset.examples[0], events=None)))

@@ -32,7 +32,7 @@ ROWS = {
     6: "ensemble engine",
     5: "network merging",
     4: "tagger journal",
-    3: "features models recipes streaming hearing rows terminal",
+    3: "features models recipes streaming hearing rows terminal label_map",
     2: "registry audio activations fusion events metrics records inputs shards ahead devices noise",
     1: "decoding lock bounded atomic",
     0: "types errors cache",

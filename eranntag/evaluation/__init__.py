@@ -3,14 +3,16 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from math import sqrt
 from typing import Any
 
 import numpy as np
 
-from eranntag import metrics, models, registry
+from eranntag import label_map, metrics, models, registry
 from eranntag.evaluation.narrowed import narrowed
+from eranntag.label_map import LabelMap
 from eranntag.predict import predict_examples
-from eranntag.recipes import check_classes, to_evaluate, was_trained_on
+from eranntag.recipes import to_evaluate, was_trained_on
 from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Dataset, Failure, Recipe
 
@@ -49,6 +51,23 @@ class Result:
         """The recipe's own measure."""
         return self.measures[self.recipe.metric]
 
+    @property
+    def standard_error(self) -> float:
+        """Of the accuracy, as of a share of `clips` independent clips."""
+        accuracy = self.measures["accuracy"]
+        return sqrt(accuracy * (1 - accuracy) / self.clips)
+
+    @cached_property
+    def label_map(self) -> LabelMap:
+        """How `scores` were made of the checkpoint's own."""
+        return label_map.between(self.checkpoint, self.recipe)
+
+    @property
+    def unmapped(self) -> list[dict[str, Any]]:
+        """The classes that no label of the checkpoint means, and how many clips have them."""
+        counts = self.targets.sum(0)
+        return [{"label": self.recipe.labels[index], "clips": int(counts[index])} for index in self.label_map.missing]
+
     @cached_property
     def average_precision(self) -> np.ndarray:
         return metrics.average_precision(self.scores, self.targets)
@@ -70,13 +89,13 @@ class Result:
 
     @cached_property
     def decisions(self) -> dict[str, dict[str, float]]:
-        """Precision, recall and F1 from a score of "0.5" on, and from the checkpoint's "calibrated" thresholds if it has any;
-        empty where a clip has one class."""
+        """Precision, recall and F1 from a score of "0.5" on, and from the checkpoint's "calibrated" thresholds if it has any
+        for these classes; empty where a clip has one class."""
         if self.single:
             return {}
         thresholds = {"0.5": np.array(0.5)}
-        if self.checkpoint.thresholds:
-            order = [self.checkpoint.labels.index(label) for label in self.recipe.labels]
+        if self.checkpoint.thresholds and not self.label_map.mapped:
+            order = [column for (column,) in self.label_map.columns]
             thresholds["calibrated"] = np.array(self.checkpoint.thresholds)[order]
         return {name: metrics.decisions(self.scores >= least, self.targets) for name, least in thresholds.items()}
 
@@ -140,8 +159,10 @@ class Result:
         fold = f", fold {self.fold}" if self.fold is not None else ""
         rate = f", at {self.sample_rate_hz} Hz" if self.sample_rate_hz is not None else ""
         name, metric = f"{self.checkpoint.name} on {self.recipe.name}{fold}{rate}", self.recipe.metric
-        lines = [f"{name}: {metric} {self.value:.4f} ({self.clips} clips)"]
+        error = f"standard error {self.standard_error:.4f}, " if self.single else ""
+        lines = [f"{name}: {metric} {self.value:.4f} ({error}{self.clips} clips)"]
         lines.append("  ".join(f"{name} {value:.4f}" for name, value in self.measures.items() if name != metric))
+        lines += self._labels()
         for name, measures in self.decisions.items():
             lines.append(f"thresholds {name}: " + "  ".join(f"{key} {value:.4f}" for key, value in measures.items()))
         ranked = np.isfinite(self.average_precision).sum()
@@ -154,6 +175,17 @@ class Result:
             lines.append(
                 f"{self.trained_on} of the clips were in its training set: this says little about other sounds{remedy}"
             )
+        return lines
+
+    def _labels(self) -> list[str]:
+        """Where the checkpoint has other labels than the recipe: what the scores are of."""
+        classes, count = len(self.recipe.labels), len(self.checkpoint.labels)
+        if not self.label_map.mapped:
+            return [f"{classes} of the checkpoint's {count} classes"] if count > classes else []
+        lines = [f"labels mapped: the score of a class is the highest of its labels' among the checkpoint's {count}"]
+        if self.unmapped:
+            names = ", ".join(f"{row['label']} ({row['clips']} clip{'s' * (row['clips'] != 1)})" for row in self.unmapped)
+            lines.append(f"cannot be recognized, as no label of the checkpoint means them: {names}")
         return lines
 
     def to_dict(self, paper: bool = False) -> dict[str, Any]:
@@ -171,9 +203,14 @@ class Result:
             "value": self.value,
             **self.measures,
             "classes": len(self.recipe.labels),
+            "checkpoint_classes": len(self.checkpoint.labels),
+            "labels_mapped": self.label_map.mapped,
+            "unmapped": self.unmapped,
             "classes_in_mAP": int(np.isfinite(self.average_precision).sum()),
             "classes_in_mAUC": int(np.isfinite(self.roc_auc).sum()),
         }
+        if self.single:
+            record["standard_error"] = self.standard_error
         if paper:
             record["paper"] = self.paper()
         if self.decisions:
@@ -196,19 +233,19 @@ def evaluate(
     """Evaluate on the clips of `fold`, else the data set's test clips, else all; heard as if recorded at no more than
     `sample_rate_hz`.
 
-    Raises UsageError when the classes are not the recipe's, DataError when no clip can be read.
+    Raises UsageError when the checkpoint has neither the recipe's classes nor the labels that mean them, DataError when no clip
+    can be read.
     """
     recipe, checkpoint = dataset.recipe, tagger.checkpoint
-    check_classes(checkpoint, recipe)
+    labels = label_map.between(checkpoint, recipe)
     chosen = to_evaluate(dataset, fold)
-    order = [tagger.labels.index(label) for label in recipe.labels]
     scores, true, failures = [], [], list[Failure]()
     for example, result in predict_examples(narrowed(tagger, sample_rate_hz), recipe.name, chosen, failures, batch, step):
-        scores.append(result.scores[order])
+        scores.append(result.scores)
         true.append(example.targets)
-    targets = metrics.multi_hot(true, len(order))
+    ours, targets = labels.scores(np.stack(scores)), metrics.multi_hot(true, len(recipe.labels))
     missing, trained_on = len(dataset.missing), sum(was_trained_on(example, checkpoint, recipe) for example in chosen)
-    return Result(checkpoint, recipe, fold, np.stack(scores), targets, tuple(failures), missing, trained_on, sample_rate_hz)
+    return Result(checkpoint, recipe, fold, ours, targets, tuple(failures), missing, trained_on, sample_rate_hz)
 
 
 def jsonable(value: Any) -> Any:

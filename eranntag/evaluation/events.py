@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from eranntag import metrics
+from eranntag import label_map, metrics
 from eranntag.detection import Detector
 from eranntag.errors import UsageError
 from eranntag.evaluation import jsonable
 from eranntag.evaluation.narrowed import narrowed
 from eranntag.predict import predict_examples
-from eranntag.recipes import check_classes, to_evaluate
+from eranntag.recipes import to_evaluate
 from eranntag.types import Dataset, Event, Example, Failure
 
 Clips = tuple[tuple[Event, ...], ...]
@@ -73,11 +73,13 @@ class Result:
 
 
 def check(detector: Detector, dataset: Dataset, fold: int | None = None) -> Sequence[Example]:
-    """The clips to be heard. Raises UsageError when the classes are not the recipe's or the data set knows no events."""
-    check_classes(detector.tagger.checkpoint, dataset.recipe)
+    """The clips to be evaluated. Raises UsageError when the checkpoint lacks classes of the data, or the data has no events."""
+    checkpoint, recipe = detector.tagger.checkpoint, dataset.recipe
+    if label_map.between(checkpoint, recipe).mapped:
+        raise UsageError(f"{checkpoint.name} has not the classes of {recipe.name} themselves; --events needs these")
     chosen = to_evaluate(dataset, fold)
     if any(example.events is None for example in chosen):
-        raise UsageError(f"{dataset.recipe.name} does not say when its classes sound; `mixtures` does, if it is not packed")
+        raise UsageError(f"{recipe.name} does not say when its classes sound; `mixtures` does, if it is not packed")
     return chosen
 
 
@@ -90,12 +92,13 @@ def evaluate(
     sample_rate_hz: int | None = None,
 ) -> Result:
     """Look for events in the clips of `fold`, else the data set's test clips, else all; heard as if recorded at no more than
-    `sample_rate_hz`. Raises UsageError as `check` does, and DataError when no clip can be read."""
+    `sample_rate_hz`. Events of classes that the recipe lacks do not count. Raises UsageError as `check` does, and DataError
+    when no clip can be read."""
     recipe, chosen = dataset.recipe, check(detector, dataset, fold)
     reference, estimated, failures = [], [], list[Failure]()
     for example, result in predict_examples(narrowed(detector, sample_rate_hz), recipe.name, chosen, failures, batch, step):
         reference.append(example.events or ())
-        estimated.append(result.events)
+        estimated.append(tuple(event for event in result.events if event.label in recipe.labels))
     return Result(recipe.labels, tuple(reference), tuple(estimated), detector.frame_seconds, tuple(failures))
 
 

@@ -32,6 +32,14 @@ def lines(recipe: str, table: Path) -> list[str]:
         raise DataError(f"{recipe}: {error}") from None
 
 
+def audioset_labels(recipe: str) -> dict[str, tuple[str, ...]]:
+    """The classes of `recipe`, and of each the labels of AudioSet that mean it: the table that comes with the package."""
+    table = Path(__file__).with_name(f"_{recipe}_to_audioset.csv")
+    columns = ("category", "audioset_labels")
+    pairs = ((row[name] for name in columns) for _, row in rows(recipe, table, columns))
+    return {category: tuple(filter(None, labels.split("|"))) for category, labels in pairs}
+
+
 @contextmanager
 def told(where: str, whose: str) -> Iterator[None]:
     """DataError for a row that is not what it should be."""

@@ -6,6 +6,9 @@ Layout, as in the author's repository (`ESC-50-master/`):
     audio/1-100032-A-0.wav
 
 Another ending than the CSV's .wav is fine (.flac, .ogg ...). The protocol is ERANN v2's, Sections 4.1, 4.3, Table 6.
+
+`_esc50_to_audioset.csv` has the labels of AudioSet that mean a category, by their definitions in the ontology: "Clicking" is a
+mouse click, "Mouse" is a rodent. The labels are Google's (CC BY 4.0), the map is this project's.
 """
 
 from pathlib import Path
@@ -44,6 +47,7 @@ RECIPE = Recipe(
         *published(TABLE, SCRATCH),
         *published(TABLE, FINE_TUNED, "fine-tuned"),
     ),
+    audioset_labels=_tables.audioset_labels("esc50"),
 )
 
 

@@ -8,6 +8,8 @@ Layout, as in the authors' archive (`UrbanSound8K/`):
 
 Another ending than the CSV's .wav is fine (.flac, .ogg ...). The protocol is ERANN v2's, Sections 4.1, 4.4, Table 8: no
 cropping, so clips are padded to 4 s; the folds are unequal, and the result is the mean of the folds' accuracies.
+
+`_urbansound8k_to_audioset.csv` has the labels of AudioSet (CC BY 4.0, Google) that mean a class.
 """
 
 from pathlib import Path
@@ -43,6 +45,7 @@ RECIPE = Recipe(
         *published(TABLE, SCRATCH),
         *published(TABLE, FINE_TUNED, "fine-tuned"),
     ),
+    audioset_labels=_tables.audioset_labels("urbansound8k"),
 )
 
 
