@@ -48,13 +48,16 @@ def _of_event(event: Event) -> dict[str, Any]:
 
 
 class Detector:
-    """Finds the events of a sound in the `frame_scores` of `tagger`, as `postprocessing` says.
+    """Finds the events of a sound in the `frame_scores` of `tagger`, as `postprocessing` says: those of `labels`, or of all if
+    it has none. Thresholds are one for all, or one for each of these labels.
 
     Raises EranntagError for a tagger that has none: then a `Windowed` one can; `detector` chooses.
     """
 
-    def __init__(self, tagger: Tagger, postprocessing: Postprocessing) -> None:
+    def __init__(self, tagger: Tagger, postprocessing: Postprocessing, labels: Sequence[str] = ()) -> None:
         self.tagger, self.postprocessing = tagger, postprocessing
+        self.labels = tuple(labels) or tagger.labels
+        self.columns = slice(None) if self.labels == tagger.labels else [tagger.labels.index(label) for label in self.labels]
         self.gate = self._gate()
         self.frame_seconds = self._frame_seconds()
         self.batch, self.parallel = tagger.batch, tagger.parallel
@@ -62,7 +65,10 @@ class Detector:
     def _gate(self) -> np.ndarray:
         """(classes,): the score of a clip, or of a window of a long sound, up to which its frames do not count: `clip` of the
         post-processing, or less for a class with a lower threshold; 0 for families that do not ask for it."""
-        return np.minimum(self.postprocessing.clip if self.tagger.geometry.gated else 0.0, self.postprocessing.high)
+        gate = np.zeros(len(self.tagger.labels))
+        if self.tagger.geometry.gated:
+            gate[self.columns] = np.minimum(self.postprocessing.clip, self.postprocessing.high)
+        return gate
 
     def _frame_seconds(self) -> float:
         if self.tagger.frame_seconds is None:
@@ -87,14 +93,14 @@ class Detector:
         return self.prediction(self.frames_of(heard), heard.seconds(), heard.source)
 
     def frames_of(self, heard: Heard) -> np.ndarray:
-        """(frames, classes) of a sound of any length."""
+        """(frames, classes) of a sound of any length; `columns` are those of `labels`."""
         return self.tagger.frames_of(heard, self.scores)
 
     def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Detection:
         """The events in (frames, classes); frames of the zeros behind the sound do not count."""
         self.tagger.check_finite(scores, source)
         frames = max(1, math.ceil(seconds / self.frame_seconds - 1e-6))
-        found = events.find(scores[:frames], self.tagger.labels, self.frame_seconds, self.postprocessing)
+        found = events.find(scores[:frames, self.columns], self.labels, self.frame_seconds, self.postprocessing)
         inside = tuple(replace(event, offset=min(event.offset, seconds)) for event in found if self._lasts(event, seconds))
         nyquist_hz = self.tagger.sample_rate_hz / 2
         return Detection(inside, seconds, self.frame_seconds, nyquist_hz, source, self.tagger.checkpoint.name)
@@ -112,9 +118,11 @@ class Windowed(Detector):
     out up to HEARD_SECONDS longer, and every window costs as much as a sound of its length.
     """
 
-    def __init__(self, tagger: Tagger, postprocessing: Postprocessing, frame_seconds: float) -> None:
+    def __init__(
+        self, tagger: Tagger, postprocessing: Postprocessing, frame_seconds: float, labels: Sequence[str] = ()
+    ) -> None:
         self._seconds = frame_seconds
-        super().__init__(tagger, postprocessing)
+        super().__init__(tagger, postprocessing, labels)
 
     def _frame_seconds(self) -> float:
         return self._seconds
@@ -137,25 +145,29 @@ class Windowed(Detector):
             yield self.tagger.prepare(Clip(window[None], rate, heard.source))
 
 
-def detector(tagger: Tagger, postprocessing: Postprocessing, resolution: float | None = None) -> Detector:
+def detector(
+    tagger: Tagger, postprocessing: Postprocessing, resolution: float | None = None, labels: Sequence[str] = ()
+) -> Detector:
     """A Detector of the network's frames; with a `resolution` in seconds, or RESOLUTION_SECONDS for a network that scores no
     frames, a Windowed one."""
     if resolution is None and tagger.frame_seconds is not None:
-        return Detector(tagger, postprocessing)
-    return Windowed(tagger, postprocessing, resolution or RESOLUTION_SECONDS)
+        return Detector(tagger, postprocessing, labels)
+    return Windowed(tagger, postprocessing, resolution or RESOLUTION_SECONDS, labels)
 
 
 def postprocessing(high: np.ndarray, **lengths: float | None) -> Postprocessing:
-    """An event begins where a class is above `high` (classes,) and ends where it is below EXTENT of that; `lengths` are
+    """An event begins where a label is above `high` (labels,) and ends where it is below EXTENT of that; `lengths` are
     Postprocessing's own, None for its default."""
     given = {name: value for name, value in lengths.items() if value is not None}
     return Postprocessing(high=tuple(high.tolist()), low=tuple((EXTENT * high).tolist()), **given)
 
 
-def thresholds(checkpoint: Checkpoint, given: Sequence[Given] = (), default: float | None = None) -> np.ndarray:
-    """(classes,) float32: `given` for a label, else `given` for all; else `default`, or without one what was calibrated for the
-    checkpoint, or THRESHOLDS: SEDTF's where classes are independent (a sigmoid), or more than all the others have together
-    (softmax). Raises UsageError for a label that the checkpoint does not know.
+def thresholds(
+    checkpoint: Checkpoint, given: Sequence[Given] = (), default: float | None = None, labels: Sequence[str] = ()
+) -> np.ndarray:
+    """(labels,) float32 of `labels`, or of all if it has none: `given` for a label, else `given` for all; else `default`, or
+    without one what was calibrated for the checkpoint, or THRESHOLDS: SEDTF's where classes are independent (a sigmoid), or
+    more than all the others have together (softmax). Raises UsageError for a label that is none of them.
     """
     usual = (checkpoint.thresholds or THRESHOLDS[checkpoint.activation]) if default is None else default
     values = np.broadcast_to(np.asarray(usual, np.float32), len(checkpoint.labels)).copy()
@@ -167,7 +179,17 @@ def thresholds(checkpoint: Checkpoint, given: Sequence[Given] = (), default: flo
         else:
             near = registry.did_you_mean(label, checkpoint.labels)
             raise UsageError(f"--threshold {label}={value:g}: {checkpoint.name} knows no {label!r}{near}")
-    return values
+        if label is not None and labels and label not in labels:
+            raise UsageError(f"--threshold {label}={value:g}: this label is not among those that --labels keeps")
+    return values[[checkpoint.labels.index(label) for label in labels]] if labels else values
+
+
+def only(prediction: Prediction, labels: tuple[str, ...]) -> Prediction:
+    """With the classes `labels` alone, in this order."""
+    if prediction.labels == labels:
+        return prediction
+    places = {label: index for index, label in enumerate(prediction.labels)}
+    return replace(prediction, labels=labels, scores=prediction.scores[[places[label] for label in labels]])
 
 
 def reaching(prediction: Prediction, least: np.ndarray) -> Prediction:

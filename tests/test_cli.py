@@ -389,6 +389,7 @@ def test_checkpoints_row_is_a_registry(model: str, clip: str, tmp_path: Path) ->
         ("predcit", 2),
         ("predict x.wav --top 0", 2),
         ("predict x.wav --output nowhere/out.json", 2),
+        ("predict x.wav --labels-from nowhere.txt", 2),
     ],
 )
 def test_help_and_usage_errors_import_nothing_heavy(args: str, code: int) -> None:

@@ -380,6 +380,23 @@ def test_the_seven_panels_are_those_of_the_first_window(apae_network: Network, w
     assert "the first 1.02 s of 5.00 s" in figure.get_suptitle()
 
 
+def test_the_panels_are_of_the_labels_that_are_kept(apae_network: Network, wav: Callable[..., Path]) -> None:
+    from matplotlib.figure import Figure
+
+    path = str(wav("noise.wav", 0.1 * np.random.default_rng(0).standard_normal(40000), 32000))
+    explained = attention.explain(apae_network, path)
+    kept = (NAMES[1], NAMES[6])
+    with plots.drawing():
+        figure = attention._figure(
+            Figure, apae_network, explained, Prediction(kept, np.zeros(2, np.float32), 1.25, path, "weak")
+        )
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    scores = explained.steps.clip_scores[0].numpy()[[1, 6]]
+    np.testing.assert_allclose([bar.get_width() for bar in panels[6].patches], scores, atol=1e-6)
+    assert [text.get_text() for text in panels[4].get_yticklabels()] == [literal(label, 24) for label in kept]
+    assert literal(kept[int(scores.argmax())]) in panels[2].get_title()
+
+
 def test_a_short_sounds_end_is_marked(apae_network: Network, wav: Callable[..., Path]) -> None:
     figure, explained = attended(apae_network, wav("short.wav", 0.1 * np.ones(16000), 32000), 0.5)
     assert explained.image.shape[-1] == FRAMES

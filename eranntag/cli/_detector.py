@@ -44,14 +44,14 @@ def settings(options: dict[str, Any]) -> dict[str, Any]:
     return {**{name: options[name] for name in _NAMES}, "threshold": _inputs.words(options["threshold"])}
 
 
-def build(tagger: Any, given: dict[str, Any]) -> Any:
-    """The Detector that the options name."""
+def build(tagger: Any, given: dict[str, Any], labels: tuple[str, ...] = ()) -> Any:
+    """The Detector that the options name, of `labels`, or of all if there are none."""
     from eranntag import detection
 
     how = detection.postprocessing(
-        detection.thresholds(tagger.checkpoint, given["threshold"]),
+        detection.thresholds(tagger.checkpoint, given["threshold"], labels=labels),
         min_length_seconds=given["min_seconds"],
         merge_gap_seconds=given["merge_gap"],
         median_seconds=given["median"],
     )
-    return detection.detector(tagger, how, given["resolution"])
+    return detection.detector(tagger, how, given["resolution"], labels)

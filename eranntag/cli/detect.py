@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eranntag.cli import _detector, _inputs, _output, _plot, _tagger, _workers
+from eranntag.cli import _chosen, _detector, _inputs, _output, _plot, _tagger, _workers
 from eranntag.cli._typed import typed
 
 FORMATS = ("table", "json", "jsonl", "csv", _output.PARQUET, "audacity", "raven", "vtt")
@@ -17,6 +17,7 @@ ALONE = ("audacity", "raven", "vtt")  # hold one sound's events
 @click.command()
 @_inputs.options
 @_detector.options
+@_chosen.options
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @_output.options
 @click.option(
@@ -56,13 +57,16 @@ def command(
     if plot:
         _plot.check(plot, paths, files_from, output, options["resume"])
     _workers.check(options, paths, plot)
+    wanted = _chosen.wanted(options)
     from eranntag.render import events
 
     place = _output.opened_folder(output_dir, options) if output_dir else None
     run = _output.opened(output, form, options)
     tagger = _tagger.load(options, many=many)
-    detector = _detector.build(tagger, options)
-    _output.begin(place or run, form, tagger, options, **_detector.settings(options), shard=_inputs.share(shard))
+    labels = _chosen.labels(wanted, tagger.checkpoint, options)
+    detector = _detector.build(tagger, options, labels)
+    asked = {**_detector.settings(options), "shard": _inputs.share(shard), "labels": list(labels) if wanted else None}
+    _output.begin(place or run, form, tagger, options, **asked)
     sources = _output.left(place or run, _inputs.sources(paths, files_from, shard))
     if form == _output.PARQUET:
         from eranntag.render import parts
@@ -73,5 +77,5 @@ def command(
     if plot:
         _plot.show_all(detector, sources, document, attrgetter("detection"), plot, options, typed(context))
     else:
-        found = _workers.results(detector, sources, options, partial(_detector.build, given=options))
+        found = _workers.results(detector, sources, options, partial(_detector.build, given=options, labels=labels))
         _inputs.show_all(found, document, _output.before(place or run), maybe_none=bool(shard))

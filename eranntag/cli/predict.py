@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from eranntag.cli import _inputs, _output, _plot, _tagger, _workers
+from eranntag.cli import _chosen, _inputs, _output, _plot, _tagger, _workers
 from eranntag.cli._typed import typed
 
 FORMATS = ("table", "json", "jsonl", "csv", _output.PARQUET)
@@ -15,6 +15,7 @@ FORMATS = ("table", "json", "jsonl", "csv", _output.PARQUET)
 @_inputs.options
 @click.option("--top", type=click.IntRange(1), help="Tags a clip.  [5; all with a --threshold for all]")
 @_inputs.threshold("Only tags with at least this score; LABEL=P for one label. Repeatable.")
+@_chosen.options
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
 @_output.options
 @_plot.OPTION
@@ -43,15 +44,18 @@ def command(
     if plot:
         _plot.check(plot, paths, files_from, output, options["resume"])
     _workers.check(options, paths, plot)
+    wanted = _chosen.wanted(options)
     from eranntag import detection, render
     from eranntag.types import Failure
 
     run = _output.opened(output, options["form"], options)
     tagger = _tagger.load(options, many=_inputs.many(paths, files_from))
-    least = detection.thresholds(tagger.checkpoint, threshold, default=0.0)
+    labels = _chosen.labels(wanted, tagger.checkpoint, options)
+    least = detection.thresholds(tagger.checkpoint, threshold, 0.0, labels)
     for_all = any(label is None for label, _ in threshold)
     top = top or (None if for_all else 5)
     asked = {"top": top, "threshold": _inputs.words(threshold), "shard": _inputs.share(shard)}
+    asked["labels"] = list(labels) if wanted else None
     _output.begin(run, options["form"], tagger, options, **asked)
     sources = _output.left(run, _inputs.sources(paths, files_from, shard))
     if options["form"] == _output.PARQUET:
@@ -62,10 +66,10 @@ def command(
         document = render.results(options["form"], run, top, 0.0, beside=bool(plot))
 
     def reaching(prediction: Any) -> Any:
-        return detection.reaching(prediction, least)
+        return detection.reaching(detection.only(prediction, labels), least)
 
     if plot:
-        detector = _plot.detector(tagger)
+        detector = _plot.detector(tagger, labels)
         _plot.show_all(detector, sources, document, lambda view: reaching(view.prediction), plot, options, typed(context))
     else:
         results = _workers.results(tagger, sources, options)

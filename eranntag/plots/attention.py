@@ -68,12 +68,13 @@ def _seconds(network: Network) -> float:
 
 def _figure(new_figure: type[Figure], network: Network, explained: Explanation, prediction: Prediction) -> Figure:
     """Above what is about frequencies, below what is about classes."""
-    heights = (5.4, 0.13 * min(SHOWN, len(network.checkpoint.labels)) + 1.2)  # inches
+    best = _best(explained, [network.checkpoint.labels.index(label) for label in prediction.labels])
+    heights = (5.4, 0.13 * min(SHOWN, len(best)) + 1.2)  # inches
     figure = new_figure(figsize=(13, sum(heights)), layout="constrained")
     figure.suptitle(_title(network, prediction), fontsize=10)
     above, below = figure.subfigures(2, 1, height_ratios=heights)
     window, heard = _seconds(network), min(prediction.seconds, _seconds(network))
-    for axes in (*_frequencies(above, network, explained), *_classes(below, network, explained)):
+    for axes in (*_frequencies(above, network, explained, best), *_classes(below, network, explained, best)):
         time_axis(axes, window)
         if heard < window:
             axes.axvline(heard, color="white", linestyle="--", linewidth=1)
@@ -88,16 +89,16 @@ def _title(network: Network, prediction: Prediction) -> str:
     return f"{literal(name, 90)}\n{literal(f'{part}, {network.checkpoint.name}', 120)}"
 
 
-def _frequencies(figure: SubFigure, network: Network, explained: Explanation) -> list[Axes]:
+def _frequencies(figure: SubFigure, network: Network, explained: Explanation, best: np.ndarray) -> list[Axes]:
     """The standardised image, what the decoder makes of it, and A1 of the most probable classes."""
     steps, labels = explained.steps, network.checkpoint.labels
     panels = [("input: standardised image", explained.image[0, 0]), ("output of the decoder", explained.reconstruction[0, 0])]
-    for index in _best(explained)[:ATTENDED]:
+    for index in best[:ATTENDED]:
         title = f"A1, attention to frequencies: {literal(labels[index])} ({steps.clip_scores[0, index]:.3f})"
         panels.append((title, steps.frequency_attention[0, index]))
     grid = list(figure.subplots(2, 2, sharey=True).flat)
     for axes in grid[len(panels) :]:
-        axes.remove()  # of a network with one class
+        axes.remove()  # of one class
     drawn = []
     for axes, (title, values) in zip(grid[: len(panels)], panels, strict=True):
         _panel(axes, values.numpy(), title, (0, _seconds(network), 0, len(values)), origin="lower")
@@ -108,9 +109,9 @@ def _frequencies(figure: SubFigure, network: Network, explained: Explanation) ->
     return drawn
 
 
-def _classes(figure: SubFigure, network: Network, explained: Explanation) -> list[Axes]:
+def _classes(figure: SubFigure, network: Network, explained: Explanation, best: np.ndarray) -> list[Axes]:
     """Z_p1 and A2 in time, and Z_p2; of SHOWN classes, in the order of the labels."""
-    steps, shown = explained.steps, np.sort(_best(explained)[:SHOWN])
+    steps, shown = explained.steps, np.sort(best[:SHOWN])
     frames, attention, clip = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1, 0.5))
     extent = (0, _seconds(network), len(shown), 0)
     _panel(frames, steps.frame_scores[0].numpy()[shown], "Z_p1, classes in time", extent)
@@ -123,9 +124,10 @@ def _classes(figure: SubFigure, network: Network, explained: Explanation) -> lis
     return [frames, attention]
 
 
-def _best(explained: Explanation) -> np.ndarray:
-    """Classes, the most probable first."""
-    return (-explained.steps.clip_scores[0].numpy()).argsort(kind="stable")
+def _best(explained: Explanation, classes: list[int]) -> np.ndarray:
+    """Those of `classes`, the most probable first."""
+    scores = explained.steps.clip_scores[0].numpy()[classes]
+    return np.array(classes)[(-scores).argsort(kind="stable")]
 
 
 def _panel(axes: Axes, values: np.ndarray, title: str, extent: tuple[float, ...], origin: str = "upper") -> None:

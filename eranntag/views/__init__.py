@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eranntag.detection import Detection, Detector
+from eranntag.detection import Detection, Detector, only
 from eranntag.errors import reason
 from eranntag.hearing import Heard, Sound
 from eranntag.predict import readers, until
@@ -38,7 +38,8 @@ class View:
 
 
 class Viewer:
-    """A `predict.Listener` of files that has Views: what `detector` finds, and what its tagger says of the whole.
+    """A `predict.Listener` of files that has Views: what `detector` finds, and its tagger's scores of the whole; both of the
+    detector's labels.
 
     `close` ends what it still reads in other threads.
     """
@@ -71,7 +72,8 @@ class Viewer:
 
     def _view(self, prediction: Prediction, frames: np.ndarray) -> View:
         detection = self.detector.prediction(frames, prediction.seconds, prediction.source)
-        frames = frames[: max(1, math.ceil(prediction.seconds / detection.frame_seconds - 1e-6))]
+        prediction = only(prediction, self.detector.labels)
+        frames = frames[: max(1, math.ceil(prediction.seconds / detection.frame_seconds - 1e-6)), self.detector.columns]
         best = _best(prediction, detection, frames.max(0))
         lanes = _lanes(frames[:, best], prediction.seconds / detection.frame_seconds)
         return View(prediction, detection, tuple(prediction.labels[index] for index in best), lanes)
