@@ -57,7 +57,8 @@ class Detector:
     def __init__(self, tagger: Tagger, postprocessing: Postprocessing, labels: Sequence[str] = ()) -> None:
         self.tagger, self.postprocessing = tagger, postprocessing
         self.labels = tuple(labels) or tagger.labels
-        self.columns = slice(None) if self.labels == tagger.labels else [tagger.labels.index(label) for label in self.labels]
+        some = [tagger.labels.index(label) for label in labels]
+        self.columns = some if self.labels != tagger.labels else slice(None)  # which copies no scores
         self.gate = self._gate()
         self.frame_seconds = self._frame_seconds()
         self.batch, self.parallel = tagger.batch, tagger.parallel
