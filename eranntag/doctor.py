@@ -68,7 +68,7 @@ def _versions() -> Iterator[Finding]:
     tested = (2, 11) <= series < (2, 15)
     remedy = "" if tested else "tested are 2.11 to 2.14: pip install 'torch>=2.11,<2.15'"
     yield Finding("torch", f"{torch.__version__} ({build})", remedy)
-    names = ("numpy", "soundfile", "soxr", "safetensors", "huggingface_hub", "click", "rich")
+    names = ("numpy", "soundfile", "soxr", "safetensors", "huggingface_hub", "pooch", "click", "rich")
     yield Finding("packages", ", ".join(f"{name} {_version(name)}" for name in names))
 
 

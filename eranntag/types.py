@@ -196,7 +196,7 @@ class Checkpoint:
 
     `model` and `frontend` are the keyword arguments of the family's and the front-end's `Config`. `training` holds the
     run's settings, `metrics` what it measured itself. `thresholds` (beside `labels`, or none): the score from which a class is
-    taken to be there, calibrated on validation clips.
+    taken to be there, calibrated on validation clips. `source_sha256`: of the published file that was converted, if any.
     """
 
     name: str
@@ -213,3 +213,4 @@ class Checkpoint:
     thresholds: tuple[float, ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
+    source_sha256: str = ""

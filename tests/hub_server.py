@@ -1,12 +1,12 @@
-"""A loopback stand-in for the Hugging Face hub: `/OWNER/REPO/resolve/REVISION/FILE` over HTTP, and failures on demand.
+"""A loopback stand-in for web servers and for the Hugging Face Hub: files by their path over HTTP, and failures on demand.
 
-It answers HEAD and GET with the headers of the real one (ETag, X-Repo-Commit, X-Linked-Etag and X-Linked-Size for LFS
-files, X-Error-Code), so that `huggingface_hub.hf_hub_download` itself is content with it: test_fetch.py checks that.
-No Xet headers, hence no Xet; no Range, which neither client asks for when it starts.
+It answers HEAD and GET, also for a Range, with the headers of the hub: ETag, X-Repo-Commit, X-Linked-Etag and X-Linked-Size for
+LFS files, X-Error-Code. No Xet headers, hence no Xet.
 """
 
 import hashlib
 import os
+import re
 import socket
 import struct
 import threading
@@ -29,7 +29,7 @@ class Answer:
     """How to answer one request. By default the file; otherwise:
 
     `status` and `headers` (None removes one) instead of its own, `body` instead of the content, `sent` bytes of it and
-    then the connection is closed, `silent` without a word until the server stops.
+    then the connection is closed, `silent` without a word until the server stops. `ranges`: a Range is answered by a part.
     """
 
     status: int = 200
@@ -42,6 +42,7 @@ class Answer:
     endless: bool = False
     stalls: bool = False
     reset: bool = False
+    ranges: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class Hub:
             self._server.shutdown()
             self._server.server_close()
             self._thread.join()
+
+    def add(self, content: bytes, path: str = "/weights.pt") -> str:
+        """Serve `content` as a plain web server does, and return its address."""
+        self.files[path] = content
+        return self.url + path
 
     def put(self, content: bytes, repo: str = "me/tiny", revision: str = "main", file: str = FILE) -> None:
         self.files[f"/{repo}/resolve/{revision}/{file}"] = content
@@ -121,6 +127,9 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.status == 200 and content is None:
             answer = Answer(404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, b"Entry not found")
         body = answer.body if answer.body is not None else content if answer.status == 200 and content else b""
+        part = re.fullmatch(r"bytes=(\d+)-", headers.get("range", ""))
+        if part and answer.ranges:
+            answer, body = Answer(206, {"Content-Range": f"bytes {part[1]}-{len(body) - 1}/{len(body)}"}), body[int(part[1]) :]
         self.send_response(answer.status)
         own = _lfs_headers(content) if content is not None else {}
         usual = {"Content-Length": str(len(body)), "Connection": "close"}
@@ -173,4 +182,5 @@ def isolated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
     monkeypatch.setenv("ERANNTAG_CACHE", str(folder / "cache"))
     monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    for name, value in {"HF_HUB_OFFLINE": False, "HF_HUB_DISABLE_TELEMETRY": True, "HF_HUB_DISABLE_XET": True}.items():
+        monkeypatch.setattr(constants, name, value)

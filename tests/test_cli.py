@@ -339,14 +339,35 @@ def test_weights_with_another_hash_are_refused_in_one_line(clip: str, registry: 
 
 def test_checkpoints_lists_every_row_once(registry: Path) -> None:
     with open(registry, "a") as file:
-        file.write('[checkpoints."[bold]x :smile:"]\ntitle = "Markup"\narchitecture = "erann-2-1"\nclasses = 7\n')
+        file.write(
+            '[checkpoints."[bold]x :smile:"]\ntitle = "Markup"\narchitecture = "erann-2-1"\nclasses = 7\nweights = "x"\n'
+        )
     listed = run("checkpoints", "list", "--registry", registry).stdout.splitlines()
-    names = [re.split(r" {2,}", line)[0].removesuffix(" *") for line in listed[1:-1]]
+    names = [re.split(r" {2,}", line)[0].removesuffix(" *") for line in listed[1:-2]]
     assert names == [*table.read().rows, "mine", "[bold]x :smile:"]
-    assert [line.split() for line in run("checkpoints").stdout.splitlines()[1:-1]] == [line.split() for line in listed[1:-3]]
+    assert [line.split() for line in run("checkpoints").stdout.splitlines()[1:-2]] == [line.split() for line in listed[1:-4]]
     markdown = run("checkpoints", "list", "--markdown", "--registry", registry).stdout.splitlines()
     assert [line.split(" | ")[0].strip("| ").removesuffix(" *") for line in markdown[2:]] == names
     assert len({line.count("|") for line in markdown}) == 1
+
+
+def test_checkpoints_lists_the_papers_models_with_their_commands() -> None:
+    papers = table.read().papers
+    for line in (("checkpoints", "--papers"), ("checkpoints", "list", "--papers")):
+        listed = run(*line).stdout.splitlines()
+        assert [row.split()[0] for row in listed[1:-1]] == list(papers)
+        assert all(row.rstrip().endswith(paper.command) for row, paper in zip(listed[1:-1], papers.values(), strict=True))
+    assert "mAP 0.450" in run("checkpoints", "--papers", env={"COLUMNS": "40"}).stdout
+    markdown = run("checkpoints", "list", "--papers", "--markdown").stdout.splitlines()
+    assert len(markdown) == len(papers) + 2 and len({row.count("|") for row in markdown}) == 1
+    assert "--papers: is for `eranntag checkpoints list`" in run("checkpoints", "--papers", "show", "x").stderr
+
+
+def test_checkpoints_labels_prints_one_a_line(model: str, registry: Path) -> None:
+    for line in ((model,), ("mine", "--registry", registry)):
+        assert run("checkpoints", "labels", *line).stdout.splitlines() == list(LABELS)
+    assert run("checkpoints", "labels", "mn04-audioset").stdout.count("\n") == 527
+    assert "did you mean" in run("checkpoints", "labels", "mn04-audiost").stderr
 
 
 def test_checkpoints_shows_rows_and_files(model: str, registry: Path) -> None:

@@ -366,8 +366,8 @@ def test_other_files_are_refused(published: Callable[..., Path]) -> None:
 
 def test_tensors_that_do_not_fit_are_refused(published: Callable[..., Path]) -> None:
     for changed, why in (
-        ({"fc1__bias": None}, "not the weights of cnn14: fc1.bias missing"),
-        ({"att_block__att__weight": torch.ones(2)}, "not the weights of cnn14: att_block.att.weight unknown"),
+        ({"fc1__bias": None}, "not the weights of cnn14-audioset: fc1.bias missing"),
+        ({"att_block__att__weight": torch.ones(2)}, "not the weights of cnn14-audioset: att_block.att.weight unknown"),
         ({"bn0__weight": torch.ones(128)}, "bn0.weight has shape (128,), not (64,)"),
         ({"fc_audioset__weight": torch.ones(4, 64)}, "fc_audioset.weight has shape (4, 64), not (3, 64)"),
         ({"fc1__bias": torch.full((64,), torch.nan)}, "fc1.bias has values that are not finite"),

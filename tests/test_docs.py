@@ -19,9 +19,11 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_readme_shows_the_registrys_table() -> None:
-    generated = CliRunner().invoke(cli, ["checkpoints", "list", "--markdown"], catch_exceptions=False).stdout
-    shown = re.search(r"<!-- eranntag checkpoints list --markdown -->\n(.*)<!-- end -->", README, re.DOTALL)
+@pytest.mark.parametrize(("file", "options"), [("README.md", ""), ("docs/checkpoints.md", " --papers")])
+def test_the_tables_of_checkpoints_are_generated(file: str, options: str) -> None:
+    command = f"checkpoints list{options} --markdown"
+    generated = CliRunner().invoke(cli, command.split(), catch_exceptions=False).stdout
+    shown = re.search(rf"<!-- eranntag {command} -->\n(.*?)<!-- end -->", (ROOT / file).read_text(encoding="utf-8"), re.DOTALL)
     assert shown and shown[1] == generated
 
 

@@ -350,7 +350,9 @@ def test_a_wrong_ensemble_is_one_clear_line(fields: dict[str, Any], words: str, 
 
 def test_fusion_needs_members(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
-    path.write_text('[checkpoints.x]\ntitle = "X"\nclasses = 3\narchitecture = "erann-2-1"\nfusion = "weighted-average"\n')
+    path.write_text(
+        '[checkpoints.x]\ntitle = "X"\nclasses = 3\narchitecture = "erann-2-1"\nweights = "x"\nfusion = "weighted-average"\n'
+    )
     with pytest.raises(CheckpointError, match="x: fusion is for rows with members"):
         tables.read(str(path))
 

@@ -1,14 +1,13 @@
-"""The hub as it is, as it fails and as it lies, over loopback: a file that is whole and right, or one clear line."""
+"""The hub over loopback: a file that is whole and right, kept, and used again. How it fails is in test_hub_faults."""
 
 import errno
 import hashlib
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import hub_server
@@ -16,31 +15,26 @@ import huggingface_hub
 import pytest
 from hub_server import COMMIT, Answer, Hub
 from huggingface_hub import constants
-from huggingface_hub.utils._http import default_client_factory
 
 from eranntag import atomic
 from eranntag import cache as caches
-from eranntag.checkpoints import fetch, http
-from eranntag.checkpoints.fetch import HubFile, parse
+from eranntag.checkpoints import fetch, transfer
+from eranntag.checkpoints.hub import HubFile, parse
 from eranntag.errors import EranntagError, FetchError, IntegrityError, UsageError
 
 CONTENT = hashlib.shake_256(b"weights").digest(700_000)
 OTHER = hashlib.shake_256(b"others").digest(700_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 OTHER_SHA256 = hashlib.sha256(OTHER).hexdigest()
-GOOD = Answer()
 WRONG = Answer(body=OTHER)
-CUT = Answer(sent=300_000)
-ERROR = Answer(500)
+DOWNLOAD = ["HEAD", "HEAD", "GET"]  # the requests of a download
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache of its own, no token, no proxy, no patience."""
     hub_server.isolated(tmp_path, monkeypatch)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", False)
-    monkeypatch.setattr(http, "TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(http, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(transfer, "SECONDS", 5.0)
     huggingface_hub.close_session()
     yield tmp_path / "cache"
     huggingface_hub.close_session()
@@ -63,16 +57,20 @@ def direct(weights: str = "hf:me/tiny", offline: bool = False) -> Path:
     return fetch.fetch(weights, "", weights, offline=offline)
 
 
+def downloads(hub: Hub) -> int:
+    return [request.method for request in hub.requests].count("GET")
+
+
 def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if not path.is_dir())
 
 
 @contextmanager
-def refusal(kind: type[EranntagError], *parts: str, seconds: float = 2.0) -> Iterator[None]:
+def refusal(kind: type[EranntagError], *parts: str, seconds: float = 3.0) -> Iterator[pytest.ExceptionInfo[EranntagError]]:
     """The block fails soon, with one line that holds all `parts`."""
     start = time.monotonic()
     with pytest.raises(kind) as caught:
-        yield
+        yield caught
     assert time.monotonic() - start < seconds
     line = str(caught.value)
     assert type(caught.value) is kind and len(line.splitlines()) == 1
@@ -88,17 +86,18 @@ def test_a_file_is_downloaded_once_and_then_never_asked_for(hub: Hub, cache: Pat
     path = pinned()
     assert path == cache / "hub/me/tiny/main/model.safetensors" and path.read_bytes() == CONTENT
     assert files(cache) == [path.with_name(".model.safetensors.sha256"), path]
-    assert [request.path for request in hub.requests] == ["/me/tiny/resolve/main/model.safetensors"]
-    assert pinned() == path and hub.connections == 1
+    assert [request.method for request in hub.requests] == DOWNLOAD
+    assert {request.path for request in hub.requests} == {"/me/tiny/resolve/main/model.safetensors"}
+    connections = hub.connections
+    assert pinned() == path and hub.connections == connections
     hub.stop()
     assert pinned() == path
 
 
-def test_bytes_are_reported(hub: Hub) -> None:
+def test_bytes_are_reported(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[tuple[int, int]] = []
     fetch.fetch("hf:me/tiny", SHA256, "tiny", report=lambda done, total: steps.append((done, total)))
-    assert steps == sorted(steps) and len(steps) > 3
-    assert {total for _, total in steps} == {len(CONTENT)} and steps[-1][0] == len(CONTENT)
+    assert steps == sorted(steps) and {total for _, total in steps} == {len(CONTENT)} and steps[-1][0] == len(CONTENT)
 
 
 def test_folders_revisions_and_upper_case_hashes(hub: Hub, cache: Path) -> None:
@@ -114,7 +113,7 @@ def test_a_damaged_copy_is_fetched_again(revision: str, sha256: str, damaged: by
     path = fetch.fetch(f"hf:me/tiny@{revision}", sha256, "tiny")
     path.write_bytes(damaged)
     assert fetch.fetch(f"hf:me/tiny@{revision}", sha256, "tiny") == path
-    assert path.read_bytes() == CONTENT and len(hub.requests) == 2
+    assert path.read_bytes() == CONTENT and downloads(hub) == 2
 
 
 def test_an_intact_copy_of_another_file_is_fetched_again(hub: Hub) -> None:
@@ -142,20 +141,21 @@ def test_a_damaged_note_is_as_none(note: bytes, hub: Hub) -> None:
     path.with_name(f".{path.name}.sha256").write_bytes(note)
     with refusal(FetchError, "offline"):
         direct(offline=True)
-    assert direct() == path and len(hub.requests) == 2
+    assert direct() == path and downloads(hub) == 2
     assert direct(offline=True) == path
 
 
 def test_a_cached_file_needs_neither_torch_nor_the_client(hub: Hub) -> None:
     pinned()
+    connections = hub.connections
     code = f"""if True:
         import sys
         from eranntag.checkpoints import fetch
         print(fetch.fetch("hf:me/tiny", "{SHA256}", "tiny"))
-        assert not {{"torch", "huggingface_hub", "httpx2", "rich"}} & sys.modules.keys()
+        assert not {{"torch", "huggingface_hub", "httpx2", "pooch", "requests", "rich"}} & sys.modules.keys()
     """
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert printed.strip().endswith("model.safetensors") and hub.connections == 1
+    assert printed.strip().endswith("model.safetensors") and hub.connections == connections
 
 
 def test_the_environment_of_another_process_is_obeyed(hub: Hub) -> None:
@@ -166,31 +166,23 @@ def test_the_environment_of_another_process_is_obeyed(hub: Hub) -> None:
     assert "FetchError: tiny: cannot fetch" in ended.stderr
     assert hub.connections == 0
     subprocess.run(command, check=True)
+    connections = hub.connections
     subprocess.run(command, check=True, env=environment)
-    assert hub.connections == 1
+    assert hub.connections == connections
+    agents = {request.headers["user-agent"] for request in hub.requests}
+    assert len(agents) == 1 and "torch" not in agents.pop()  # no telemetry, nor a request for it
+    assert [request.method for request in hub.requests] == DOWNLOAD
 
 
 def test_two_at_once_both_get_the_whole_file(hub: Hub, cache: Path) -> None:
-    together = threading.Barrier(2, timeout=5)  # both are in the middle of it
-    paths: list[Path] = []
-
-    def run() -> None:
-        steps: list[int] = []
-
-        def report(done: int, total: int) -> None:
-            steps.append(done)
-            if len(steps) == 2:
-                together.wait()
-
-        paths.append(fetch.fetch("hf:me/tiny", SHA256, "tiny", report=report))
-
-    threads = [threading.Thread(target=run) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(paths) == 2 and len(hub.requests) == 2
-    assert paths[0] == paths[1] and paths[0].read_bytes() == CONTENT and len(files(cache)) == 2
+    command = [
+        sys.executable,
+        "-c",
+        f"from eranntag.checkpoints import fetch; print(fetch.fetch('hf:me/tiny', '{SHA256}', 'x'))",
+    ]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    paths = {process.communicate(timeout=60)[0].strip() for process in both}
+    assert len(paths) == 1 and Path(paths.pop()).read_bytes() == CONTENT and len(files(cache)) == 2
 
 
 def test_an_interrupted_download_leaves_nothing(hub: Hub, cache: Path) -> None:
@@ -212,16 +204,16 @@ def test_offline_a_copy_is_used_and_nothing_is_asked(hub: Hub, monkeypatch: pyte
     assert fetch.fetch("hf:me/tiny", SHA256, "tiny", offline=True) == path
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert direct() == path and pinned() == path
-    assert hub.connections == 1
+    assert downloads(hub) == 1 and len(hub.requests) == len(DOWNLOAD)
 
 
 def test_offline_without_a_copy(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with refusal(FetchError, "tiny: ", hub.url, "offline", "eranntag checkpoints pull tiny", str(cache), "local file"):
+    with refusal(FetchError, "tiny: ", "hf:me/tiny", "offline", "eranntag checkpoints pull tiny", str(cache), "local file"):
         fetch.fetch("hf:me/tiny", SHA256, "tiny", offline=True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with refusal(FetchError, "tiny: ", hub.url, "HF_HUB_OFFLINE", str(cache)):
         pinned()
-    assert hub.connections == 0 and not cache.exists()
+    assert hub.connections == 0 and files(cache) == []
 
 
 # Without a pinned hash
@@ -231,8 +223,8 @@ def test_a_direct_address_is_checked_against_the_hash_of_the_hub(hub: Hub, cache
     hub.answers = [WRONG]
     with refusal(IntegrityError, SHA256, OTHER_SHA256, str(cache)):
         direct()
-    assert len(hub.requests) == 2 and files(cache) == []
-    hub.answers = [WRONG, GOOD]
+    assert downloads(hub) == 2 and files(cache) == []
+    hub.answers = [WRONG] * 3 + [Answer()]
     assert direct().read_bytes() == CONTENT
 
 
@@ -245,38 +237,40 @@ def test_the_plain_etag_counts_when_it_is_a_sha256(hub: Hub) -> None:
 def test_a_file_without_lfs_is_taken_whole(hub: Hub, cache: Path) -> None:
     plain = {"X-Linked-Etag": None, "X-Linked-Size": None}
     hub.answers = [Answer(headers=plain, sent=300_000)]
-    with refusal(IntegrityError, "300000 of 700000"):
+    with refusal(IntegrityError, "cut after 2", seconds=4):
         direct()
-    assert len(hub.requests) == 2 and files(cache) == []
+    assert files(cache) == []
     hub.answers = [Answer(headers=plain)]
     assert direct().read_bytes() == CONTENT
     assert direct(offline=True).read_bytes() == CONTENT
 
 
+def test_a_download_that_breaks_off_goes_on(hub: Hub) -> None:
+    """As huggingface_hub does it, where the server answers a Range."""
+    hub.answers = [Answer(), Answer(), Answer(sent=300_000), Answer(ranges=True)]
+    assert pinned().read_bytes() == CONTENT
+    assert hub.requests[-1].headers["range"].startswith("bytes=2") and downloads(hub) == 2
+
+
 def test_a_page_that_is_no_hub_is_not_kept(hub: Hub, cache: Path) -> None:
     """The log-in page of a hotel."""
-    page = Answer(headers={"X-Repo-Commit": None, "X-Linked-Etag": None, "ETag": None}, body=b"<html>")
-    hub.answers = [page]
-    with refusal(FetchError, "no hub"):
-        direct()
+    hub.answers = [Answer(headers={"X-Repo-Commit": None, "X-Linked-Etag": None, "ETag": None}, body=b"<html>")]
+    for download in (direct, pinned):
+        with refusal(FetchError, "no hub"):
+            download()
     assert files(cache) == []
-    with refusal(IntegrityError, SHA256, hashlib.sha256(b"<html>").hexdigest()):
-        pinned()
-    assert files(cache) == []
-    hub.answers = [Answer(headers={"X-Repo-Commit": None})]
-    assert pinned().read_bytes() == CONTENT  # but a pinned file may come from any web server
 
 
 def test_a_commit_is_not_asked_for_twice(hub: Hub) -> None:
     path = direct(f"hf:me/tiny@{COMMIT}")
-    assert direct(f"hf:me/tiny@{COMMIT}") == path and hub.connections == 1
+    assert direct(f"hf:me/tiny@{COMMIT}") == path and len(hub.requests) == len(DOWNLOAD)
 
 
 def test_a_branch_that_moved_is_followed(hub: Hub) -> None:
     seen: list[int] = []
     path = direct()
     again = fetch.fetch("hf:me/tiny", "", "tiny", report=lambda done, _: seen.append(done))
-    assert again == path and len(hub.requests) == 2 and seen == []  # asked, and not downloaded
+    assert again == path and downloads(hub) == 1 and len(hub.requests) == 4 and seen == []  # queried, and not downloaded
     hub.put(OTHER)
     assert direct() == path and path.read_bytes() == OTHER
     assert direct(offline=True) == path
@@ -288,8 +282,11 @@ def test_a_branch_that_moved_is_followed(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("answer", [Answer(500), Answer(429), Answer(silent=True), None], ids=str)
-def test_a_branch_is_used_as_it_was_while_the_hub_is_away(answer: Answer | None, hub: Hub) -> None:
+def test_a_branch_is_used_as_it_was_while_the_hub_is_away(
+    answer: Answer | None, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = direct()
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.3)
     if answer is None:
         hub.stop()
     else:
@@ -307,75 +304,48 @@ def test_a_branch_that_is_gone_is_an_error(hub: Hub) -> None:
 # A hub that fails
 
 
-@pytest.mark.parametrize("first", [WRONG, CUT, Answer(body=b"")], ids=["other", "cut", "empty"])
+@pytest.mark.parametrize("first", [WRONG, Answer(body=b"")], ids=["other", "empty"])
 def test_a_wrong_download_is_removed_and_repeated_once(first: Answer, hub: Hub, cache: Path) -> None:
-    hub.answers = [first, GOOD]
+    hub.answers = [first] * 3 + [Answer()]
     assert pinned().read_bytes() == CONTENT
-    assert len(hub.requests) == 2 and len(files(cache)) == 2
+    assert downloads(hub) == 2 and len(files(cache)) == 2
 
 
 def test_wrong_twice_is_an_error(hub: Hub, cache: Path) -> None:
-    hub.answers = [WRONG, WRONG, GOOD]
-    path = cache / "hub/me/tiny/main/model.safetensors"
-    with refusal(IntegrityError, "tiny: ", SHA256, OTHER_SHA256, str(path), hub.url):
+    hub.answers = [WRONG] * 6 + [Answer()]
+    with refusal(IntegrityError, "tiny: ", SHA256, OTHER_SHA256, str(cache), hub.url):
         pinned()
-    assert len(hub.requests) == 2 and files(cache) == []
+    assert downloads(hub) == 2 and files(cache) == []
 
 
-def test_cut_twice_is_an_error(hub: Hub, cache: Path) -> None:
-    hub.answers = [CUT, CUT, GOOD]
-    found = hashlib.sha256(CONTENT[:300_000]).hexdigest()
-    with refusal(IntegrityError, "tiny: ", SHA256, found, "300000 of 700000 bytes", str(cache)):
-        pinned()
-    assert len(hub.requests) == 2 and files(cache) == []
+def test_a_file_of_another_size_is_not_received(hub: Hub) -> None:
+    with refusal(IntegrityError, f"a file of {len(CONTENT)} bytes, not 5"):
+        fetch.fetch("hf:me/tiny", SHA256, "tiny", size=5)
+    assert downloads(hub) == 0
 
 
-def test_a_server_error_is_retried_once(hub: Hub) -> None:
-    hub.answers = [ERROR, GOOD]
-    assert pinned().read_bytes() == CONTENT and len(hub.requests) == 2
-
-
-def test_server_errors_without_end(hub: Hub, cache: Path) -> None:
-    hub.answers = [ERROR]
-    with refusal(FetchError, "tiny: ", f"{hub.url}/me/tiny/resolve/main/model.safetensors", "HTTP 500", str(cache)):
-        pinned()
-    assert len(hub.requests) == 2 and not cache.exists()
-
-
-@pytest.mark.parametrize(("status", "requests"), [(503, 2), (429, 1)])
-def test_nobody_waits_for_an_hour(status: int, requests: int, hub: Hub) -> None:
+@pytest.mark.parametrize("status", [429, 503])
+def test_no_hour_is_waited(status: int, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     hub.answers = [Answer(status, {"Retry-After": "3600", "RateLimit": '"api";r=0;t=3600'})]
     with refusal(FetchError, f"HTTP {status}"):
         pinned()
-    assert len(hub.requests) == requests
+    hub.answers = [Answer(), Answer(), *hub.answers]  # where huggingface_hub itself would wait
+    monkeypatch.setattr(transfer, "SECONDS", 1.0)
+    with refusal(FetchError, hub.url, "tiny: "):
+        pinned()
 
 
 def test_a_refused_connection(hub: Hub, cache: Path) -> None:
     hub.stop()
     with refusal(FetchError, "tiny: ", hub.url, "refused", "HF_ENDPOINT", "pull tiny", str(cache), "local file"):
         pinned()
-    assert not cache.exists()
+    assert files(cache) == []
 
 
-def test_a_silent_server(hub: Hub, cache: Path) -> None:
+def test_a_silent_server(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.5)
     hub.answers = [Answer(silent=True)]
-    with refusal(FetchError, "tiny: ", hub.url, "no answer for 0.5 s", "network", str(cache), seconds=1.0):
-        pinned()
-    assert len(hub.requests) == 1 and not cache.exists()
-
-
-def test_a_server_that_falls_silent(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hub_server import _Handler
-
-    class Stalls(_Handler):
-        def finish(self) -> None:
-            self.wfile.flush()
-            hub._stopped.wait(5)
-            super().finish()
-
-    hub._server.RequestHandlerClass = Stalls
-    hub.answers = [CUT]
-    with refusal(FetchError, "no answer for 0.5 s", seconds=1.0):
+    with refusal(FetchError, "tiny: ", hub.url, "no answer for 0.5 s", "network", str(cache)):
         pinned()
     assert len(hub.requests) == 1 and files(cache) == []
 
@@ -385,39 +355,7 @@ def test_missing_or_private(status: int, hub: Hub, cache: Path) -> None:
     hub.answers = [Answer(status, {"X-Error-Code": "RepoNotFound"}, b"no")]
     with refusal(FetchError, "tiny: ", f"HTTP {status}", "does not exist", "private", "HF_TOKEN", hub.url):
         pinned()
-    assert len(hub.requests) == 1 and not cache.exists()
-
-
-@pytest.mark.parametrize("endpoint", ["nonsense", "ftp://127.0.0.1", "http://[", "http://127.0.0.1:99999", "http://"])
-def test_an_endpoint_that_is_none(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", endpoint)
-    with refusal(FetchError, "tiny: ", endpoint, "HF_ENDPOINT"):
-        pinned()
-
-
-def test_a_token_that_is_none(hub: Hub, tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("é", encoding="utf-8")
-    with refusal(FetchError, "tiny: "):
-        pinned()
-    assert hub.requests == []
-
-
-def test_no_connection_is_left_open(hub: Hub) -> None:
-    """With room for a single one, the next request would wait for it in vain."""
-    httpx = pytest.importorskip("httpx2")
-    huggingface_hub.set_client_factory(lambda: httpx.Client(limits=httpx.Limits(max_connections=1)))
-    try:
-        direct()
-        direct()  # not changed: the body is not read
-        hub.answers = [ERROR, Answer(404), Answer(body=b"x"), CUT, GOOD]
-        hub.put(OTHER)
-        with refusal(FetchError, "404"):
-            direct()
-        with refusal(IntegrityError):
-            direct()
-        assert direct().read_bytes() == OTHER
-    finally:
-        huggingface_hub.set_client_factory(default_client_factory)
+    assert len(hub.requests) == 1 and files(cache) == []
 
 
 # A hub that means harm
@@ -425,17 +363,13 @@ def test_no_connection_is_left_open(hub: Hub) -> None:
 
 @pytest.mark.parametrize("etag", ["../../../../escaped", "/tmp/escaped", "..", "a b\tc", "x" * 3000, ""])
 def test_an_etag_is_no_path(etag: str, hub: Hub, cache: Path, tmp_path: Path) -> None:
-    hub.answers = [Answer(headers={"ETag": f'"{etag}"', "X-Linked-Etag": f'"{etag}"'})]
-    assert direct().read_bytes() == CONTENT
-    assert pinned().read_bytes() == CONTENT
-    assert len(files(cache)) == 2 and files(tmp_path) == files(cache)
-    assert direct(offline=True).read_bytes() == CONTENT
-
-
-@pytest.mark.parametrize("size", ["-1", "x", "9" * 5000, "²", ""])
-def test_a_size_that_is_none(size: str, hub: Hub) -> None:
-    hub.answers = [Answer(headers={"X-Linked-Size": size.encode().decode("latin-1")})]
-    assert pinned().read_bytes() == CONTENT
+    """Nor is that of a second answer, which huggingface_hub uses."""
+    odd = Answer(headers={"ETag": f'"{etag}"', "X-Linked-Etag": f'"{etag}"'})
+    for hub.answers in ([odd], [Answer(), odd]):
+        with suppress(FetchError, IntegrityError):
+            assert pinned().read_bytes() == CONTENT
+        assert all(path.name.endswith((".sha256", ".safetensors")) for path in files(tmp_path))
+        assert not Path("/tmp/escaped").exists()
 
 
 # Token and redirects
@@ -447,14 +381,13 @@ def test_the_token_goes_to_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) ->
     assert hub.requests[0].headers["authorization"] == "Bearer hf_secret"
 
 
-def test_no_token_no_header_and_no_telemetry(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_token_no_header(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     pinned()
-    assert "authorization" not in hub.requests[0].headers and len(hub.requests) == 1
-    assert hub.requests[0].headers["user-agent"].startswith("eranntag/")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
     direct()
-    assert "authorization" not in hub.requests[1].headers
+    assert all("authorization" not in request.headers for request in hub.requests)
+    assert all(request.headers["user-agent"].startswith("eranntag/") for request in hub.requests)
 
 
 def test_a_redirect_is_followed_without_the_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -464,7 +397,7 @@ def test_a_redirect_is_followed_without_the_token(hub: Hub, monkeypatch: pytest.
         storage.files["/blob?signature=x"] = CONTENT
         theirs = {"X-Repo-Commit": None, "X-Linked-Etag": OTHER_SHA256, "X-Linked-Size": "1", "ETag": OTHER_SHA256}
         storage.answers = [Answer(headers=theirs)]
-        hub.answers = [Answer(302, {"Location": f"{storage.url}/blob?signature=x"})]
+        hub.answers = [Answer(302, {"Location": storage.url.replace("127.0.0.1", "localhost") + "/blob?signature=x"})]
         path = direct()
         assert path.read_bytes() == CONTENT
         assert "authorization" in hub.requests[0].headers and "authorization" not in storage.requests[0].headers
@@ -473,10 +406,9 @@ def test_a_redirect_is_followed_without_the_token(hub: Hub, monkeypatch: pytest.
         with refusal(IntegrityError, SHA256, OTHER_SHA256):
             direct()
         storage.answers = [Answer(403)]
-        with refusal(FetchError, "HTTP 403", "from 127.0.0.1", "check the network"):
+        with refusal(FetchError, "HTTP 403", "from localhost", "check the name and the network") as caught:
             direct()
-    with refusal(FetchError, "refused"):
-        direct()
+        assert "signature" not in str(caught.value)
 
 
 def test_a_redirect_on_the_hub_keeps_the_token(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -484,18 +416,9 @@ def test_a_redirect_on_the_hub_keeps_the_token(hub: Hub, monkeypatch: pytest.Mon
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.put(OTHER, "me/new")
     moved = {"Location": "/me/new/resolve/main/model.safetensors", "X-Linked-Etag": None, "ETag": None}
-    hub.answers = [Answer(307, {**moved, "X-Linked-Size": None}), GOOD]
+    hub.answers = 2 * [Answer(307, {**moved, "X-Linked-Size": None}), Answer()]  # huggingface_hub sends a HEAD of its own
     assert direct().read_bytes() == OTHER
-    assert [request.headers["authorization"] for request in hub.requests] == ["Bearer hf_secret"] * 2
-
-
-def test_redirects_without_end(hub: Hub) -> None:
-    hub.answers = [Answer(302, {"Location": "/me/tiny/resolve/main/model.safetensors"})]
-    with refusal(FetchError, "redirect"):
-        pinned()
-    hub.answers = [Answer(302, {"Location": "file:///etc/passwd"})]
-    with refusal(FetchError, "tiny: "):
-        pinned()
+    assert {request.headers["authorization"] for request in hub.requests} == {"Bearer hf_secret"}
 
 
 # The disk
@@ -530,8 +453,8 @@ def test_a_full_disk_in_the_middle(hub: Hub, cache: Path) -> None:
         fetch.fetch("hf:me/tiny", "{SHA256}", "tiny")
     """
     ended = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True)
-    assert "FetchError: tiny: cannot use the cache" in ended.stderr and "File too large" in ended.stderr
-    assert files(cache) == [] and len(hub.requests) == 1
+    assert "FetchError: tiny: cannot fetch" in ended.stderr and "File too large" in ended.stderr
+    assert "set ERANNTAG_CACHE" in ended.stderr and files(cache) == [] and downloads(hub) == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() == 0, reason="root writes anywhere")
@@ -613,16 +536,3 @@ def test_what_is_no_address_is_refused(weights: str, cache: Path) -> None:
 @pytest.mark.parametrize("weights", ["hf:o/r", "hf:a.b/c-d_", "hf:_o/r_", f"hf:{'o' * 96}/{'r' * 96}"])
 def test_every_address_is_one_for_the_client(weights: str) -> None:
     huggingface_hub.hf_hub_url(parse(weights).repo, parse(weights).file)
-
-
-# The stand-in
-
-
-def test_the_stand_in_contents_the_real_client(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
-    theirs = {"endpoint": hub.url, "cache_dir": str(tmp_path / "theirs")}
-    path = huggingface_hub.hf_hub_download("me/tiny", "model.safetensors", **theirs)
-    assert Path(path).read_bytes() == CONTENT and COMMIT in Path(path).parts
-    assert [request.method for request in hub.requests] == ["HEAD", "GET"]
-    with pytest.raises(huggingface_hub.errors.RemoteEntryNotFoundError):
-        huggingface_hub.hf_hub_download("me/tiny", "missing.bin", **theirs)

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from eranntag.checkpoints import convert, fetch, header, table, weights
+from eranntag.checkpoints import convert, header, hub, rows, table, weights
 from eranntag.cli import cli
 from eranntag.errors import CheckpointError, EranntagError, UsageError
 from eranntag.features import logmel
@@ -500,8 +500,10 @@ def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 # Registries
 
 
-ROW = 'title = "T"\narchitecture = "erann-1-3"\nclasses = 2\n'
+BARE = 'title = "T"\narchitecture = "erann-1-3"\nclasses = 2\n'
+ROW = f'{BARE}weights = "x.safetensors"\n'
 MINE = f"[checkpoints.mine]\n{ROW}"
+WEIGHTS = f"[checkpoints.mine]\n{BARE}weights = "
 
 
 @pytest.mark.parametrize(
@@ -522,10 +524,10 @@ MINE = f"[checkpoints.mine]\n{ROW}"
         f"{MINE}parameters = 1979-05-27",
         f'{MINE}sha256 = "12"', f'{MINE}sha256 = "{"g" * 64}"', f'{MINE}sha256 = ""', f"{MINE}sha256 = 3",
         f'{MINE}sha256 = "{"a" * 63}\\n"',
-        f'{MINE}weights = "hf:a/b"', f'{MINE}weights = "embedded:../x"', f'{MINE}weights = "embedded:/etc/passwd"',
-        f'{MINE}weights = "embedded:"', f'{MINE}weights = "https://example.org/x.safetensors"',
-        f'{MINE}weights = "embedded:..\\\\x"', f'{MINE}weights = "embedded:.."', f'{MINE}weights = "a\\u0000b"',
-        f"{MINE}weights = []",
+        f'{WEIGHTS}"hf:a/b"', f'{WEIGHTS}"embedded:../x"', f'{WEIGHTS}"embedded:/etc/passwd"',
+        f'{WEIGHTS}"embedded:"', f'{WEIGHTS}"https://example.org/x.safetensors"',
+        f'{WEIGHTS}"embedded:..\\\\x"', f'{WEIGHTS}"embedded:.."', f'{WEIGHTS}"a\\u0000b"',
+        f"{WEIGHTS}[]",
         f'{MINE}metrics = {{ metric = "m", value = "x" }}', f"{MINE}metrics = {{ metric = 3, value = 1 }}",
         f'{MINE}paper = {{ metric = "m", value = nan }}',
         f"{MINE}metrics = 3", f"{MINE}members = 3", '[checkpoints.e]\ntitle = "T"\nclasses = 2\nmembers = ["a\\u0000", "b"]',
@@ -557,7 +559,7 @@ def test_a_file_beside_a_registry_is_used_only_as_it_is_pinned(content: bytes, t
     path, registry = tmp_path / "tiny.safetensors", tmp_path / "folder/own.toml"
     path.write_bytes(content)
     digest = checkpoints.sha256(path)
-    registry.write_text(f'{MINE}weights = "../tiny.safetensors"\nsha256 = "{digest.upper()}"\nsize_bytes = {len(content)}\n')
+    registry.write_text(f'{WEIGHTS}"../tiny.safetensors"\nsha256 = "{digest.upper()}"\nsize_bytes = {len(content)}\n')
     assert run("checkpoints", "pull", "mine", "--registry", registry).exit_code == 0  # one's own registry may name any file
     for damaged in (content[:-1], content + b"x", content[:-1] + bytes([content[-1] ^ 1]), b""):
         path.write_bytes(damaged)
@@ -570,10 +572,10 @@ def test_a_header_cannot_write_rows_of_a_registry(content: bytes, tmp_path: Path
     evil = 'x = 1 }\n[checkpoints.evil]\ntitle = "'
     changes = {"metrics": {evil: 1.0, "a": evil, "deep": {"b": 1}}, "title": evil + "\x7f", "licence": '"\n[checkpoints.evil]'}
     path.write_bytes(respelled(content, lambda spec: spec.update(changes)))
-    (tmp_path / "own.toml").write_text(table.describe(str(path)))
-    rows = table.read(str(tmp_path / "own.toml")).rows
-    assert rows.keys() - table.read().rows.keys() == {"tiny"}
-    assert rows["tiny"].title == changes["title"] and rows["tiny"].metrics == {evil: 1.0, "a": evil}
+    (tmp_path / "own.toml").write_text(rows.of_file(str(path)))
+    read = table.read(str(tmp_path / "own.toml")).rows
+    assert read.keys() - table.read().rows.keys() == {"tiny"}
+    assert read["tiny"].title == changes["title"] and read["tiny"].metrics == {evil: 1.0, "a": evil}
 
 
 # Anything
@@ -655,7 +657,7 @@ def toml(value: Any) -> str:
 @given(key=st.sampled_from([field.name for field in dataclasses.fields(table.Row)]), value=JSON, name=st.text(max_size=12))
 def test_any_row_of_a_registry(key: str, value: Any, name: str, tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
-    row = {"title": "T", "architecture": "a", "classes": 2, key: value}
+    row = {"title": "T", "architecture": "a", "classes": 2, "weights": "x", key: value}
     text = f"[checkpoints.{json.dumps(name)}]\n" + "".join(f"{each} = {toml(item)}\n" for each, item in row.items())
     path.write_text(text, encoding="utf-8", errors="surrogatepass")
     result = run("checkpoints", "list", "--registry", path)
@@ -675,7 +677,7 @@ ADDRESS = st.text(alphabet=string.ascii_letters + "/@.:-_~%\\ \x00\n", max_size=
 @example(text="a/b/../../../../etc/passwd")
 def test_no_address_leaves_the_cache(text: str, tmp_path: Path) -> None:
     try:
-        file = fetch.parse(f"hf:{text}")
+        file = hub.parse(f"hf:{text}")
     except UsageError:
         return
     root = tmp_path / "hub"

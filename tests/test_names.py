@@ -157,7 +157,8 @@ def test_no_document_of_events_is_lost_or_obeyed(model: str, names: list[str]) -
 def test_every_command_that_prints_is_harmless(model: str, names: list[str], tmp_path: Path) -> None:
     """A checkpoint, a registry, a data set and options that are hostile wherever they can be."""
     toml = json.dumps(EVIL, ensure_ascii=True).replace("\x7f", "\\u007f")
-    row = f'[checkpoints.{toml}]\ntitle = {toml}\narchitecture = "erann-2-1"\nclasses = 6\nlicence = {toml}\nsource = {toml}\n'
+    row = f'[checkpoints.{toml}]\ntitle = {toml}\narchitecture = "erann-2-1"\nclasses = 6\nweights = "x"\n'
+    row += f"licence = {toml}\nsource = {toml}\nlabels = {toml}\n"
     registry = tmp_path / os.fsdecode(b"own\x1b[2J\xff.toml")
     registry.write_text(row)
     data = tmp_path / "evil\x1b[31m"
@@ -170,6 +171,7 @@ def test_every_command_that_prints_is_harmless(model: str, names: list[str], tmp
         "markdown": run("checkpoints", "list", "--markdown", "--registry", str(registry)),
         "show": run("checkpoints", "show", EVIL, "--registry", str(registry)),
         "header": run("checkpoints", "show", model),
+        "labels": run("checkpoints", "labels", model),
         "verify": run("checkpoints", "verify", model),
         "missing": run("predict", "-c", model, missing),
         "unknown name": run("predict", "-c", EVIL, "x.wav"),
@@ -193,7 +195,7 @@ def test_every_command_that_prints_is_harmless(model: str, names: list[str], tmp
     }
     for name, result in outputs.items():
         assert harmless(result.output), (name, result.output)
-    tables = {name: outputs.pop(name) for name in ("list", "markdown", "show", "header", "verify")}
+    tables = {name: outputs.pop(name) for name in ("list", "markdown", "show", "header", "labels", "verify")}
     assert all(tables[name].exit_code == 0 for name in ("header", "verify"))  # a registry like this one may be refused
     assert "[red]x[/][link=http://x]y :smile: é" in tables["header"].stdout
     assert {name: each.exit_code for name, each in outputs.items() if each.exit_code not in (1, 2)} == {}

@@ -109,7 +109,8 @@ def _reachable(path: str) -> bool:
 
 
 def _registry(place: Path) -> Path:
-    (place / "own.toml").write_text('[checkpoints."café"]\ntitle = "T"\narchitecture = "erann-2-1"\nclasses = 4\n')
+    row = 'title = "T"\narchitecture = "erann-2-1"\nclasses = 4\nweights = "x"\n'
+    (place / "own.toml").write_text(f'[checkpoints."café"]\n{row}')
     return place / "own.toml"
 
 
@@ -319,6 +320,9 @@ def test_no_command_connects(
         ("predict", "-c", tiny, clip, "--engine", "eager", "--plot", "page.html"),
         ("detect", "-c", tiny, clip, "--offline", "--engine", "eager"),
         ("checkpoints",),
+        ("checkpoints", "--papers"),
+        ("checkpoints", "labels", "cnn14-audioset"),
+        ("checkpoints", "show", "cnn14-audioset"),
         ("checkpoints", "show", tiny),
         ("checkpoints", "verify", tiny),
         ("bench", "--help"),

@@ -1,7 +1,8 @@
-"""Checkpoints: a name -> a verified file -> a Tagger. The only package with network access (`fetch`).
+"""Checkpoints: a name -> a verified file -> a Tagger. The only package with network access.
 
-`table` reads checkpoints.toml, `fetch` downloads, `header` and `weights` are the file format, and `untrusted` bounds what any
-of them reads. What a user types is resolved here.
+`table` reads checkpoints.toml, `rows` writes such rows, `fetch` downloads with `web` and `hub`, `convert` reads weights that
+others published, `header` and `weights` are the file format, and `untrusted` bounds what any of them reads. What a user types
+is resolved here.
 """
 
 from __future__ import annotations
@@ -9,23 +10,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import eranntag
+from eranntag import registry as plug_ins
 from eranntag.checkpoints import header, table, untrusted
 from eranntag.checkpoints.table import Row, Table
-from eranntag.errors import CheckpointError, IntegrityError, NotPublished, UsageError
+from eranntag.checkpoints.transfer import Report
+from eranntag.errors import CheckpointError, FetchError, IntegrityError, UsageError
 from eranntag.registry import did_you_mean
 
 if TYPE_CHECKING:
     from eranntag.network import Network
     from eranntag.tagger import Tagger
     from eranntag.types import Checkpoint
-
-Report = Callable[[int, int], None]  # bytes done, bytes in all
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,11 @@ def _find(name: str | os.PathLike[str] | None, rows: Table, offline: bool, repor
     if name not in rows.rows and (os.path.exists(name) or os.sep in name or name.endswith(".safetensors")):
         return Found(name, Path(name))
     row = rows.row(name)
-    if not row.weights:
-        raise NotPublished(f"{name}: its weights are not published; train them with `{row.command}`")
+    if row.is_published:
+        from eranntag.checkpoints import fetch
+
+        path, digest = fetch.published(row, offline, report)
+        return Found(name, path, row, digest)
     if row.weights.startswith("hf:"):
         return Found(name, _fetch(row.weights, row, name, offline, report), row, row.sha256)
     return Found(name, _verified(row), row, row.sha256)
@@ -169,6 +172,36 @@ def sha256(path: Path) -> str:
         raise CheckpointError(f"{path}: no such checkpoint file; {header.REMEDY}") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {header.REMEDY}") from None
+
+
+def labels(name: str, registry: str | None = None) -> tuple[str, ...]:
+    """Return the labels of a checkpoint in the order of its scores, without a download.
+
+    Raises CheckpointError for one that is not on this machine and whose label set is not in the package.
+    """
+    rows = table.read(registry)
+    if ensemble := _ensemble(name, rows):
+        name = _members(ensemble, rows)[0]
+    if (row := rows.rows.get(name)) and place(row) in ("download", "hub") and row.labels in table.LABEL_SETS:
+        recipe = plug_ins.get("eranntag.recipes", table.LABEL_SETS[row.labels]).RECIPE
+        return tuple(recipe.labels)
+    try:
+        return header.read(_find(name, rows, offline=True, report=None).path).labels
+    except FetchError:
+        raise CheckpointError(f"{name}: not on this machine; run `eranntag checkpoints pull {name}` first") from None
+
+
+def place(row: Row, look: bool = True) -> str:
+    """Return in a word where the weights of a row are: embedded, file, ensemble, download, hub or, if `look` finds them in
+    the cache, cached."""
+    if row.members:
+        return "ensemble"
+    if not row.is_published and not row.weights.startswith("hf:"):
+        return "embedded" if row.weights.startswith("embedded:") else "file"
+    from eranntag.checkpoints import fetch, hub
+
+    path = fetch.published_path(row) if row.is_published else fetch.hub_path(hub.parse(row.weights))
+    return "cached" if look and path.is_file() else "download" if row.is_published else "hub"
 
 
 def local_path(row: Row) -> Path:

@@ -7,7 +7,7 @@ ours, so that the weights of another variant are refused. Nothing is written unl
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eranntag import checkpoints, models, registry
 from eranntag.checkpoints import pickled, untrusted, weights
 from eranntag.errors import CheckpointError, UsageError
 from eranntag.features import logmel
-from eranntag.models import cnn14
 from eranntag.network import Network
 from eranntag.recipes import audioset
 from eranntag.types import Checkpoint
@@ -29,13 +29,17 @@ REMEDY = "name the file that was published (docs/checkpoints.md)"
 
 @dataclass(frozen=True)
 class Published:
-    """Weights of one family by one publisher. `checkpoint` is what they become; their file is a dictionary whose `entry` is
-    the state dict. `theirs`: our tensor's name -> theirs; `constants`: what their file holds of the front-end."""
+    """Weights of one architecture by one publisher. `checkpoint` is what they become.
+
+    Their file is a dictionary whose `entry` is the state dict, or "" for the dictionary itself. `theirs`: our tensor's name ->
+    theirs; `laid_out`: their tensor -> ours; `constants`: what their file holds of the front-end.
+    """
 
     checkpoint: Checkpoint
-    entry: str
-    theirs: Callable[[str], str]
-    constants: Callable[[Any], Mapping[str, np.ndarray]]
+    entry: str = ""
+    theirs: Callable[[str], str] = lambda name: name
+    laid_out: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    constants: Callable[[Any], Mapping[str, np.ndarray]] = lambda config: {}
 
 
 def _panns_name(name: str) -> str:
@@ -43,6 +47,11 @@ def _panns_name(name: str) -> str:
     if match := re.fullmatch(r"blocks\.(\d)\.(.+)", name):
         return f"conv_block{int(match[1]) + 1}.{match[2].replace('norm', 'bn')}"
     return name.replace("fc2.", "fc_audioset.")
+
+
+def _panns_layout(tensor: Tensor) -> Tensor:
+    """Kernels (out, in, time, frequency) -> (out, in, frequency, time)."""
+    return tensor.transpose(2, 3) if tensor.ndim == 4 else tensor
 
 
 def _panns_constants(config: logmel.Config) -> dict[str, np.ndarray]:
@@ -56,26 +65,37 @@ def _panns_constants(config: logmel.Config) -> dict[str, np.ndarray]:
     }
 
 
+def _on_audioset(architecture: str, title: str, licence: str, source: str) -> Checkpoint:
+    """A checkpoint of AudioSet's classes with the front-end of the architecture's paper."""
+    family, config = models.resolve(architecture)
+    features, arguments = models.front_end(architecture)
+    return Checkpoint(
+        name=f"{architecture}-audioset",
+        family=family,
+        model=asdict(config),
+        frontend_family=features,
+        frontend=asdict(registry.get("eranntag.features", features).Config(**arguments)),
+        labels=audioset.RECIPE.labels,
+        activation="sigmoid",
+        title=title,
+        data="AudioSet",
+        licence=licence,
+        source=source,
+    )
+
+
+EFFICIENTAT = "https://github.com/fschmid56/EfficientAT"
 # Weights of PANNs' Cnn14_DecisionLevelMax and ...Avg, which pool differently, have the same tensors and cannot be told apart.
 PUBLISHED = {
     "cnn14": Published(
-        Checkpoint(
-            name="cnn14-audioset",
-            family="cnn14",
-            model=asdict(cnn14.Config()),
-            frontend_family=cnn14.FRONTEND[0],
-            frontend=asdict(logmel.Config(**cnn14.FRONTEND[1])),
-            labels=audioset.RECIPE.labels,
-            activation="sigmoid",
-            title="CNN14 on AudioSet (PANNs)",
-            data="AudioSet",
-            licence="CC BY 4.0",
-            source="https://zenodo.org/records/3987831",
-        ),
+        _on_audioset("cnn14", "CNN14 on AudioSet (PANNs)", "CC BY 4.0", "https://zenodo.org/records/3987831"),
         "model",
         _panns_name,
+        _panns_layout,
         _panns_constants,
-    )
+    ),
+    "mn04": Published(_on_audioset("mn04", "MobileNetV3 of width 0.4 on AudioSet (EfficientAT)", "MIT", EFFICIENTAT)),
+    "mn10": Published(_on_audioset("mn10", "MobileNetV3 of width 1.0 on AudioSet (EfficientAT)", "MIT", EFFICIENTAT)),
 }
 
 
@@ -86,27 +106,40 @@ def convert(
     half: bool = True,
     force: bool = False,
 ) -> Network:
-    """Write the published weights of `file` (PANNs' Cnn14_mAP=0.431.pth for "cnn14") to `output`, and return their Network.
+    """Write the published weights of `file` to `output`, and return their Network.
 
+    `model` is the architecture that was published: cnn14 for PANNs' Cnn14_mAP=0.431.pth, mn04, mn10 for EfficientAT's files.
     `half`: matrices in float16, as everywhere. Raises UsageError for an `output` that cannot be or, without `force`, is there
     already, and CheckpointError for a file that is not what `model` says.
     """
     if model not in PUBLISHED:
-        raise UsageError(f"nobody's weights are known for {model!r}, only for {', '.join(PUBLISHED)}")
+        raise UsageError(f"no published weights are known for {model!r}, only for {', '.join(PUBLISHED)}")
     file, output, published = Path(file), Path(output), PUBLISHED[model]
     _check_output(file, output, force)
+    return write(file, output, published, published.checkpoint, half)
+
+
+def write(file: Path, output: Path, published: Published, checkpoint: Checkpoint, half: bool) -> Network:
+    """Write the weights of `file`, which have the form `published`, as `checkpoint` with the SHA-256 of `file`.
+
+    Raises CheckpointError for a file of another form.
+    """
     given = _state(pickled.read(file, REMEDY), published.entry, file)
-    network = Network(published.checkpoint).eval()
+    network = Network(replace(checkpoint, source_sha256=checkpoints.sha256(file))).eval()
     expected = network.model.state_dict()
     sources = {name: published.theirs(name) for name in expected}
     constants = published.constants(network.frontend.config)
+    what = f"not the weights of {checkpoint.name}"
     if missing := sorted(set(sources.values()) - given.keys()):
-        raise CheckpointError(f"{file}: not the weights of {model}: {_first(missing)} missing")
+        raise CheckpointError(f"{file}: {what}: {_first(missing)} missing")
     if unknown := sorted(given.keys() - set(sources.values()) - constants.keys()):
-        raise CheckpointError(f"{file}: not the weights of {model}: {_first(unknown)} unknown")
+        raise CheckpointError(f"{file}: {what}: {_first(unknown)} unknown")
     for name in sorted(constants.keys() & given.keys()):
-        _check_constant(given[name], constants[name], f"{file}: {name}", published)
-    state = {name: _fitted(given[source], expected[name], half, f"{file}: {source}") for name, source in sources.items()}
+        _check_constant(given[name], constants[name], f"{file}: {name}", checkpoint)
+    state = {
+        name: _fitted(given[source], expected[name], published.laid_out, half, f"{file}: {source}")
+        for name, source in sources.items()
+    }
     network.model.load_state_dict(state)
     weights.save(network, output, half)
     return network
@@ -124,9 +157,10 @@ def _check_output(file: Path, output: Path, force: bool) -> None:
 
 
 def _state(content: Any, entry: str, file: Path) -> dict[Any, Any]:
-    state = content.get(entry) if isinstance(content, dict) else None
+    state = content.get(entry) if entry and isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise CheckpointError(f"{file}: not the weights that were published: it has no dictionary {entry!r} of names; {REMEDY}")
+        where = f"no dictionary {entry!r} of names" if entry else "no dictionary of names"
+        raise CheckpointError(f"{file}: not the weights that were published: it has {where}; {REMEDY}")
     return state
 
 
@@ -135,19 +169,18 @@ def _first(names: list[str]) -> str:
     return ", ".join(plain) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _check_constant(given: Any, ours: np.ndarray, what: str, published: Published) -> None:
+def _check_constant(given: Any, ours: np.ndarray, what: str, checkpoint: Checkpoint) -> None:
     _check_tensor(given, what)
     if given.shape != ours.shape or not np.allclose(given.float().numpy(), ours, rtol=0, atol=TOLERANCE):
-        rate = published.checkpoint.frontend["sample_rate_hz"]
-        other = f"another front-end than that of {published.checkpoint.family} ({rate} Hz)"
+        rate = checkpoint.frontend["sample_rate_hz"]
+        other = f"another front-end than that of {checkpoint.family} ({rate} Hz)"
         raise CheckpointError(f"{what} {tuple(given.shape)} belongs to {other}: the weights are of another variant")
 
 
-def _fitted(given: Any, ours: Tensor, half: bool, what: str) -> Tensor:
-    """A published tensor as ours: kernels transposed (time before frequency there), in our dtype."""
+def _fitted(given: Any, ours: Tensor, laid_out: Callable[[Tensor], Tensor], half: bool, what: str) -> Tensor:
+    """A published tensor as ours, in our dtype."""
     _check_tensor(given, what)
-    if given.ndim == 4:
-        given = given.transpose(2, 3)
+    given = laid_out(given)
     if given.shape != ours.shape:
         raise CheckpointError(f"{what} has shape {tuple(given.shape)}, not {tuple(ours.shape)}")
     if given.is_floating_point() != ours.is_floating_point():

@@ -1,188 +1,212 @@
-"""The hub: download a weight file once (`http`), verify it, keep it.
+"""Weights from elsewhere: downloaded once, verified, kept; from then on without a connection.
 
-huggingface_hub's own download is not used: it checks sizes alone, names files in its cache after the server's ETag, waits
-as long as Retry-After says and asks a silent server for minutes. Xet, its second protocol, is left out too: it has
-timeouts and retries of its own, and plain HTTP serves the same files.
+The cache holds, each beside a note `.FILE.sha256` with its SHA-256 (and for a hub the ETag):
 
-The cache is hub/OWNER/REPO/REVISION/FILE, and beside each file a note, .FILE.sha256: its SHA-256 and the hub's ETag.
+* hub/OWNER/REPO/REVISION/FILE: a file of the Hugging Face Hub, as it is;
+* published/SHA256/NAME.safetensors: the weight file made of a published file with that SHA-256.
+
+Libraries download into folders below `downloads`, which are removed; only this module puts a file into its place.
 """
 
-import glob
-import hashlib
 import os
 import re
+import shutil
+import tempfile
 import time
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from eranntag import atomic, cache, checkpoints
-from eranntag.checkpoints import Report, http, untrusted
-from eranntag.checkpoints.http import Cut, Refused, Unreachable, Wrong
-from eranntag.errors import CheckpointError, FetchError, IntegrityError, UsageError
+from eranntag.checkpoints import hub, transfer, web
+from eranntag.checkpoints.table import Row
+from eranntag.checkpoints.transfer import Refused, Report, Unreachable, Wrong
+from eranntag.errors import CheckpointError, FetchError, IntegrityError, reason
+
+T = TypeVar("T")
 
 MAX_NOTE = 4096  # characters of a note that are read
-MAX_ETAG = 1000  # characters of an ETag that are kept
-LEFT_SECONDS = 86_400  # after which a part of a file is nobody's any more
-
-_NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"  # what the hub allows for an owner and a repository
-_PART = r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}"  # of a revision or a path: nothing that is hidden or leaves its folder
-_FORM = re.compile(rf"hf:({_NAME}/{_NAME})(?:@({_PART}))?(?:/({_PART}(?:/{_PART})*))?")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+LEFT_SECONDS = 86_400  # after which the folder of a download was left by a process that was killed
 
 
-@dataclass(frozen=True)
-class HubFile:
-    """A file on the hub; `repo` is OWNER/REPO."""
-
-    repo: str
-    revision: str = "main"
-    file: str = "model.safetensors"
+def published_path(row: Row) -> Path:
+    """Where the weight file made of a row's published file is kept."""
+    return cache.folder() / "published" / row.sha256 / f"{row.name}.safetensors"
 
 
-def parse(weights: str) -> HubFile:
-    """hf:OWNER/REPO[@REVISION][/FILE], where FILE may have folders. UsageError for anything else, also for what the
-    hub would allow but a path in the cache should not hold: "..", hidden names, characters beyond A-Z a-z 0-9 _ . + -
+def hub_path(source: hub.HubFile) -> Path:
+    """Where a file of the hub is kept."""
+    return cache.folder() / "hub" / source.repo / source.revision / source.file
+
+
+def published(row: Row, offline: bool = False, report: Report | None = None) -> tuple[Path, str]:
+    """Return the weight file made of the published file of an `https://` row, and its SHA-256.
+
+    An intact copy is returned without any connection. Else the published file is downloaded, checked, converted in float32 and
+    removed. Raises FetchError, IntegrityError after two downloads that were wrong, and CheckpointError for a published file of
+    another form than the row's.
     """
-    match = _FORM.fullmatch(weights)
-    if match is None or ".." in weights or "--" in match[1] or match[1].endswith(".git"):
-        form = "hf:OWNER/REPO[@REVISION][/FILE], such as hf:someone/erann@main/model.safetensors"
-        raise UsageError(f"{weights!r} is not the address of a file on the hub; it must be {form}")
-    return HubFile(match[1], match[2] or HubFile.revision, match[3] or HubFile.file)
+    path, size = published_path(row), row.size_bytes or transfer.MOST
+    noted = _note(path)[0]
+    if _is_intact(path, noted):
+        return path, noted
+    use = f"run `eranntag checkpoints convert FILE --model {row.architecture}`" if row.format == "torch" else "give its path"
+    with _explained(row.name, row.weights, f"check the network and try again; or download it by hand and {use}"):
+        if offline:
+            raise Unreachable("offline, and the cache has no intact copy")
+        put = _converter(row) if row.format == "torch" else _move  # refuses a row before anything is downloaded
+        with _staging() as folder:
+            file = _twice(
+                lambda: transfer.watched(lambda meter: web.download(row.weights, row.sha256, size, folder, meter), size, report)
+            )
+            path.parent.mkdir(parents=True, exist_ok=True)
+            put(file, path)
+        digest = checkpoints.sha256(path)
+        _write_note(path, digest)
+    return path, digest
+
+
+def _converter(row: Row) -> Callable[[Path, Path], None]:
+    """Return what makes the weight file of a row's published file."""
+    from eranntag.checkpoints import convert
+
+    if (form := convert.PUBLISHED.get(row.architecture)) is None or len(form.checkpoint.labels) != row.classes:
+        known = ", ".join(f"{name} ({len(each.checkpoint.labels)} classes)" for name, each in convert.PUBLISHED.items())
+        raise CheckpointError(f"{row.name}: published weights are read for {known}; correct {row.registry}")
+    facts = {key: value for key in ("title", "data", "licence", "source") if (value := getattr(row, key))}
+    spec = replace(form.checkpoint, name=row.name, **facts)
+
+    def put(file: Path, path: Path) -> None:
+        try:
+            convert.write(file, path, form, spec, half=False)
+        except CheckpointError as error:
+            raise CheckpointError(f"{row.name}: {row.weights}: {reason(error, str(file))}; correct {row.registry}") from None
+
+    return put
 
 
 def fetch(
     weights: str, sha256: str, name: str, offline: bool = False, report: Report | None = None, size: int | None = None
 ) -> Path:
-    """The file of the `hf:` address `weights` on this machine, verified; `name` is what the user calls it.
+    """Return the file of the `hf:` address `weights` on this machine, verified; `name` is what the user calls it.
 
-    With `sha256`, or at a commit hash, an intact copy in the cache is returned without any connection. A branch or a
-    tag without `sha256` may have moved: the hub is asked, and the copy used if it is still the same, if `offline` (or
-    HF_HUB_OFFLINE), or if the hub cannot be reached. Without `sha256` the hub's own hash of the file (LFS) is checked
-    at the download, and the hash that was found then at every use. `report(done, total)` counts bytes, and no more are taken
-    than `size`, or else than the hub announces, or than MAX_FILE. A copy that proves damaged is removed.
+    With `sha256`, or at a commit, an intact copy in the cache is returned without any connection. A branch or a tag without
+    `sha256` may have moved: the hub is queried, and the copy used if it is still the same, if `offline` (or HF_HUB_OFFLINE), or
+    if the hub cannot be reached. Without `sha256` the hub's own hash of the file (LFS) is checked at the download, and the hash
+    that was found then at every use.
 
     Raises UsageError for a malformed address, FetchError, and IntegrityError after two downloads that were wrong.
     """
-    source, sha256, url = parse(weights), sha256.lower(), weights
-    path = cache.folder() / "hub" / source.repo / source.revision / source.file
-    copy = None  # the ETag of an intact copy
-    try:
-        copy = _intact(path, sha256)
-        if copy is not None and (sha256 or _COMMIT.fullmatch(source.revision)):
-            return path
-        url = _url(source)
-        if offline:
-            raise Unreachable("offline, and the cache has no intact copy")
+    source, sha256 = hub.parse(weights), sha256.lower()
+    path = hub_path(source)
+    noted, etag = _note(path)
+    intact = _is_intact(path, sha256 or noted)
+    if intact and (sha256 or source.is_fixed):
+        return path
+    pull = f"run `eranntag checkpoints pull {name}` on a connected machine and copy its cache; or give a local file"
+    remedy = f"check the name and the network, or set HF_ENDPOINT or HF_TOKEN; or {pull}"
+    with _explained(name, weights if offline else hub.address(source), remedy):
         try:
-            _download(url, path, sha256, size, copy, report)
+            if offline:
+                raise Unreachable("offline, and the cache has no intact copy")
+            _twice(lambda: _from_hub(source, path, sha256, size, etag if intact else None, report))
+        except Unreachable:
+            if not intact:
+                _remove_damaged(path, sha256)
+                raise
         except Wrong:
-            _download(url, path, sha256, size, copy, report)
-    except Unreachable as error:
-        if copy is None:
             _remove_damaged(path, sha256)
-            pull = f"`eranntag checkpoints pull {name}` on a connected machine and copy its cache to {cache.folder()}"
-            remedy = f"check the network or set HF_ENDPOINT; or run {pull}; or give a local file"
-            raise FetchError(f"{name}: cannot fetch {url}: {error}; {remedy}") from error
-    except Refused as error:
-        remedy = f"check the name, or set HF_TOKEN; the cache {cache.folder()} has no copy of it"
-        raise FetchError(f"{name}: cannot fetch {url}: {error}; {remedy}") from error
-    except Wrong as error:
-        _remove_damaged(path, sha256)
-        remedy = "try later; or a proxy alters downloads, or the hub's file is not the one of the registry"
-        raise IntegrityError(f"{name}: {url} came twice {error}; it was not kept as {path}; {remedy}") from error
-    except OSError as error:
-        cause = f"{error.strerror or error} ({error.filename or path})"
-        remedy = "make room there, or set ERANNTAG_CACHE to a folder that can be written"
-        raise FetchError(f"{name}: cannot use the cache {cache.folder()}: {cause}; {remedy}") from error
+            raise
     return path
 
 
-def _intact(path: Path, sha256: str) -> str | None:
-    """The ETag ("" for unknown) of a copy with the SHA-256 that is asked for or else noted; None for no such copy."""
-    if not path.is_file():
-        return None
-    noted, etag = _noted(path)
-    with suppress(CheckpointError):  # what cannot be read is as good as none
-        return etag if checkpoints.sha256(path) == (sha256 or noted) else None
-    return None
+def _from_hub(source: hub.HubFile, path: Path, sha256: str, size: int | None, copy: str | None, report: Report | None) -> None:
+    """Put the hub's file and its note into place, unless it still has what `copy` is the ETag of."""
+    most = size or transfer.MOST
+    with _staging() as folder, hub.quiet():
+        got = transfer.watched(lambda meter: hub.download(source, size, copy, folder, meter), most, report)
+        if got is None:
+            return
+        file, etag = got
+        found, expected = checkpoints.sha256(file), sha256 or (etag if re.fullmatch("[0-9a-f]{64}", etag) else "")
+        if expected and found != expected:
+            raise Wrong(f"{file.stat().st_size} bytes with SHA-256 {found}, not {expected}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _move(file, path)
+    _write_note(path, f"{found} {etag}")
 
 
-def _noted(path: Path) -> tuple[str, str]:
+def _twice(download: Callable[[], T]) -> T:
+    """Return what `download` does; what is wrong may be right the second time."""
+    try:
+        return download()
+    except Wrong:
+        return download()
+
+
+@contextmanager
+def _explained(name: str, url: str, remedy: str) -> Iterator[None]:
+    """Turn the errors of a download into one line with the name, the address, the cache and what to do."""
+    folder = cache.folder()
+    try:
+        yield
+    except (Unreachable, Refused) as error:
+        raise FetchError(f"{name}: cannot fetch {url} into {folder}: {error}; {remedy}") from error
+    except Wrong as error:
+        late = "try later; or a proxy alters downloads, or the file is not the one of the registry"
+        raise IntegrityError(f"{name}: {url} sent twice {error}; nothing of it was kept in {folder}; {late}") from error
+    except OSError as error:
+        cause = f"{error.strerror or error} ({error.filename or folder})"
+        room = "make room there, or set ERANNTAG_CACHE to a folder that can be written"
+        raise FetchError(f"{name}: cannot fetch {url}: cannot use the cache {folder}: {cause}; {room}") from error
+
+
+@contextmanager
+def _staging() -> Iterator[Path]:
+    """A folder for one download, removed at the end; those of processes that were killed are removed after a day."""
+    downloads = cache.folder() / "downloads"
+    downloads.mkdir(parents=True, exist_ok=True)
+    for left in downloads.iterdir():
+        with suppress(OSError):  # another process was faster
+            if left.stat().st_mtime < time.time() - LEFT_SECONDS:
+                shutil.rmtree(left)
+    folder = Path(tempfile.mkdtemp(dir=downloads))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move(file: Path, path: Path) -> None:
+    with atomic.replace(path) as temporary:
+        os.replace(file, temporary)
+
+
+def _note(path: Path) -> tuple[str, str]:
     """The SHA-256 and the ETag of the note beside a copy, "" where it has none."""
-    note = _note(path)
-    if not note.is_file():
+    try:
+        with open(path.with_name(f".{path.name}.sha256"), encoding="utf-8", errors="replace") as file:
+            sha256, _, etag = file.read(MAX_NOTE).strip().partition(" ")
+    except OSError:
         return "", ""
-    with open(note, encoding="utf-8", errors="replace") as file:
-        sha256, _, etag = file.read(MAX_NOTE).strip().partition(" ")
     return sha256, etag
 
 
-def _note(path: Path) -> Path:
-    return path.with_name(f".{path.name}.sha256")
+def _write_note(path: Path, text: str) -> None:
+    atomic.write_text(path.with_name(f".{path.name}.sha256"), f"{text}\n")
+
+
+def _is_intact(path: Path, sha256: str) -> bool:
+    with suppress(CheckpointError):  # what cannot be read is as good as none
+        return bool(sha256) and path.is_file() and checkpoints.sha256(path) == sha256
+    return False
 
 
 def _remove_damaged(path: Path, sha256: str) -> None:
-    """A copy that is not what is asked for is removed, unless it is what it was when it came: another version."""
-    with suppress(OSError, CheckpointError):  # a cache may be there to be read alone
-        if path.is_file() and checkpoints.sha256(path) not in (sha256, _noted(path)[0]):
+    """Remove a copy that is neither what is wanted nor what it was when it came: another version."""
+    with suppress(OSError):  # the cache may be read-only
+        if path.is_file() and not (_is_intact(path, sha256) or _is_intact(path, _note(path)[0])):
             path.unlink()
-            _note(path).unlink(missing_ok=True)
-
-
-def _url(source: HubFile) -> str:
-    from huggingface_hub import constants, hf_hub_url  # here: half a second that a file in the cache need not cost
-
-    endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT or constants.HUGGINGFACE_CO_URL_HOME
-    return hf_hub_url(source.repo, source.file, revision=source.revision, endpoint=endpoint.rstrip("/"))
-
-
-def _download(url: str, path: Path, sha256: str, size: int | None, copy: str | None, report: Report | None) -> None:
-    """Write the file and its note, unless the hub still has what `copy` is the ETag of.
-
-    Raises Unreachable, Refused, Wrong and the disk's OSError; the cache is then as it was.
-    """
-    with http.answered(url, pinned=bool(sha256)) as answer:
-        etag = answer.header("X-Linked-Etag") or answer.header("ETag")
-        etag = etag.removeprefix("W/").strip('" ')[:MAX_ETAG]
-        if copy and copy == etag:
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _tidy(path)
-        with atomic.replace(path) as temporary:
-            found = _receive(answer, temporary, sha256 or (etag if _SHA256.fullmatch(etag) else ""), size, report)
-    atomic.write_text(_note(path), f"{found} {etag}\n")
-
-
-def _tidy(path: Path) -> None:
-    """Remove what downloads that were killed have left: of this file, and untouched for a day."""
-    for rest in path.parent.glob(f".{glob.escape(path.name[:80])}.*.part"):
-        with suppress(OSError):  # another process was faster
-            if rest.stat().st_mtime < time.time() - LEFT_SECONDS:
-                rest.unlink()
-
-
-def _receive(answer: http.Answer, temporary: Path, expected: str, size: int | None, report: Report | None) -> str:
-    """Write the body and return its SHA-256. Raises Wrong unless that is `expected` or, for "", the body is whole."""
-    digest, done, cut = hashlib.sha256(), 0, ""
-    total = answer.size()
-    most = size or total or untrusted.MAX_FILE
-    if most > untrusted.MAX_FILE:
-        raise Wrong(f"with {most} bytes announced, more than the {untrusted.MAX_FILE} of any weight file")
-    with open(temporary, "wb") as file:
-        try:
-            for block in answer.blocks():
-                done += len(block)
-                if done > most:
-                    raise Wrong(f"with more than {most} bytes")
-                file.write(block)
-                digest.update(block)
-                if report is not None:
-                    report(done, max(done, total))
-        except Cut as error:
-            cut = f", cut after {done} of {total or 'unknown'} bytes ({error})"
-    found = digest.hexdigest()
-    if found != expected and (expected or cut):
-        raise Wrong(f"with SHA-256 {found}, not {expected or 'that of all of it'}{cut}")
-    return found
+            path.with_name(f".{path.name}.sha256").unlink(missing_ok=True)

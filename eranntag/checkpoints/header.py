@@ -23,7 +23,7 @@ MAX_LABELS = 100_000
 MAX_WORD = 64  # characters of what names a family or a number's key
 
 REMEDY = "name a weight file, such as the best.safetensors of a run, or a name of `eranntag checkpoints`"
-_CODE = "such files may hold code, so nothing of it was read; `eranntag checkpoints convert` makes weight files of PANNs'"
+_CODE = "such files may hold code, so nothing of it was read; `eranntag checkpoints convert` reads those of public taggers"
 _FOREIGN = (  # how other files begin
     (b"PK", f"but a zip archive, as torch.save and numpy write; {_CODE}"),
     (b"\x80", f"but a pickle; {_CODE}"),
@@ -144,6 +144,8 @@ def wrong(fields: dict[str, Any]) -> str:
         return flaw
     if flaw := untrusted.wrong_name(fields["name"]):
         return f"name {flaw}"
+    if (source := fields.get("source_sha256", "")) and not _is_sha256(source):
+        return f"source_sha256 must be 64 hexadecimal digits, not {shown(source)}"
     return _wrong_labels(fields["labels"], fields.get("thresholds", [])) or _wrong_arguments(fields)
 
 

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from urllib.parse import urlsplit
 
 import eranntag
 from eranntag.checkpoints import untrusted
 from eranntag.checkpoints.untrusted import is_number, shown
-from eranntag.errors import CheckpointError, UsageError
+from eranntag.errors import CheckpointError, NotPublished, UsageError
 from eranntag.registry import did_you_mean
 
-if TYPE_CHECKING:
-    from eranntag.types import Checkpoint
-
 _TYPES: dict[str, Any] = {"str": str, "int": int, "int | None": int, "Mapping": Mapping, "tuple": list}
-_OF_FILES, _OF_ENSEMBLES = ("architecture", "weights", "sha256", "size_bytes", "parameters"), ("fusion", "fusion_weights")
+_OF_FILES = ("architecture", "weights", "format", "sha256", "size_bytes", "parameters", "sample_rate_hz")
+_OF_ENSEMBLES = ("fusion", "fusion_weights")
+FORMATS = ("torch", "safetensors")  # of a file on the web: tensors as torch.save writes them, a weight file as it is
+LOOPBACK = ("127.0.0.1", "localhost", "::1")  # where http is as good as https
+LABEL_SETS = {"AudioSet": "audioset", "ESC-50": "esc50"}  # whose labels are in the package: the recipe that has them
 MAX_DOTS = 256  # in a line of a registry
 
 
@@ -30,10 +31,10 @@ MAX_DOTS = 256  # in a line of a registry
 class Row:
     """One named checkpoint.
 
-    `weights` is "embedded:FILE" (in the package), "hf:OWNER/REPO@REVISION/FILE", or a path beside the registry file; ""
-    while nobody has published any, and then `command` trains it. `metrics` are this project's measurements,
-    `paper` the published ones. An ensemble has `members` instead: names, `hf:` addresses, or paths beside the registry file;
-    `fusion` is one of `fusion.RULES`.
+    `weights` is "embedded:FILE" (in the package), "hf:OWNER/REPO@REVISION/FILE", "https://..." (the file that others published,
+    in a `format` of FORMATS), or a path beside the registry file. `sha256` and `size_bytes` are those of that file. `labels` is
+    the name of the label set. `metrics` are this project's measurements, `paper` the published ones. An ensemble has `members`
+    instead: names, `hf:` addresses, or paths beside the registry file; `fusion` is one of `fusion.RULES`.
     """
 
     name: str
@@ -41,9 +42,12 @@ class Row:
     classes: int
     architecture: str = ""
     weights: str = ""
+    format: str = ""
     sha256: str = ""
     parameters: int | None = None
     size_bytes: int | None = None
+    sample_rate_hz: int | None = None
+    labels: str = ""
     data: str = ""
     licence: str = ""
     source: str = ""
@@ -55,18 +59,43 @@ class Row:
     fusion_weights: tuple[float, ...] = ()
     registry: Path = Path()
 
+    @property
+    def is_published(self) -> bool:
+        """Whether the weights are a file on the web that is converted on first use."""
+        return "://" in self.weights
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A model of a paper whose weights are not published: `command` trains it, `paper` is its result there."""
+
+    name: str
+    title: str
+    classes: int
+    architecture: str
+    command: str
+    paper: Mapping[str, Any]
+    parameters: int | None = None
+    source: str = ""
+    registry: Path = Path()
+
 
 @dataclass(frozen=True)
 class Table:
+    """Checkpoints that can be loaded, and models of papers that can be trained, by name."""
+
     rows: Mapping[str, Row]
     default: str
+    papers: Mapping[str, Paper] = field(default_factory=dict)
 
     def row(self, name: str) -> Row:
-        """UsageError with a suggestion when there is no such name."""
-        if name not in self.rows:
-            hint = did_you_mean(name, self.rows) or "; `eranntag checkpoints` lists the names"
-            raise UsageError(f"no checkpoint is called {name!r}, and there is no such file{hint}")
-        return self.rows[name]
+        """Return the checkpoint of a name. Raises NotPublished for a paper's model, UsageError for other names."""
+        if name in self.rows:
+            return self.rows[name]
+        if name in self.papers:
+            raise NotPublished(f"{name}: its weights are not published; train them with `{self.papers[name].command}`")
+        hint = did_you_mean(name, {**self.rows, **self.papers}) or "; `eranntag checkpoints` lists the names"
+        raise UsageError(f"no checkpoint is called {name!r}, and there is no such file{hint}")
 
 
 def builtin_path() -> Path:
@@ -83,18 +112,21 @@ def read(user_registry: str | None = None) -> Table:
     table = _parse(builtin_path())
     if user_registry := user_registry or os.environ.get("ERANNTAG_REGISTRY"):
         own = _parse(Path(user_registry))
-        table = Table({**table.rows, **own.rows}, own.default or table.default)
+        table = Table({**table.rows, **own.rows}, own.default or table.default, {**table.papers, **own.papers})
     return table
 
 
 def _parse(path: Path) -> Table:
-    content, default = _content(path), ""
-    rows = content.get("checkpoints", {})
-    if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
-        raise CheckpointError(f"{path}: checkpoints must be tables, written [checkpoints.NAME]")
+    content = _content(path)
+    for kind in ("checkpoints", "papers"):
+        rows = content.get(kind, {})
+        if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
+            raise CheckpointError(f"{path}: {kind} must be tables, written [{kind}.NAME]")
     if not isinstance(default := content.get("default", ""), str):
         raise CheckpointError(f"{path}: default must be the name of a checkpoint, not {shown(default)}")
-    return Table({name: _row(name, row, path) for name, row in rows.items()}, default)
+    rows = {name: _row(name, row, path) for name, row in content.get("checkpoints", {}).items()}
+    papers = {name: _paper(name, paper, path) for name, paper in content.get("papers", {}).items()}
+    return Table(rows, default, papers)
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -115,20 +147,8 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _row(name: str, values: dict[str, Any], path: Path) -> Row:
-    if wrong := untrusted.wrong_name(name):
-        raise CheckpointError(f"{path}: the name of a checkpoint {wrong}")
-    known = {item.name for item in dataclasses.fields(Row)} - {"name", "registry"}
-    for key in values.keys() - known:
-        raise CheckpointError(f"{path}: {name}: unknown key {shown(key)}{did_you_mean(key, known)}")
-    for key in ("title", "classes", "members" if "members" in values else "architecture"):
-        if key not in values:
-            raise CheckpointError(f"{path}: {name}: {key} is missing")
-    for item in (item for item in dataclasses.fields(Row) if item.name in values):
-        kind, value = _TYPES[str(item.type).partition("[")[0]], values[item.name]
-        if not isinstance(value, kind) or isinstance(value, bool):
-            wanted = str(item.type).replace("tuple", "list")
-            raise CheckpointError(f"{path}: {name}: {item.name} must be {wanted}, not {shown(value)}")
-    if wrong := _wrong_of_file(values) or _wrong_of_ensemble(values):
+    _check_keys(Row, ("title", "classes", *(() if "members" in values else ("architecture", "weights"))), name, values, path)
+    if wrong := _wrong_numbers(values) or _wrong_of_file(values) or _wrong_of_ensemble(values):
         raise CheckpointError(f"{path}: {name}: {wrong}")
     defaults = {"fusion": "weighted-average"} if "members" in values else {}
     lists: dict[str, Any] = {key: tuple(values[key]) for key in ("members", "fusion_weights") if key in values}
@@ -136,20 +156,73 @@ def _row(name: str, values: dict[str, Any], path: Path) -> Row:
     return Row(name=name, registry=path, **(defaults | values | lists | digest))
 
 
+def _paper(name: str, values: dict[str, Any], path: Path) -> Paper:
+    _check_keys(Paper, ("title", "classes", "architecture", "command", "paper"), name, values, path)
+    if wrong := _wrong_numbers(values):
+        raise CheckpointError(f"{path}: {name}: {wrong}")
+    return Paper(name=name, registry=path, **values)
+
+
+def _check_keys(kind: type[Row] | type[Paper], needed: tuple[str, ...], name: str, values: dict[str, Any], path: Path) -> None:
+    """Raise CheckpointError for a name that is none, and for keys that are unknown, missing, or of another type."""
+    if wrong := untrusted.wrong_name(name):
+        raise CheckpointError(f"{path}: the name of a checkpoint {wrong}")
+    known = {item.name for item in dataclasses.fields(kind)} - {"name", "registry"}
+    for key in values.keys() - known:
+        raise CheckpointError(f"{path}: {name}: unknown key {shown(key)}{did_you_mean(key, known)}")
+    for key in needed:
+        if key not in values:
+            hint = "; models without weights belong under [papers.NAME]" if key == "weights" else ""
+            raise CheckpointError(f"{path}: {name}: {key} is missing{hint}")
+    for item in (item for item in dataclasses.fields(kind) if item.name in values):
+        allowed, value = _TYPES[str(item.type).partition("[")[0]], values[item.name]
+        if not isinstance(value, allowed) or isinstance(value, bool):
+            wanted = str(item.type).replace("tuple", "list")
+            raise CheckpointError(f"{path}: {name}: {item.name} must be {wanted}, not {shown(value)}")
+
+
 def _wrong_of_file(values: dict[str, Any]) -> str:
-    """What is wrong with where a row's weights are, their hash and the numbers beside them, "" if nothing is."""
-    weights, sha256 = values.get("weights", ""), values.get("sha256")
+    """What is wrong with where a row's weights are, and with their hash, "" if nothing is."""
+    weights, sha256 = values.get("weights", "-"), values.get("sha256")
     if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         return f"sha256 must be 64 hexadecimal digits, not {shown(sha256)}"
     if weights.startswith("hf:") and sha256 is None:
         return "weights on a hub need their sha256 in the registry"
     if "://" in weights:
-        return f"weights must be embedded:FILE, hf:OWNER/REPO@REVISION/FILE or a path, not {shown(weights)}"
+        return _wrong_of_web(values)
+    if "format" in values:
+        return "format is for weights on the web"
     if weights.startswith("embedded:") and not re.fullmatch(r"embedded:[A-Za-z0-9_][A-Za-z0-9_.-]*", weights):
         return f"embedded weights are a file of the package, without a folder, not {shown(weights)}"
-    if "\0" in weights:
+    if not weights or "\0" in weights:
         return f"weights must be a path, not {shown(weights)}"
-    for key, most in (("classes", 1_000_000), ("size_bytes", untrusted.MAX_FILE), ("parameters", 10**10)):
+    return ""
+
+
+def _wrong_of_web(values: dict[str, Any]) -> str:
+    """What is wrong with a row whose weights are on the web, "" if nothing is."""
+    weights = values["weights"]
+    try:
+        url = urlsplit(weights)
+        local = url.scheme == "http" and url.hostname in LOOPBACK
+        good = (url.scheme == "https" or local) and url.hostname and url.username is None and url.port != 0
+    except ValueError:
+        good = False
+    if not good or not re.fullmatch("[!-~]+", weights):
+        forms = "https://HOST/FILE, embedded:FILE, hf:OWNER/REPO@REVISION/FILE or a path"
+        return f"weights must be {forms}, not {shown(weights)}"
+    for key in ("sha256", "size_bytes", "format"):
+        if key not in values:
+            return f"weights on the web need {key}"
+    if values["format"] not in FORMATS:
+        return f"format must be {' or '.join(FORMATS)}, not {shown(values['format'])}"
+    return ""
+
+
+def _wrong_numbers(values: dict[str, Any]) -> str:
+    """What is wrong with a row's numbers and results, "" if nothing is."""
+    limits = {"classes": 10**6, "size_bytes": untrusted.MAX_FILE, "parameters": 10**10, "sample_rate_hz": 10**6}
+    for key, most in limits.items():
         if not 1 <= values.get(key, 1) <= most:
             return f"{key} must be 1 to {most}, not {values[key]}"
     for key in ("metrics", "paper"):
@@ -173,49 +246,3 @@ def _wrong_of_ensemble(values: dict[str, Any]) -> str:
     if not all(map(is_number, weights)):
         return f"fusion_weights must be numbers, not {shown(weights)}"
     return fusion.flaw(len(members), values.get("fusion", fusion.WEIGHTED), weights)
-
-
-def describe_ensemble(name: str, members: Sequence[str], spec: Checkpoint) -> str:
-    """The TOML row of an ensemble of `members`, as they are given; `spec` is `ensemble.described` of them. Raises UsageError
-    for a name that no registry takes."""
-    if wrong := untrusted.wrong_name(name):
-        raise UsageError(f"the name of a checkpoint {wrong}")
-    about = {"title": spec.title, "classes": len(spec.labels), "data": spec.data, "licence": spec.licence}
-    return _toml(name, {**about, **spec.model, "members": list(members)})
-
-
-def describe(file: str) -> str:
-    """The TOML row of a weight file, its path as it is given. Raises CheckpointError."""
-    from eranntag import models
-    from eranntag.checkpoints import sha256, weights
-
-    tagger = weights.load(file)
-    spec = tagger.checkpoint
-    row = {
-        "title": spec.title or spec.name,
-        "architecture": models.described(models.name_of(spec.family, tagger.model.config), spec.family, spec.frontend_family),
-        "classes": len(spec.labels),
-        "weights": os.path.abspath(file),
-        "sha256": sha256(Path(file)),
-        "size_bytes": Path(file).stat().st_size,
-        "parameters": sum(parameter.numel() for parameter in tagger.parameters()),
-        "data": spec.data,
-        "licence": spec.licence,
-    }
-    simple = {key: value for key, value in spec.metrics.items() if isinstance(value, str | bool) or is_number(value)}
-    metrics = ", ".join(f"{_toml_key(key)} = {_toml_value(value)}" for key, value in simple.items())
-    return _toml(spec.name, row) + (f"metrics = {{ {metrics} }}\n" if metrics else "")
-
-
-def _toml(name: str, row: dict[str, Any]) -> str:
-    lines = [f"{key} = {_toml_value(value)}\n" for key, value in row.items() if value]
-    return f"[checkpoints.{json.dumps(name)}]\n" + "".join(lines)
-
-
-def _toml_value(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")  # which JSON alone allows as it is
-
-
-def _toml_key(key: str) -> str:
-    """Bare where it can be; else quoted, so that no header can write rows of its own."""
-    return key if re.fullmatch("[A-Za-z0-9_-]+", key) else json.dumps(key)

@@ -1,4 +1,4 @@
-"""eranntag checkpoints: list, show, pull, verify, row, convert."""
+"""eranntag checkpoints: list, show, labels, pull, verify, row, convert."""
 
 from pathlib import Path
 
@@ -6,30 +6,42 @@ import click
 
 from eranntag import terminal
 
-CONVERTED = ("cnn14",)
+CONVERTED = ("cnn14", "mn04", "mn10")
 
 registry_option = click.option("--registry", metavar="FILE", help="A registry of your own.  [$ERANNTAG_REGISTRY]")
+papers_option = click.option("--papers", is_flag=True, help="The papers' models instead, and the commands that train them.")
 
 
 @click.group(invoke_without_command=True)
+@papers_option
 @click.pass_context
-def command(ctx: click.Context) -> None:
-    """The models that have a name: list (the default), show, pull, verify, row, convert."""
+def command(ctx: click.Context, papers: bool) -> None:
+    """The models that can be loaded by name: list (the default), show, labels, pull, verify, row, convert."""
     if ctx.invoked_subcommand is None:
-        ctx.invoke(list_)
+        ctx.invoke(list_, papers=papers)
+    elif papers:
+        raise click.UsageError(f"--papers: is for `eranntag checkpoints list`, not for {ctx.invoked_subcommand}")
 
 
 @command.command("list")
 @registry_option
-@click.option("--markdown", is_flag=True, help="As the table of README.md.")
-def list_(registry: str | None = None, markdown: bool = False) -> None:
-    """All names, with size and accuracy."""
+@papers_option
+@click.option("--markdown", is_flag=True, help="As a Markdown table, the same on every machine.")
+def list_(registry: str | None = None, papers: bool = False, markdown: bool = False) -> None:
+    """All names, with labels, results, size, license and where the weights are."""
+    from eranntag import checkpoints
     from eranntag.checkpoints import table
     from eranntag.render import tables
 
-    rows = table.read(registry)
-    draw = tables.checkpoints_markdown if markdown else tables.checkpoints
-    draw(rows.rows.values(), rows.default)
+    found = table.read(registry)
+    show = tables.show_markdown if markdown else tables.show
+    if papers:
+        show(tables.PAPERS, map(tables.paper, found.papers.values()), ["no weights are published of these models"])
+        return
+    places = [checkpoints.place(row, look=not markdown) for row in found.rows.values()]
+    cells = [tables.checkpoint(row, place, found.default) for row, place in zip(found.rows.values(), places, strict=True)]
+    notes = ["* the default", "download, hub: fetched on first use; --papers shows the models that the papers describe"]
+    show(tables.CHECKPOINTS, cells, notes)
 
 
 @command.command()
@@ -40,16 +52,25 @@ def show(name: str, registry: str | None) -> None:
     import dataclasses
 
     from eranntag import checkpoints, render
-    from eranntag.checkpoints import table
+    from eranntag.checkpoints import header, table
 
-    row = table.read(registry).rows.get(name)
+    found = table.read(registry)
+    row = found.rows.get(name) or found.papers.get(name)
     fields = {key: value for key, value in dataclasses.asdict(row).items() if value} if row else {}
-    if row is None or row.weights.startswith("embedded:"):
-        from eranntag.checkpoints import header
-
-        spec = dataclasses.asdict(header.read(checkpoints.find(name, registry).path))
-        fields = {**spec, **fields}
+    if row is None or (name in found.rows and checkpoints.place(found.rows[name]) in ("embedded", "cached")):
+        spec = dataclasses.asdict(header.read(checkpoints.find(name, registry, offline=row is not None).path))
+        fields = {**spec, **fields, "labels": ", ".join(spec["labels"])}
     render.fields({key: value for key, value in fields.items() if value})
+
+
+@command.command()
+@click.argument("name")
+@registry_option
+def labels(name: str, registry: str | None) -> None:
+    """Print the labels of NAME, or of a weight file, one a line in the order of its scores; nothing is downloaded."""
+    from eranntag import checkpoints
+
+    terminal.tell(*checkpoints.labels(name, registry))
 
 
 @command.command()
@@ -82,9 +103,9 @@ def verify(name: str | None, registry: str | None) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
 def row(file: str) -> None:
     """Print FILE's row for a registry: architecture, hash, size and what its header knows."""
-    from eranntag.checkpoints import table
+    from eranntag.checkpoints import rows
 
-    terminal.give(table.describe(file))
+    terminal.give(rows.of_file(file))
 
 
 @command.command()
@@ -96,7 +117,7 @@ def row(file: str) -> None:
 def convert(file: Path, model: str, output: Path, float32: bool, force: bool) -> None:
     """Make a weight file of FILE, which others published, and print its path.
 
-    cnn14: PANNs' Cnn14_mAP=0.431.pth from https://zenodo.org/records/3987831 (docs/checkpoints.md). No code of FILE is run.
+    The files of the public taggers in `eranntag checkpoints` (docs/checkpoints.md). No code of FILE is run.
     """
     from eranntag.checkpoints import convert as converter
 

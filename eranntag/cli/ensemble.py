@@ -139,7 +139,7 @@ def _heard(members: Sequence[str], recipe: Any, examples: Sequence[Any], options
 def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[float]) -> None:
     """A file gets its whole path, so that the registry may lie anywhere."""
     from eranntag import checkpoints, ensemble, fusion
-    from eranntag.checkpoints import table
+    from eranntag.checkpoints import rows, table
 
     if name in table.read().rows:
         terminal.say(
@@ -150,7 +150,7 @@ def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[flo
     spec = ensemble.described(name, [checkpoints.spec(each) for each in found], rule, weights)
     named = [each.row is not None or each.name.startswith("hf:") for each in found]
     places = [each.name if known else os.path.abspath(each.path) for each, known in zip(found, named, strict=True)]
-    terminal.give(table.describe_ensemble(name, places, spec))
+    terminal.give(rows.of_ensemble(name, places, spec))
 
 
 def _numbers(text: str | None) -> tuple[float, ...]:
