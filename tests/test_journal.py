@@ -349,7 +349,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
     started: list[subprocess.Popen[bytes]] = []
 
     def begin(*args: str, **pipes: Any) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+        environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}  # as here: sums are the same
         started.append(subprocess.Popen([sys.executable, *args], env=environment, **pipes))
         return started[-1]
 

@@ -80,8 +80,10 @@ def test_the_engine_of_choice_says_what_the_reference_says(predictions: list[Pre
     reference = eranntag.load(device="cpu", engine="eager")
     for prediction, clip in zip(predictions, clips, strict=True):
         expected = reference.tag(clip.path)
-        assert np.abs(prediction.scores - expected.scores).max() < 0.03
-        assert [tag.label for tag in prediction.top(5)] == [tag.label for tag in expected.top(5)]
+        difference = np.abs(prediction.scores - expected.scores).max()
+        assert difference < 0.03
+        for ours, theirs in zip(prediction.top(5), expected.top(5), strict=True):  # the order, but for labels as near as that
+            assert expected.scores[expected.labels.index(ours.label)] >= theirs.score - 2 * difference
 
 
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
