@@ -3,6 +3,8 @@
 tagger = eranntag.load()                      # or a name, a path, "hf:OWNER/REPO"
 for tag in tagger.tag("clip.wav").top(5):
     print(tag.label, tag.score)
+
+Paths, open files, arrays and lists of them: docs/python.md.
 """
 
 from importlib import import_module
@@ -11,18 +13,52 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eranntag.audio import read
     from eranntag.checkpoints import load
-    from eranntag.errors import EranntagError
+    from eranntag.detection import Detection, Detector, detector
+    from eranntag.embedding import Embedding
+    from eranntag.ensemble import Ensemble
+    from eranntag.errors import AudioError, CheckpointError, EranntagError, UsageError
+    from eranntag.similarity import cosine
     from eranntag.tagger import Tagger
-    from eranntag.types import Clip, Prediction
+    from eranntag.types import Clip, Event, Prediction, Tag
 
 __version__ = "0.1.0"
-__all__ = ["Clip", "EranntagError", "Prediction", "Tagger", "__version__", "load", "read"]
+__all__ = [
+    "AudioError",
+    "CheckpointError",
+    "Clip",
+    "Detection",
+    "Detector",
+    "Embedding",
+    "Ensemble",
+    "EranntagError",
+    "Event",
+    "Prediction",
+    "Tag",
+    "Tagger",
+    "UsageError",
+    "__version__",
+    "cosine",
+    "detector",
+    "load",
+    "read",
+]
 
 _HOMES = {
+    "AudioError": "errors",
+    "CheckpointError": "errors",
     "Clip": "types",
+    "Detection": "detection",
+    "Detector": "detection",
+    "Embedding": "embedding",
+    "Ensemble": "ensemble",
     "EranntagError": "errors",
+    "Event": "types",
     "Prediction": "types",
+    "Tag": "types",
     "Tagger": "tagger",
+    "UsageError": "errors",
+    "cosine": "similarity",
+    "detector": "detection",
     "load": "checkpoints",
     "read": "audio",
 }

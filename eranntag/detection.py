@@ -4,14 +4,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from eranntag import audio, events, registry, streaming
+from eranntag import arguments, events, registry, streaming
+from eranntag.arguments import Source, Sources
 from eranntag.errors import EranntagError, UsageError
 from eranntag.events import Postprocessing
-from eranntag.hearing import Heard, Sound, opened
+from eranntag.hearing import Heard, Sound, in_blocks
 from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Clip, Event, Prediction
 
@@ -48,14 +49,14 @@ def _of_event(event: Event) -> dict[str, Any]:
 
 
 class Detector:
-    """Finds the events of a sound in the `frame_scores` of `tagger`, as `postprocessing` says: those of `labels`, or of all if
-    it has none. Thresholds are one for all, or one for each of these labels.
+    """Finds the events of a sound in the `frame_scores` of `tagger`, by `postprocessing` or the checkpoint's own thresholds:
+    those of `labels`, or of all if it has none. Thresholds are one for all, or one for each of these labels.
 
     Raises EranntagError for a tagger that has none: then a `Windowed` one can; `detector` chooses.
     """
 
-    def __init__(self, tagger: Tagger, postprocessing: Postprocessing, labels: Sequence[str] = ()) -> None:
-        self.tagger, self.postprocessing = tagger, postprocessing
+    def __init__(self, tagger: Tagger, postprocessing: Postprocessing | None = None, labels: Sequence[str] = ()) -> None:
+        self.tagger, self.postprocessing = tagger, postprocessing or defaults(tagger.checkpoint, labels)
         self.labels = tuple(labels) or tagger.labels
         some = [tagger.labels.index(label) for label in labels]
         self.columns = some if self.labels != tagger.labels else slice(None)  # which copies no scores
@@ -76,9 +77,13 @@ class Detector:
             raise EranntagError(f"{self.tagger.checkpoint.name}: {self.tagger.checkpoint.family} scores whole sounds alone")
         return self.tagger.frame_seconds
 
-    def detect(self, source: Sound, name: str = "") -> Detection:
-        """What sounds when in one clip, file or open stream, of any length. Raises AudioError when it cannot be read."""
-        return self.tag_long(self.hear(source, name))
+    @overload
+    def detect(self, source: Source, sample_rate: int | None = None, name: str = "") -> Detection: ...
+    @overload
+    def detect(self, source: Sources, sample_rate: int | None = None, name: str = "") -> list[Detection]: ...
+    def detect(self, source: Source | Sources, sample_rate: int | None = None, name: str = "") -> Detection | list[Detection]:
+        """The events of a sound of any length, or of each of a list; arguments and errors as of `Tagger.tag`."""
+        return arguments.results(self, source, sample_rate, name)
 
     def hear(self, source: Sound, name: str = "") -> Heard:
         return self.tagger.hear(source, name)
@@ -120,7 +125,7 @@ class Windowed(Detector):
     """
 
     def __init__(
-        self, tagger: Tagger, postprocessing: Postprocessing, frame_seconds: float, labels: Sequence[str] = ()
+        self, tagger: Tagger, postprocessing: Postprocessing | None, frame_seconds: float, labels: Sequence[str] = ()
     ) -> None:
         self._seconds = frame_seconds
         super().__init__(tagger, postprocessing, labels)
@@ -129,8 +134,7 @@ class Windowed(Detector):
         return self._seconds
 
     def hear(self, source: Sound, name: str = "") -> Heard:
-        sound, seconds = opened(source, name)
-        return Heard(sound.source, seconds, blocks=audio.mono_blocks(sound, self.tagger.sample_rate_hz))
+        return in_blocks(source, name, self.tagger.sample_rate_hz)
 
     def frames_of(self, heard: Heard) -> np.ndarray:
         assert heard.blocks is not None
@@ -147,7 +151,10 @@ class Windowed(Detector):
 
 
 def detector(
-    tagger: Tagger, postprocessing: Postprocessing, resolution: float | None = None, labels: Sequence[str] = ()
+    tagger: Tagger,
+    postprocessing: Postprocessing | None = None,
+    resolution: float | None = None,
+    labels: Sequence[str] = (),
 ) -> Detector:
     """A Detector of the network's frames; with a `resolution` in seconds, or RESOLUTION_SECONDS for a network that scores no
     frames, a Windowed one."""
@@ -161,6 +168,11 @@ def postprocessing(high: np.ndarray, **lengths: float | None) -> Postprocessing:
     Postprocessing's own, None for its default."""
     given = {name: value for name, value in lengths.items() if value is not None}
     return Postprocessing(high=tuple(high.tolist()), low=tuple((EXTENT * high).tolist()), **given)
+
+
+def defaults(checkpoint: Checkpoint, labels: Sequence[str] = ()) -> Postprocessing:
+    """What `eranntag detect` does without options: the checkpoint's own `thresholds`."""
+    return postprocessing(thresholds(checkpoint, labels=labels))
 
 
 def thresholds(

@@ -17,6 +17,7 @@ import soundfile
 from eranntag import audio, features, fusion
 from eranntag.errors import AudioError, CheckpointError, UsageError
 from eranntag.hearing import Heard
+from eranntag.predict import result_of
 from eranntag.tagger import FrameScores, Tagger
 from eranntag.types import Checkpoint, Clip, Prediction
 
@@ -126,7 +127,7 @@ class Ensemble(Tagger):
 
     def tag_long(self, heard: Heard) -> Prediction:
         """Each member's own way with a long sound, fused."""
-        said = [member.tag_heard(its).scores[None] for member, its in self._spooled(heard)]
+        said = [result_of(member, its).scores[None] for member, its in self._spooled(heard)]
         return self.prediction(self._fused(said)[0], heard.seconds(), heard.source)
 
     def _spooled(self, heard: Heard) -> Iterator[tuple[Tagger, Heard]]:

@@ -14,7 +14,7 @@ EranntagError            exit code 1
 
 def reason(error: BaseException, source: str) -> str:
     """Its first line without the name of `source`, which is told beside it; the error's type where it says nothing."""
-    text = str(error).removeprefix(f"{source}: ").strip() or type(error).__name__
+    text = str(error).removeprefix(f"{source or 'clip'}: ").strip() or type(error).__name__
     return text.partition("\n")[0]
 
 

@@ -44,3 +44,9 @@ def opened(source: Sound, name: str = "") -> tuple[audio.Stream, Callable[[], fl
             yield block
 
     return replace(sound, blocks=counted()), lambda: samples / rate
+
+
+def in_blocks(source: Sound, name: str, sample_rate_hz: int) -> Heard:
+    """A sound of any length as blocks of mono sound at `sample_rate_hz`. Raises AudioError as `opened` does."""
+    sound, seconds = opened(source, name)
+    return Heard(sound.source, seconds, blocks=audio.mono_blocks(sound, sample_rate_hz))

@@ -1,10 +1,12 @@
 """Paths -> results or failures, in input order: files are decoded ahead in threads while the network works.
 
-What is asked of each sound is a `Listener`: a Tagger's tags are Predictions, a `detection.Detector`'s events Detections.
+What is asked of each sound is a `Listener`: a Tagger's tags are Predictions, a `detection.Detector`'s events Detections, an
+`embedding.Embedder`'s vectors Embeddings.
 """
 
+import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Event
@@ -14,14 +16,15 @@ import numpy as np
 
 from eranntag import devices
 from eranntag.ahead import ahead
-from eranntag.errors import DataError, reason
-from eranntag.hearing import Heard
+from eranntag.audio import Stream
+from eranntag.errors import DataError, EranntagError, reason
+from eranntag.hearing import Heard, Sound
 from eranntag.inputs import STDIN
-from eranntag.types import Example, Failure, Packed
+from eranntag.types import Clip, Example, Failure, Packed
 
 READERS = 16  # at most
 
-Source = str | Packed | Failure | None
+Source = Sound | Failure | None
 Done = TypeVar("Done")
 Result = TypeVar("Result", covariant=True)
 
@@ -35,13 +38,14 @@ class Listener(Protocol[Result]):
     @property
     def parallel(self) -> int: ...
     def hear(self, source: Any, name: str = "") -> Heard: ...
-    def scores(self, prepared: np.ndarray) -> Sequence[Any]: ...
+    def scores(self, prepared: np.ndarray) -> Sequence[Any] | np.ndarray: ...
     def prediction(self, scores: Any, seconds: float, source: str) -> Result: ...
     def tag_long(self, heard: Heard) -> Result: ...
 
 
-def predict(tagger: Listener[Done], sources: Iterable[Source], batch: int | None = None) -> Iterator[Done | Failure]:
-    """Tag every source (a path, "-" for standard input, a clip of a shard); one result each, in order, a few being read ahead.
+def predict(tagger: Listener[Done], sources: Iterable[Source], batch: int | None = None) -> Generator[Done | Failure]:
+    """Tag every source (a path, "-" for standard input, a clip, also of a shard); one result each, in order, a few being read
+    ahead.
 
     None is a source that has not come yet: results that are ready do not wait for it.
     `batch` clips (default: what the engine likes) are taken together, and those of the same length computed at once; nothing is
@@ -57,6 +61,13 @@ def predict(tagger: Listener[Done], sources: Iterable[Source], batch: int | None
             yield from results
     finally:
         stop.set()
+
+
+def result_of(listener: Listener[Done], heard: Heard) -> Done:
+    """The result of one sound alone."""
+    if heard.prepared is None:
+        return listener.tag_long(heard)
+    return listener.prediction(listener.scores(heard.prepared[None])[0], heard.seconds(), heard.source)
 
 
 def predict_examples(
@@ -117,10 +128,17 @@ def _opened(tagger: Listener[Any], source: Source, waiting: int) -> Iterator[Sou
 def _heard(tagger: Listener[Any], source: Source | Heard, stop: Event) -> Heard | Failure | None:
     heard = source
     if source is not None and not isinstance(source, (Failure, Heard)):
-        heard = _attempt(lambda: tagger.hear(source), str(source))
+        heard = _attempt(lambda: tagger.hear(source), called(source))
     if isinstance(heard, Heard) and heard.blocks is not None:
         return replace(heard, blocks=until(stop, heard.blocks))
     return heard
+
+
+def called(source: Sound) -> str:
+    """The name of a sound in results and errors; of an open file, which has none, that of standard input."""
+    if isinstance(source, (Clip, Stream)):
+        return source.source
+    return str(source) if isinstance(source, (str, os.PathLike, Packed)) else STDIN
 
 
 def until(stop: Event, blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -135,7 +153,8 @@ def _attempt(work: Callable[[], Done], source: str) -> Done | Failure:
     try:
         return work()
     except Exception as error:  # whatever a hostile file does to a decoder, the others go on
-        return Failure(source, reason(error, source))
+        kind = type(error) if isinstance(error, EranntagError) else EranntagError  # which another process can unpickle
+        return Failure(source, reason(error, source), kind)
 
 
 def _tagged(tagger: Listener[Done], items: list[Heard | Failure]) -> Iterator[Done | Failure]:
@@ -158,7 +177,7 @@ def _scored(tagger: Listener[Done], group: list[Heard]) -> Iterator[tuple[Heard,
     try:
         scores = tagger.scores(np.stack([item.prepared for item in group]))
     except (RuntimeError, MemoryError) as error:  # torch and openvino report a lack of memory as RuntimeError
-        scores, failed = None, Failure(group[0].source, reason(error, group[0].source))
+        scores, failed = None, Failure(group[0].source, reason(error, group[0].source), EranntagError)
     if scores is None and len(group) > 1:  # here, where the failed batch's tensors are gone
         for item in group:
             yield from _scored(tagger, [item])

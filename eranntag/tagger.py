@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
-from eranntag import audio, features, streaming
+from eranntag import arguments, audio, features, streaming
 from eranntag.activations import ACTIVATIONS
+from eranntag.arguments import Source, Sources
+from eranntag.embedding import Embedder, Embedding
 from eranntag.errors import EranntagError
 from eranntag.hearing import Heard, Sound, opened
 from eranntag.streaming import Geometry
@@ -123,11 +125,20 @@ class Tagger(ABC):
         return vectors
 
     @cached_property
+    def embedding_size(self) -> int:
+        """The length of an embedding. Raises UsageError for an ensemble, which has none."""
+        return self.embeddings(self.prepare(self._silence())[None]).shape[1]
+
+    def _silence(self) -> Clip:
+        """One sample of it."""
+        return Clip(np.zeros((1, 1), np.float32), self.sample_rate_hz)
+
+    @cached_property
     def frame_seconds(self) -> float | None:
         """How long a row of `frame_scores` stands for: whole hops of the front-end. None where the network scores no frames."""
         frames = self.geometry.frame_multiple  # of a column
         if self.geometry.context_frames is None:
-            silence = Clip(np.zeros((1, 1), np.float32), self.sample_rate_hz)
+            silence = self._silence()
             logits = self.frame_logits(self.prepare(silence)[None])
             if logits is None:
                 return None
@@ -210,15 +221,27 @@ class Tagger(ABC):
             return None
         return features.framer(self.checkpoint.frontend_family, self.frontend)
 
-    def tag(self, source: Sound, name: str = "") -> Prediction:
-        """Tag one clip, file or open stream, of any length. Raises AudioError when it cannot be read."""
-        return self.tag_heard(self.hear(source, name))
+    @overload
+    def tag(self, source: Source, sample_rate: int | None = None, name: str = "") -> Prediction: ...
+    @overload
+    def tag(self, source: Sources, sample_rate: int | None = None, name: str = "") -> list[Prediction]: ...
+    def tag(self, source: Source | Sources, sample_rate: int | None = None, name: str = "") -> Prediction | list[Prediction]:
+        """The tags of a path, open binary file, Clip or array, of any length; of a list of them the list of their tags.
 
-    def tag_heard(self, heard: Heard) -> Prediction:
-        """`tag` of what was heard already."""
-        if heard.prepared is None:
-            return self.tag_long(heard)
-        return self.prediction(self.scores(heard.prepared[None])[0], heard.seconds(), heard.source)
+        An array is (samples,) or (channels, samples), floats, with its `sample_rate` in Hz. `name` replaces that of an array or
+        open file. Raises UsageError for what is no sound, AudioError when one cannot be read (`eranntag.arguments`).
+        """
+        return arguments.results(self, source, sample_rate, name)
+
+    @overload
+    def embed(self, source: Source, sample_rate: int | None = None, every: float | None = None) -> Embedding: ...
+    @overload
+    def embed(self, source: Sources, sample_rate: int | None = None, every: float | None = None) -> list[Embedding]: ...
+    def embed(
+        self, source: Source | Sources, sample_rate: int | None = None, every: float | None = None
+    ) -> Embedding | list[Embedding]:
+        """The embedding of what `tag` takes, or of its windows of `every` seconds. Raises UsageError for an ensemble."""
+        return arguments.results(Embedder(self, every), source, sample_rate)
 
     def tag_long(self, heard: Heard) -> Prediction:
         """The rest of a long sound is read and computed block by block.
@@ -264,8 +287,8 @@ class Tagger(ABC):
         self.check_finite(scores, source)
         return Prediction(self.labels, scores, seconds, source, self.checkpoint.name)
 
-    def check_finite(self, scores: np.ndarray, source: str) -> None:
-        """EranntagError where there are none."""
-        if not np.isfinite(scores).all():
+    def check_finite(self, numbers: np.ndarray, source: str, what: str = "scores") -> None:
+        """Raises EranntagError where the network's numbers for `source`, `what` they are, are not finite."""
+        if not np.isfinite(numbers).all():
             remedy = "; try --dtype float32" if self.dtype != "float32" else ""
-            raise EranntagError(f"{source}: the scores are not finite in {self.dtype}{remedy}")
+            raise EranntagError(f"{source or 'clip'}: the {what} are not finite in {self.dtype}{remedy}")

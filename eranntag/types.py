@@ -118,10 +118,11 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Failure:
-    """An input that could not be tagged, and why, in one line."""
+    """An input that could not be tagged, and why, in one line; `kind` is the class of the error."""
 
     source: str
     reason: str
+    kind: type[Exception] = field(default=Exception, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,17 @@ import click
 import numpy as np
 import pytest
 import soundfile
+import torch
 from click.testing import CliRunner
 
 import eranntag
+from eranntag import models, registry
 from eranntag.cli import cli
 from eranntag.training.augmentations import NAMES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("file", "options"), [("README.md", ""), ("docs/checkpoints.md", " --papers")])
@@ -86,6 +89,29 @@ def test_the_table_of_augmentations_is_the_codes() -> None:
     )
     rows = [f"| `{name}` | {known.default} | {known.meaning} |" for name, known in NAMES.items()]
     assert shown and shown[1].splitlines()[2:] == rows
+
+
+def test_the_script_of_docs_python_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    (script,) = re.findall(r"```python\n(.*?)```", PYTHON, re.DOTALL)
+    exec(script, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split("  ")[1] == "clock_alarm"
+    assert "['clock_alarm', 'clock_alarm', 'clock_alarm'," in lines[4]
+    assert any(re.fullmatch(r"\d\.\d\d - \d\.\d\d s  clock_alarm", line) for line in lines)
+    assert "(1, 256) (3, 256) [0. 1. 2.]" in lines
+    assert lines[-1].endswith("divide int16 by 32768") and lines[-2].startswith("eager cpu float32 ")
+
+
+def test_the_table_of_embeddings_is_the_families() -> None:
+    rows = re.findall(r"^\| `([\w-]+)` \| (\d+) \| .* \|$", PYTHON, re.MULTILINE)
+    families = set()
+    for name, size in rows:
+        family, config = models.resolve(name)
+        families.add(family)
+        with torch.device("meta"):
+            assert registry.get("eranntag.models", family).Model(config, 128, 5).embedding_size == int(size), name
+    assert families == set(registry.names("eranntag.models"))
 
 
 def commands() -> list[str]:

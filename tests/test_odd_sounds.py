@@ -22,6 +22,7 @@ from eranntag.checkpoints import weights
 from eranntag.decoding import _ogg
 from eranntag.engine.eager import Eager
 from eranntag.errors import AudioError
+from eranntag.predict import result_of
 from eranntag.types import Packed
 
 WITH_AV = find_spec("av") is not None
@@ -297,7 +298,7 @@ def test_a_wide_or_fast_sound_is_heard_in_blocks(
     monkeypatch.setattr("eranntag.tagger.HEARD_BYTES", 1 << 20)
     heard = tiny_tagger.hear(path)
     assert heard.prepared is None
-    blocks = tiny_tagger.tag_heard(heard)
+    blocks = result_of(tiny_tagger, heard)
     assert blocks.seconds == whole.seconds == 1
     np.testing.assert_allclose(blocks.scores, whole.scores, atol=1e-5)
 

@@ -38,14 +38,6 @@ def check(plot: Path, paths: tuple[str, ...], files_from: str | None, output: Pa
     plots.check(plot, "--plot", (".png",))
 
 
-def detector(tagger: Any, labels: tuple[str, ...]) -> Any:
-    """Of `labels`, with the defaults of `eranntag detect`."""
-    from eranntag import detection
-
-    how = detection.postprocessing(detection.thresholds(tagger.checkpoint, labels=labels))
-    return detection.detector(tagger, how, labels=labels)
-
-
 def show_all(
     detector: Any,
     sources: Iterator[Any],

@@ -69,7 +69,7 @@ def command(
         return detection.reaching(detection.only(prediction, labels), least)
 
     if plot:
-        detector = _plot.detector(tagger, labels)
+        detector = detection.detector(tagger, labels=labels)
         _plot.show_all(detector, sources, document, lambda view: reaching(view.prediction), plot, options, typed(context))
     else:
         results = _workers.results(tagger, sources, options)

@@ -1,4 +1,4 @@
-"""The content of a sound file -> its samples, block by block. Only `audio` uses it.
+"""The content of a sound file -> its samples, block by block. Only `audio` uses it, and `arguments` its check of samples.
 
 libsndfile (through soundfile) reads wav, aiff, flac, ogg, opus, mp3, w64, rf64, caf and more; PyAV (the extra `av`) reads
 m4a, aac, wma, webm and the sound of videos. Neither is asked before the file's own structure was: both decode what is left of
@@ -16,7 +16,7 @@ from eranntag.decoding._part import Part
 from eranntag.errors import AudioError
 from eranntag.types import Clip
 
-__all__ = ["AV_EXTENSIONS", "BLOCK_SAMPLES", "EXTENSIONS", "Part", "decoded", "may_be_sound"]
+__all__ = ["AV_EXTENSIONS", "BLOCK_SAMPLES", "EXTENSIONS", "RATES_HZ", "Part", "check_samples", "decoded", "may_be_sound"]
 
 EXTENSIONS = frozenset(
     "aif aifc aiff au avr caf flac htk ircam mat mat4 mat5 mp1 mp2 mp3 mpc2k nist oga ogg opus paf pvf rf64 sds sf snd svx voc "
@@ -85,12 +85,17 @@ def _checked(clips: Iterator[Clip], name: str) -> Iterator[Clip]:
             continue
         if kind != first:
             raise AudioError(f"{name}: changes its rate or channels midway; write it again as one WAV or FLAC file")
-        highest, lowest = clip.waveform.max(), clip.waveform.min()
-        if not (np.isfinite(highest) and np.isfinite(lowest)):
-            raise AudioError(f"{name}: has NaN or infinite samples")
-        if max(highest, -lowest) > LOUDEST:
-            raise AudioError(f"{name}: has samples of {max(highest, -lowest):.0e}, where 1 is full scale; scale it")
+        check_samples(clip.waveform, name)
         empty = False
         yield clip
     if empty:
         raise AudioError(f"{name}: holds no samples")
+
+
+def check_samples(waveform: np.ndarray, name: str) -> None:
+    """Raises AudioError for samples (not empty) that are not finite, or beyond LOUDEST."""
+    highest, lowest = waveform.max(), waveform.min()
+    if not (np.isfinite(highest) and np.isfinite(lowest)):
+        raise AudioError(f"{name}: has NaN or infinite samples")
+    if max(highest, -lowest) > LOUDEST:
+        raise AudioError(f"{name}: has samples of {max(highest, -lowest):.0e}, where 1 is full scale; scale it")

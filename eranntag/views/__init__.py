@@ -15,7 +15,7 @@ import numpy as np
 from eranntag.detection import Detection, Detector, only
 from eranntag.errors import reason
 from eranntag.hearing import Heard, Sound
-from eranntag.predict import readers, until
+from eranntag.predict import readers, result_of, until
 from eranntag.types import Failure, Prediction
 from eranntag.views._sight import COLUMNS, Sight, sight
 
@@ -68,7 +68,7 @@ class Viewer:
         again = self.tagger.hear(heard.source)
         if again.blocks is not None:
             again = replace(again, blocks=until(self._stop, again.blocks))
-        return self._view(self.tagger.tag_heard(again), frames)
+        return self._view(result_of(self.tagger, again), frames)
 
     def _view(self, prediction: Prediction, frames: np.ndarray) -> View:
         detection = self.detector.prediction(frames, prediction.seconds, prediction.source)
