@@ -1,6 +1,7 @@
 """The one way to write a file: whole and durable, or not at all."""
 
 import errno
+import glob
 import os
 import re
 import secrets
@@ -109,9 +110,9 @@ def shortened(name: str) -> str:
     return os.fsencode(name)[:NAME_BYTES].decode(errors="ignore")
 
 
-def discard_unfinished(folder: Path) -> None:
-    """Remove what a process that was killed left of `replace` in `folder`; only for whoever alone writes there."""
-    for path in folder.glob(".*.part"):
+def discard_unfinished(folder: Path, name: str = "") -> None:
+    """Remove what a process that was killed left of `replace` in `folder`, of `name` or of all; for its only writer."""
+    for path in folder.glob(f".{glob.escape(shortened(name))}.*.part" if name else ".*.part"):
         if UNFINISHED.fullmatch(path.name):
             path.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
 """Documents of several runs as one, such as those of the shards of an archive; and what is missing in all of them.
 
-A document is what predict and detect write as JSON, JSON lines, CSV or parquet. Its records are taken as they are, after a look
-at whose each is and what it is of.
+A document is what predict, detect and embed write as JSON, JSON lines, CSV or parquet. Its records are taken as they are, after
+a look at whose each is and what it is of.
 """
 
 import csv
@@ -10,9 +10,9 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from eranntag import records
+from eranntag import records, rows
 from eranntag.errors import EranntagError, UsageError
 from eranntag.journal import folder, parts
 from eranntag.journal.lines import parsed
@@ -91,7 +91,7 @@ def form_of(path: Path) -> str | None:
     if not path.exists():
         return None
     if not path.is_file():
-        raise UsageError(f"{path}: not a regular file; merge documents of predict or detect")
+        raise UsageError(f"{path}: not a regular file; merge documents of predict, detect or embed")
     with open(path, "rb") as file:
         head = file.read(64)
     if not head:
@@ -100,7 +100,7 @@ def form_of(path: Path) -> str | None:
         return "csv"
     if head.startswith(records.BEGINNINGS["json"]):
         return "json" if b'"results": [' in head.splitlines()[0] else "jsonl"
-    raise UsageError(f"{path}: not a document of predict or detect as {', '.join(FORMS)}")
+    raise UsageError(f"{path}: not a document of predict, detect or embed as {', '.join(FORMS)}")
 
 
 def unfinished(path: Path) -> str | None:
@@ -118,18 +118,20 @@ def read(path: Path, form: str) -> Iterator[Record]:
     if form == "parquet":
         for part in sorted(path.glob("*.parquet")):
             for row in parts.read(part):
-                about = (row.get("schema"), row.get("checkpoint"), "tags" if "tags" in row else "events")
-                yield Record(os.fsdecode(row["source_bytes"]), row, about)
+                if not (kind := rows.kind(row)):
+                    raise EranntagError(f"{part}: has no column of {', '.join(rows.KINDS)}; leave it out")
+                yield Record(os.fsdecode(row["source_bytes"]), row, (row.get("schema"), row.get("checkpoint"), kind))
         return
+    yield from {"jsonl": _jsonl, "json": _json, "csv": _csv}[form](lines(path), path)
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Those of a document, with their ends. Raises EranntagError for one that is too long."""
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        yield from {"jsonl": _jsonl, "json": _json, "csv": _csv}[form](_lines(file, path), path)
-
-
-def _lines(file: TextIO, path: Path) -> Iterator[str]:
-    while line := file.readline(LINE):
-        if len(line) == LINE:
-            raise EranntagError(f"{path}: has a line of {LINE} characters or more, as no document has; leave it out")
-        yield line
+        while line := file.readline(LINE):
+            if len(line) == LINE:
+                raise EranntagError(f"{path}: has a line of {LINE} characters or more, as no document has; leave it out")
+            yield line
 
 
 def _jsonl(file: Iterable[str], path: Path) -> Iterator[Record]:
@@ -153,7 +155,8 @@ def _json(file: Iterable[str], path: Path) -> Iterator[Record]:
 def _record(line: str, content: str, where: str, schema: Any) -> Record:
     match parsed(line.encode("utf-8", "surrogateescape")):
         case {"source": str(source), "checkpoint": str(checkpoint)} as found:
-            return Record(source, content, (found.get("schema", schema), checkpoint, "tags" if "tags" in found else "events"))
+            if kind := rows.kind(found):
+                return Record(source, content, (found.get("schema", schema), checkpoint, kind))
     raise EranntagError(f"{where} is not a whole record; run its command again")
 
 
@@ -161,12 +164,12 @@ def _csv(file: Iterable[str], path: Path) -> Iterator[Record]:
     """Rows of one sound that follow each other are a record."""
     raw: list[str] = []
 
-    def lines() -> Iterator[str]:
+    def kept() -> Iterator[str]:
         for line in file:
             raw.append(line)
             yield line
 
-    rows, text, last = csv.reader(lines()), "", None
+    rows, text, last = csv.reader(kept()), "", None
     header = next(rows)
     raw.clear()
     try:

@@ -141,6 +141,7 @@ BEGINNINGS = {  # of documents in the formats that can be told by it
     "csv": b"source,seconds,",
     "raven": b"Selection\tView\t",
     "vtt": b"WEBVTT\n",
+    "npy": b"\x93NUMPY",
 }
 
 

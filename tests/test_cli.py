@@ -411,6 +411,10 @@ def test_checkpoints_row_is_a_registry(model: str, clip: str, tmp_path: Path) ->
         ("predict x.wav --top 0", 2),
         ("predict x.wav --output nowhere/out.json", 2),
         ("predict x.wav --labels-from nowhere.txt", 2),
+        ("embed --help", 0),
+        ("embed x.wav -o x.npz --format jsonl", 2),
+        ("similar --help", 0),
+        ("similar x.wav -", 2),
     ],
 )
 def test_help_and_usage_errors_import_nothing_heavy(args: str, code: int) -> None:

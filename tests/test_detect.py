@@ -590,7 +590,7 @@ def test_a_folder_gets_a_file_for_each_sound(model: str, clip: str, wav: Callabl
     assert result.exit_code == 3 and result.stdout == ""
     assert sorted(os.listdir("new/labels")) == [".eranntag.journal", "clip.txt", "other.sound.txt"]
     assert Path("new/labels/clip.txt").read_text() == run("detect", model, clip, *args[4:6], "--format", "audacity").stdout
-    assert f"{twin}: new/labels/clip.txt holds the events of {clip}" in result.stderr and "nowhere.wav" in result.stderr
+    assert f"{twin}: new/labels/clip.txt holds the result of {clip}" in result.stderr and "nowhere.wav" in result.stderr
     assert run("detect", model, *args, "--format", "vtt").exit_code == 3
     assert Path("new/labels/other.sound.vtt").read_text().startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.000\n")
 

@@ -135,7 +135,7 @@ def test_other_checkpoints_formats_and_files_are_refused(form: str, tmp_path: Pa
     result = merge(one, another, "-o", tmp_path / "all")
     assert result.exit_code == 2 and "documents of one format" in result.stderr
     (tmp_path / "notes").write_text("shopping list\n")
-    assert "notes: not a document of predict or detect" in merge(one, tmp_path / "notes").stderr
+    assert "notes: not a document of predict, detect or embed" in merge(one, tmp_path / "notes").stderr
     assert merge(one, "-o", one).exit_code == 2, "an input is not overwritten"
     (tmp_path / "empty").mkdir()
     assert "empty: a folder without parts" in merge(one, tmp_path / "empty").stderr

@@ -13,7 +13,10 @@ from eranntag.inputs import STDIN
 if TYPE_CHECKING:
     from eranntag.journal import Journal
     from eranntag.journal.folder import Folder
+    from eranntag.journal.matrix import Matrix
     from eranntag.journal.parts import Parts
+
+    Run = Journal | Folder | Matrix | Parts
 
 PARQUET = "parquet"
 _OPTIONS = [
@@ -73,7 +76,7 @@ def opened_folder(place: Path, given: dict[str, Any]) -> "Folder":
     return click.get_current_context().with_resource(folder.opened(place, given["resume"], given["overwrite"]))
 
 
-def opened(output: Path | None, form: str, given: dict[str, Any]) -> "Journal | Parts | None":
+def opened(output: Path | None, form: str, given: dict[str, Any]) -> "Journal | Matrix | Parts | None":
     """What the command alone writes until it ends; None for standard output."""
     if output is None:
         return None
@@ -82,11 +85,15 @@ def opened(output: Path | None, form: str, given: dict[str, Any]) -> "Journal | 
 
     if form == PARQUET:
         return click.get_current_context().with_resource(parts.opened(output, given["resume"], given["overwrite"]))
+    if form == "npz":
+        from eranntag.journal import matrix
+
+        return click.get_current_context().with_resource(matrix.opened(output, given["resume"], given["overwrite"]))
     opening = journal.opened(output, records.BEGINNINGS.get(form, b""), given["resume"], given["overwrite"])
     return click.get_current_context().with_resource(opening)
 
 
-def begin(run: "Journal | Folder | Parts | None", form: str, tagger: Any, given: dict[str, Any], **settings: Any) -> None:
+def begin(run: "Run | None", form: str, tagger: Any, given: dict[str, Any], **settings: Any) -> None:
     """What decides the numbers and their form must be what it was, where an earlier run is gone on with."""
     if run is None:
         return
@@ -107,12 +114,12 @@ def begin(run: "Journal | Folder | Parts | None", form: str, tagger: Any, given:
     run.begin(about)
 
 
-def left(run: "Journal | Folder | Parts | None", sources: Iterator[Any]) -> Iterator[Any]:
+def left(run: "Run | None", sources: Iterator[Any]) -> Iterator[Any]:
     """The `sources` that are not in the document yet. The document itself, if a list or a folder names it, is a Failure."""
     return run.left(_others(sources, run.path)) if run else sources
 
 
-def before(run: "Journal | Folder | Parts | None") -> int:
+def before(run: "Run | None") -> int:
     """How many sounds earlier runs have done."""
     return run.records if run else 0
 

@@ -29,7 +29,7 @@ def command(
     files_from: str | None,
     missing: Path | None,
 ) -> None:
-    """Join what predict or detect wrote in several runs (--shard): JSON, JSON lines, CSV or parquet.
+    """Join what predict, detect or embed wrote in several runs (--shard): JSON, JSON lines, CSV or parquet.
 
     Records stay as they are, in the order of the documents; of a sound in two of them the first counts. With --inputs or
     --files-from, as the runs had them, each sound without a record is named. Exit code 3: something is missing.

@@ -115,7 +115,7 @@ class _Rows(_Results):
 
     def __init__(self, top: int | None, threshold: float, events: bool, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._top, self._threshold, self._schema = top, threshold, rows.schema(events, error=True)
+        self._top, self._threshold, self._schema = top, threshold, rows.schema("events" if events else "tags", error=True)
 
     def _table(self, results: list[Any] | EranntagError) -> pyarrow.Table:
         import pyarrow

@@ -15,16 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from eranntag import atomic, lock
 from eranntag.errors import EranntagError, UsageError
-from eranntag.journal.lines import append, check_same, parsed, to_line
+from eranntag.journal.lines import Source, append, check_same, parsed, remaining, to_line
 
 HEAD = b'{"command": '  # of a journal: its settings
 SYNC_SECONDS = 5  # of results are what a power cut may cost
-
-Source = TypeVar("Source")
 
 
 class _Mark(NamedTuple):
@@ -142,11 +140,7 @@ class Journal:
 
     def left(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Those that are not written yet; a name is left out as often as it was written."""
-        for source in sources:
-            if isinstance(source, str) and self._done.get(hash(source)):
-                self._done[hash(source)] -= 1
-            else:
-                yield source
+        return remaining(sources, self._done)
 
     def write(self, text: bytes, source: str | None = None) -> None:
         """A whole record, of `source`; without one, what comes before all records."""

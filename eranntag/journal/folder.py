@@ -4,7 +4,6 @@ The first line of `.eranntag.journal` there says what the run is, every other on
 or a file, and nobody, that this run or one before it made, so that it may be replaced.
 """
 
-import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -86,8 +85,7 @@ class Folder:
             if not self._size:
                 append(self._lines, b"".join([to_line(settings), *(to_line([name, None]) for name in sorted(self._ours))]))
         for name in self._ours - self._written.keys():  # where a kill may have come before its file
-            for rest in self.path.glob(f".{glob.escape(name)}.*.part"):
-                rest.unlink(missing_ok=True)
+            atomic.discard_unfinished(self.path, name)
 
     def left(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Those whose file was not written yet, or is gone."""
@@ -100,7 +98,7 @@ class Folder:
         """The file `name`, whole or not at all; else why not, in a line. Of two sounds of one name the second is refused."""
         path = self.path / name
         if (first := self._written.get(name, source)) != source:
-            return f"{path} holds the events of {first}; use another --output-dir"
+            return f"{path} holds the result of {first}; use another --output-dir"
         if path.exists() and os.path.exists(source) and os.path.samefile(path, source):
             return "its file in --output-dir would be itself"
         if name not in self._ours and not self._overwrite and os.path.lexists(path):

@@ -1,12 +1,15 @@
 """The lines of a journal, and how they are written and compared."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from eranntag.errors import UsageError
+
+Source = TypeVar("Source")
 
 
 def check_same(journal: Path, before: Mapping[str, Any], settings: Mapping[str, Any], remedy: str) -> None:
@@ -22,6 +25,15 @@ def _words(name: str, value: Any) -> str:
     if value is None:
         return f"no {name}"
     return f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+def remaining(sources: Iterable[Source], done: Counter[int], key: Callable[[str], Any] = str) -> Iterator[Source]:
+    """The `sources` that are not `done` (hashes of the `key` of names); a name is left out as often as it was written."""
+    for source in sources:
+        if isinstance(source, str) and done.get(name := hash(key(source))):
+            done[name] -= 1
+        else:
+            yield source
 
 
 def to_line(value: Any) -> bytes:

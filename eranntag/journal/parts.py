@@ -10,18 +10,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from eranntag import atomic, rows
 from eranntag.errors import EranntagError, UsageError
 from eranntag.journal.folder import NAME, held
-from eranntag.journal.lines import append, check_same, parsed, to_line
+from eranntag.journal.lines import Source, append, check_same, parsed, remaining, to_line
 
 ROWS = 20_000  # of a part at most
-ENTRIES = 200_000  # tags or events of a part, or a row more: they take the memory
-BATCH_ROWS = 128  # of a part that are read at once
+ENTRIES = 200_000  # `rows.entries` of a part, or a row more: they take the memory
+BATCH_ROWS = 128  # of a part that are read at once, or fewer where they are large:
+BATCH_BYTES = 1 << 22
 SECONDS = 300.0  # of results are what a kill may cost
-Source = TypeVar("Source")
 
 
 def check() -> None:
@@ -106,16 +106,12 @@ class Parts:
 
     def left(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Those that are not written yet; a name is left out as often as it was written."""
-        for source in sources:
-            if isinstance(source, str) and self._done.get(name := hash(os.fsencode(source))):
-                self._done[name] -= 1
-            else:
-                yield source
+        return remaining(sources, self._done, os.fsencode)
 
     def write(self, row: dict[str, Any]) -> None:
         """A row of `eranntag.rows`; it is on the disk when its part is full, or five minutes old."""
         self._rows.append(row)
-        self._entries += len(row.get("tags") or row.get("events") or ())
+        self._entries += rows.entries(row)
         if len(self._rows) >= ROWS or self._entries >= ENTRIES or time.monotonic() > self._since + SECONDS:
             self.finish()
 
@@ -150,7 +146,7 @@ def save(found: list[dict[str, Any]], path: Path) -> None:
 
     with atomic.replace(path) as temporary:
         pyarrow.parquet.write_table(
-            pyarrow.Table.from_pylist(found, rows.schema("events" in found[0])), temporary, compression="zstd"
+            pyarrow.Table.from_pylist(found, rows.schema(rows.kind(found[0]))), temporary, compression="zstd"
         )
 
 
@@ -169,7 +165,9 @@ def read(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any
         with pyarrow.parquet.ParquetFile(path) as file:
             if not pyarrow.types.is_binary(file.schema_arrow.field("source_bytes").type):
                 raise ValueError("its column source_bytes is of another kind")
-            for batch in file.iter_batches(BATCH_ROWS, columns=columns):
+            groups = [file.metadata.row_group(index) for index in range(file.metadata.num_row_groups)]
+            largest = max((group.total_byte_size // max(1, group.num_rows) for group in groups), default=0)
+            for batch in file.iter_batches(max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, largest))), columns=columns):
                 yield from batch.to_pylist()
     except (OSError, KeyError, ValueError) as error:  # pyarrow's own are of these
         why = str(error).strip("'").partition("\n")[0]

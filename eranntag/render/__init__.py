@@ -5,9 +5,12 @@ Here: what all commands share. `training` shows runs, `tables` checkpoints.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -15,7 +18,9 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Te
 from rich.text import Text
 
 from eranntag import terminal
+from eranntag.inputs import STDIN
 from eranntag.journal import Journal
+from eranntag.journal.folder import Folder
 from eranntag.records import FORMATS, Json, encoded, printable
 from eranntag.terminal import say, tell
 from eranntag.types import Failure, Prediction
@@ -24,7 +29,7 @@ if TYPE_CHECKING:
     from eranntag.evaluation import Result
     from eranntag.evaluation.events import Result as Events
 
-
+LONGEST_NAME_BYTES = 255  # of a file in a folder
 Show = Callable[[Any], bool]
 
 
@@ -57,19 +62,12 @@ def document(style: Any, output: Journal | None, beside: bool = False) -> Iterat
                 raise
             terminal.silence(sys.stdout)
 
-    def show(result: Any) -> bool:
-        if isinstance(result, Failure):
-            failure(result)
-            return True
-        write(style.record(result), result.source)
-        return False
-
     if output and isinstance(style, Json):
         style.count = output.records
     if not output or output.empty:
         write(style.start())
     try:
-        yield show
+        yield showing(lambda result: write(style.record(result), result.source))
     except BrokenPipeError:
         raise
     except BaseException as stop:
@@ -83,6 +81,44 @@ def document(style: Any, output: Journal | None, beside: bool = False) -> Iterat
         write(end)
     if interruption:
         raise interruption
+
+
+def showing(write: Callable[[Any], object]) -> Show:
+    """`show(result) -> failed`: a failure is a line on stderr, what else comes is for `write`."""
+
+    def show(result: Any) -> bool:
+        if isinstance(result, Failure):
+            failure(result)
+            return True
+        write(result)
+        return False
+
+    return show
+
+
+@contextmanager
+def folder(place: Folder, suffix: str, content: Callable[[Any], bytes]) -> Iterator[Show]:
+    """Yield `show(result) -> failed`, which writes the `content` of a sound's result into `place`, under the sound's name."""
+
+    def show(result: Any) -> bool:
+        if not isinstance(result, Failure):
+            name = _file_name("stdin" if result.source == STDIN else Path(result.source).stem, suffix)
+            if not (refusal := place.write(name, result.source, content(result))):
+                return False
+            result = Failure(result.source, refusal)
+        failure(result)
+        return True
+
+    yield show
+
+
+def _file_name(stem: str, suffix: str) -> str:
+    """One that file systems take: instead of what is too long stands the beginning of its SHA-256."""
+    name = os.fsencode(stem)
+    if len(name) + len(suffix) > LONGEST_NAME_BYTES:
+        digest = "-" + hashlib.sha256(name).hexdigest()[:12]
+        stem = name[: LONGEST_NAME_BYTES - len(suffix) - len(digest)].decode("utf-8", "ignore") + digest
+    return stem + suffix
 
 
 class Blocks:

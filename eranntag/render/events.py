@@ -3,24 +3,17 @@
 Each format is a class as in `eranntag.records`, with `record(detection)`. Those in ALONE hold the events of one sound.
 """
 
-import hashlib
 import html
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any
 
 from eranntag import records, render
-from eranntag.inputs import STDIN
 from eranntag.journal import Journal
 from eranntag.journal.folder import Folder
 from eranntag.records import SCHEMA, described, encoded, guarded, named, printable
-from eranntag.types import Failure
 
 ALONE = ("audacity", "raven", "vtt")
 SUFFIXES = {"json": ".json", "jsonl": ".jsonl", "csv": ".csv", "vtt": ".vtt"}  # of files in a folder; else .txt
-LONGEST_NAME_BYTES = 255  # of a file in a folder
 
 
 class Table(render.Blocks):
@@ -139,28 +132,11 @@ def document(form: str, output: Journal | None, beside: bool = False) -> Any:
     return render.document(Table(color=output is None) if form == "table" else FORMATS[form](), output, beside)
 
 
-@contextmanager
-def folder(form: str, place: Folder) -> Iterator[render.Show]:
-    """Yield `show(result) -> failed`, which writes a document for each sound into `place`, with the sound's own name."""
+def folder(form: str, place: Folder) -> AbstractContextManager[render.Show]:
+    """`render.folder` of Detections, a document for each sound."""
 
-    def show(result: Any) -> bool:
-        if not isinstance(result, Failure):
-            name = _file_name("stdin" if result.source == STDIN else Path(result.source).stem, SUFFIXES.get(form, ".txt"))
-            style = FORMATS[form]()
-            text = style.start() + style.record(result) + style.finish(True)
-            if not (refusal := place.write(name, result.source, encoded(text))):
-                return False
-            result = Failure(result.source, refusal)
-        render.failure(result)
-        return True
+    def content(detection: Any) -> bytes:
+        style = FORMATS[form]()
+        return encoded(style.start() + style.record(detection) + style.finish(True))
 
-    yield show
-
-
-def _file_name(stem: str, suffix: str) -> str:
-    """One that file systems take: instead of what is too long stands the beginning of its SHA-256."""
-    name = os.fsencode(stem)
-    if len(name) + len(suffix) > LONGEST_NAME_BYTES:
-        digest = "-" + hashlib.sha256(name).hexdigest()[:12]
-        stem = name[: LONGEST_NAME_BYTES - len(suffix) - len(digest)].decode("utf-8", "ignore") + digest
-    return stem + suffix
+    return render.folder(place, SUFFIXES.get(form, ".txt"), content)

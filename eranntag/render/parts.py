@@ -7,7 +7,6 @@ from typing import Any
 from eranntag import render, rows
 from eranntag.errors import EranntagError
 from eranntag.journal.parts import Parts
-from eranntag.types import Failure
 
 
 @contextmanager
@@ -16,16 +15,8 @@ def document(place: Parts, record: Callable[[Any], dict[str, Any]]) -> Iterator[
 
     However the block ends, what was heard is written, if that can be.
     """
-
-    def show(result: Any) -> bool:
-        if isinstance(result, Failure):
-            render.failure(result)
-            return True
-        place.write(rows.of(result.source, record(result)))
-        return False
-
     try:
-        yield show
+        yield render.showing(lambda result: place.write(rows.of(result.source, record(result))))
     except BaseException:
         with suppress(EranntagError):  # of the disk, perhaps the one that ends this
             place.finish()

@@ -1,0 +1,84 @@
+"""eranntag embed: sounds -> the vectors that the network's head classifies."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eranntag.cli import _inputs, _output, _tagger, _workers
+
+FORMATS = ("jsonl", "npz", "npy", _output.PARQUET)
+ENDINGS = {f".{form}": form for form in FORMATS}  # of --output
+EVERY = click.option(
+    "--every",
+    type=click.FloatRange(0.1, 600),  # embedding.EVERY_SECONDS
+    metavar="S",
+    help="A vector for every S seconds, the last for what is left.  [one for the whole sound]",
+)
+
+
+@click.command()
+@_inputs.options
+@EVERY
+@click.option("--format", "form", type=click.Choice(FORMATS), help="Of the results.  [the ending of --output, or jsonl]")
+@_output.options
+@click.option(
+    "--output-dir", type=click.Path(path_type=Path, file_okay=False), help="Write NAME.npy for each sound into this folder."
+)
+@_inputs.SHARD
+@_workers.options
+@_tagger.options
+def command(
+    paths: tuple[str, ...],
+    files_from: str | None,
+    every: float | None,
+    form: str | None,
+    output: Path | None,
+    output_dir: Path | None,
+    shard: tuple[int, int] | None,
+    **options: Any,
+) -> None:
+    """Embed sound files, folders (with all below them), patterns, or - for standard input: a vector for each.
+
+    The vector is what the network's head classifies; its length depends on the family (docs/python.md). Results go to standard
+    output in input order, errors and progress to standard error. Exit code 3: some inputs failed.
+    """
+    _inputs.check(paths, files_from)
+    form = _form(form, output, output_dir)
+    many = _inputs.many(paths, files_from)
+    if form in ("npz", "npy") and not (output or output_dir):
+        raise click.UsageError(f"--format {form} writes a file; name it with --output")
+    if form == "npy" and many and not output_dir:
+        raise click.UsageError("an .npy holds one sound; for several use an .npz, or --output-dir")
+    _output.check(output, paths, files_from, {**options, "form": form}, output_dir)
+    _workers.check(options, paths, None)
+    from eranntag.render import embeddings
+
+    run = _output.opened_folder(output_dir, options) if output_dir else _output.opened(output, form, options)
+    embedder = _embedder(_tagger.load(options, many=many), every)
+    _output.begin(run, form, embedder.tagger, options, every=every, shard=_inputs.share(shard))
+    sources = _output.left(run, _inputs.sources(paths, files_from, shard))
+    results = _workers.results(embedder, sources, options, partial(_embedder, every=every))
+    document = embeddings.document(run, alone=form == "npy")
+    _inputs.show_all(results, document, _output.before(run), maybe_none=bool(shard))
+
+
+def _form(form: str | None, output: Path | None, output_dir: Path | None) -> str:
+    """The format that is meant; UsageError for two of them."""
+    if output_dir:
+        if output:
+            raise click.UsageError("results go to --output or to --output-dir, not to both")
+        if form not in (None, "npy"):
+            raise click.UsageError(f"--output-dir takes an .npy for each sound; --format {form} goes to --output")
+        return "npy"
+    ending = ENDINGS.get(output.suffix.lower()) if output else None
+    if form and ending and form != ending:
+        raise click.UsageError(f"--output {output} ends as --format {ending} does, not {form}; use one of the two")
+    return form or ending or "jsonl"
+
+
+def _embedder(tagger: Any, every: float | None) -> Any:
+    from eranntag import embedding
+
+    return embedding.Embedder(tagger, every)

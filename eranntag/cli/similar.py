@@ -1,0 +1,91 @@
+"""eranntag similar: a sound, and many others or their embeddings -> the nearest."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eranntag.cli import _inputs, _tagger
+from eranntag.cli.embed import EVERY
+from eranntag.inputs import STDIN
+
+
+@click.command()
+@click.argument("query")
+@click.argument("places", nargs=-1, required=True, metavar="PLACE...")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="So many neighbors.")
+@EVERY
+@click.option("--format", "form", type=click.Choice(("table", "json", "jsonl", "csv")), default="table", show_default=True)
+@_tagger.options
+def command(query: str, places: tuple[str, ...], top: int, every: float | None, form: str, **options: Any) -> None:
+    """Find the sounds that are most like QUERY, a sound file or -, by the cosine of their embeddings.
+
+    PLACE is a sound file, a folder or pattern, or what `eranntag embed` wrote: an .npz, a .jsonl, or a folder of parquet.
+    A sound among them that is QUERY itself is listed, too. Exit code 3: some inputs failed.
+    """
+    if STDIN in places:
+        raise click.UsageError("- can only be QUERY; name files, folders or embeddings as PLACE")
+    from eranntag import render, saved, similarity
+    from eranntag.embedding import Embedder
+    from eranntag.predict import predict
+    from eranntag.render import embeddings
+
+    made = {place: saved.about(Path(place)) for place in places if saved.is_saved(place)}
+    sounds = tuple(place for place in places if place not in made)
+    if every and not sounds:
+        raise click.UsageError("--every is about sounds; the windows of embeddings are those of `eranntag embed --every`")
+    tagger = _tagger.load(_named(options, made), many=bool(sounds))
+    for place, about in made.items():
+        _check(place, about, tagger)
+    target = tagger.embed(sys.stdin.buffer if query == STDIN else Path(query))
+    with _inputs.telling(nullcontext(render.showing(lambda _: None))) as report:
+        results = predict(Embedder(tagger, every), _inputs.sources(sounds, None), options["batch"]) if sounds else iter(())
+        found = similarity.nearest(target.vectors[0], _all(places, made, results, tagger.checkpoint.name, report), top)
+        embeddings.neighbors(form, target, found)
+
+
+def _named(options: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
+    """The options with the checkpoint by which the embeddings were made, where no other is named."""
+    from eranntag.checkpoints import table
+    from eranntag.errors import UsageError
+
+    if options["checkpoint"] or not made:
+        return options
+    place, about = next(iter(made.items()))
+    if about.checkpoint not in table.read(options["registry"]).rows:
+        raise UsageError(f"{place}: made by {about.checkpoint}, which has no row in the registry; name its file with -c")
+    return {**options, "checkpoint": about.checkpoint}
+
+
+def _check(place: str, about: Any, tagger: Any) -> None:
+    """Vectors of two networks have nothing to do with each other."""
+    from eranntag.errors import UsageError
+
+    remedy = "embed the sounds again, or name that checkpoint with -c"
+    if about.checkpoint != tagger.checkpoint.name:
+        raise UsageError(f"{place}: made by {about.checkpoint}, not by {tagger.checkpoint.name}; {remedy}")
+    if about.sha256 and about.sha256 != tagger.sha256:
+        raise UsageError(f"{place}: made by other weights of {about.checkpoint}, with SHA-256 {about.sha256[0]}; {remedy}")
+
+
+def _all(
+    places: tuple[str, ...], made: dict[str, Any], results: Iterator[Any], checkpoint: str, report: Callable[[Any], None]
+) -> Iterator[Any]:
+    """The Embeddings in saved places, then those of sounds; `report` is called with each of them, and with the failures."""
+    from eranntag import saved
+    from eranntag.errors import UsageError
+    from eranntag.types import Failure
+
+    for place in made:
+        for embedding in saved.read(Path(place)):
+            if embedding.checkpoint != checkpoint:
+                raise UsageError(f"{place}: {embedding.source} was embedded by {embedding.checkpoint}, not by {checkpoint}")
+            report(embedding)
+            yield embedding
+    for result in results:
+        report(result)
+        if not isinstance(result, Failure):
+            yield result
