@@ -370,7 +370,7 @@ def test_a_kept_head_begins_where_the_checkpoint_ended(run: Path, table: Path, t
 
 def test_a_head_that_the_family_lacks_is_a_usage_error(base: Path, table: Path, tmp_path: Path) -> None:
     line = runs.error(finetune(base, table, tmp_path / "run", "--head", "fc3"), code=2)
-    assert line == "--head fc3: fc2 or fc1+fc2 can be made anew, and keep makes nothing anew"
+    assert line == "--head fc3: must be fc2, fc1+fc2, keep or probe; did you mean 'fc2'?"
     assert not (tmp_path / "run").exists()
 
 

@@ -4,20 +4,26 @@ from typing import Any
 
 import click
 
-from eranntag.cli import _training
+from eranntag.cli import _probe, _training
+
+PROBE = "probe"  # a `head` that is fitted to embeddings, without training
 
 
 @click.command()
 @click.argument("checkpoint")
 @click.argument("recipe")
-@click.option("--head", help="The layers to make anew: fc2, fc1+fc2; of psla attention. Or keep.  [the first]")
+@click.option("--head", help="New layers: fc2, fc1+fc2; of psla attention. Or keep, or probe.  [the first]")
 @click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
 @click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
 @_training.options
-def command(checkpoint: str, recipe: str, head: str | None, registry: str | None, offline: bool, **options: Any) -> None:
+@click.pass_context
+def command(context: click.Context, /, checkpoint: str, recipe: str, head: str | None, **options: Any) -> None:
     """Fine-tune CHECKPOINT (a name, a file, hf:OWNER/REPO) on RECIPE: `csv --data labels.csv` or `folder --data sounds/` for
     sounds of your own, or a data set by its protocol. Its last layer is made anew; --head keep goes on with the one it has,
     for more sounds of the very same classes.
+
+    --head probe trains nothing: every clip is embedded once, and a logistic regression becomes the head. That takes seconds,
+    and with few clips it is often the best choice.
 
     A fifth of the training clips, whole recordings, decides when to stop and what to keep; --validation 0 trains on all. The
     checkpoint that is printed at the end is ready for `eranntag predict -c`.
@@ -30,15 +36,20 @@ def command(checkpoint: str, recipe: str, head: str | None, registry: str | None
     from eranntag.training.settings import KEEP
 
     keep_memory()
+    if head == PROBE:
+        _probe.check(context)
+        _probe.run(recipes.load(recipe, options["data"]), checkpoint, options)
+        return
     _training.check(options)
     dataset = recipes.load(recipe, options["data"])
     with render.download_bar() as report:
-        found = checkpoints.find(checkpoint, registry, offline, report)
+        found = checkpoints.find(checkpoint, options["registry"], options["offline"], report)
     base = checkpoints.open_found(found)
     family = folders.get("eranntag.models", base.checkpoint.family)
     head = head or family.HEADS[0]
     if head not in (*family.HEADS, KEEP):
-        raise UsageError(f"--head {head}: {' or '.join(family.HEADS)} can be made anew, and {KEEP} makes nothing anew")
+        known = (*family.HEADS, KEEP, PROBE)
+        raise UsageError(f"--head {head}: must be {', '.join(known[:-1])} or {known[-1]}{folders.did_you_mean(head, known)}")
     model = name_of(base.checkpoint.family, base.model.config)
     identity = f"{base.checkpoint.name} {checkpoints.sha256(found.path)[:12]}"
     validation = 0.2 if options["validation"] is None else options["validation"]

@@ -8,7 +8,7 @@ A family module has
 * `Model(config, rows, classes)`: a `torch.nn.Module` from an image (batch, 1, rows, frames) to an `Output` of logits;
   `frame_multiple` divides every number of frames it accepts; `replace_head(classes, layers)` gives it new classes, with
   one of the module's `HEADS` (names of last layers, the usual choice first) made anew. `embedding_size` is the length of the
-  Output's embedding, and `linear_head(classes)`, of most families, makes the head one linear layer on it.
+  Output's embedding, and `linear_head(classes)` makes the head one linear layer on it (UsageError for a family that cannot).
   An optional `mask` of the image's shape zeroes parts of it where the family's paper does: after normalisation (ERANN,
   CNN14), before it (PSLA);
 * where the family pools plainly over time: `columns(image)` and `classify(pooled)`, `context_frames` and `block_frames`, so

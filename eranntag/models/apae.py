@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from eranntag.errors import UsageError
 from eranntag.models._layers import logits
 from eranntag.models._weak_pooling import AtrousAttention, RankPooling, Steps, TwoStepAttention
 from eranntag.types import Output
@@ -198,6 +199,10 @@ class Model(nn.Module):
         if layers not in HEADS:
             raise ValueError(f"the head to be replaced is {' or '.join(HEADS)}, not {layers!r}")
         self.head.renew(classes)
+
+    def linear_head(self, classes: int) -> nn.Linear:
+        """Raises UsageError: these heads pool the scores of cells, and no embedding."""
+        raise UsageError(f"{to_name(self.config)} has no linear head; fine-tune it with --head classes")
 
 
 def _convolution(inputs: int, channels: int, size: int = 3, dilation: int = 1, linear: bool = False) -> nn.Sequential:

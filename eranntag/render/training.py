@@ -21,6 +21,7 @@ from eranntag.training.settings import KEEP
 from eranntag.types import Published, Recipe
 
 if TYPE_CHECKING:
+    from eranntag.training.probe import Probe
     from eranntag.training.protocol import Run
 
 
@@ -103,7 +104,7 @@ def _lines(event: dict[str, Any]) -> Iterator[str]:
         yield f"stopped at iteration {event['iteration']}: nothing better since iteration {event['best_iteration']}"
 
 
-def _doubts(event: dict[str, Any]) -> Iterator[str]:
+def _doubts(event: Mapping[str, Any]) -> Iterator[str]:
     """What makes a run's measures say less than they seem to."""
     if both := straddling(event["division"]):
         yield f"{both} recordings have clips on both sides of the split"
@@ -158,6 +159,21 @@ def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
             yield "thresholds: the score from which a class counts as present, best F1 on those clips, is in the checkpoint"
     if done.test is not None:
         yield f"on {len(division.test)} test clips, which decided nothing: {metric} {done.test:.4f}"
+
+
+def probe(recipe: Recipe, done: Probe, base: str, circumstances: Mapping[str, Any]) -> None:
+    """What a probe was fitted on and what it reaches, on stderr; `circumstances` are `protocol.circumstances`."""
+    _say_all(_doubts(circumstances))
+    fold = f"without fold {done.fold}, " if done.fold is not None else ""
+    how = "without cross-validation, for lack of recordings"
+    if done.regression.log_loss is not None:
+        how = f"by cross-validation (log loss {done.regression.log_loss:.4f})"
+    classes = f"{done.trained} clips of {len(recipe.labels)} classes ({recipe.title}, {fold}seed {done.seed})"
+    say(f"probe on {base}: {classes}, strength C {done.regression.strength:.3g} {how}")
+    if done.calibrated:
+        say("thresholds: the score from which a class counts as present, best F1 in the cross-validation, is in the checkpoint")
+    if done.value is not None:
+        say(f"on {done.measured} clips that it was not fitted on: {recipe.metric} {done.value:.4f}")
 
 
 def cross_validation(result: Mapping[str, Any], path: Path) -> None:

@@ -47,8 +47,8 @@ def carve(examples: list[Example], share: float, seed: int) -> tuple[list[Exampl
     groups: dict[int, set[str]] = {}  # of each class
     for example in examples:
         for label in example.targets or (-1,):
-            labels.setdefault(_group(example), set()).add(label)
-            groups.setdefault(label, set()).add(_group(example))
+            labels.setdefault(group_of(example), set()).add(label)
+            groups.setdefault(label, set()).add(group_of(example))
     everyone = sorted(labels)
     ranking = {everyone[index]: rank for rank, index in enumerate(np.random.default_rng([seed, 7]).permutation(len(everyone)))}
     left = {label: len(theirs) for label, theirs in groups.items()}  # groups that still train
@@ -62,8 +62,8 @@ def carve(examples: list[Example], share: float, seed: int) -> tuple[list[Exampl
                 chosen.add(group)
                 for other in labels[group]:
                     left[other] -= 1
-    training = [example for example in examples if _group(example) not in chosen]
-    return training, [example for example in examples if _group(example) in chosen]
+    training = [example for example in examples if group_of(example) not in chosen]
+    return training, [example for example in examples if group_of(example) in chosen]
 
 
 def straddling(division: Division) -> int:
@@ -71,5 +71,6 @@ def straddling(division: Division) -> int:
     return len({e.group for e in division.training if e.group} & {e.group for e in division.held_out + division.test})
 
 
-def _group(example: Example) -> str:
+def group_of(example: Example) -> str:
+    """The recording of a clip: clips of one never stand on both sides of a split."""
     return example.group or str(example.path)

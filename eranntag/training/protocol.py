@@ -78,7 +78,7 @@ def runs(
             chosen = select or ("best" if division.apart else "last")
             clips, division = digest(division.training, division.held_out), enhanced(division, added or {})
             ours = dataclasses.replace(settings, fold=fold, seed=seed, clips=clips, validation=share)
-            known = _circumstances(recipe, division, base)
+            known = circumstances(recipe, division, base)
             report({"event": "begin", "folder": str(place), "fold": fold, "seed": seed, **known})
             calibrated = base is not None and division.apart  # never on what is reported
             with ExitStack() as held:
@@ -109,7 +109,7 @@ def _write_split(division: Division, folder: Path) -> None:
     atomic.write_text(folder / "split.csv", lines.getvalue())
 
 
-def _circumstances(recipe: Recipe, division: Division, base: Network | None) -> dict[str, Any]:
+def circumstances(recipe: Recipe, division: Division, base: Network | None) -> dict[str, Any]:
     """What a user should know before the run: the division, classes that nothing trains, and how many of the clips to be
     measured the base was itself trained on."""
     trained = {label for example in division.training for label in example.targets}

@@ -40,12 +40,17 @@ def network(recipe: Recipe, settings: Settings, base: Network | None, pretrained
         if pretrained:
             begun.model.load_pretrained()
         return begun
-    model = copy.deepcopy(base.model).cpu()
     if settings.head == KEEP:
         _check_kept(recipe, base.checkpoint)
-    else:
-        model.replace_head(len(recipe.labels), settings.head)
-    network = _around(_fine_tuned(recipe, settings, base.checkpoint), model)
+    network = copied(base, derived(base.checkpoint, recipe, settings.fold, "fine-tuned", _without(settings)))
+    if settings.head != KEEP:
+        network.model.replace_head(len(recipe.labels), settings.head)
+    return network
+
+
+def copied(base: Network, spec: Checkpoint) -> Network:
+    """A copy of `base` on the CPU with another spec; its head is still the base's."""
+    network = _around(spec, copy.deepcopy(base.model).cpu())
     network.frontend.load_state_dict(copy.deepcopy(base.frontend).cpu().state_dict(), assign=True)
     return network
 
@@ -112,10 +117,15 @@ def _held_out(recipe: Recipe, settings: Settings) -> str:
 
 
 def _without(settings: Settings) -> str:
-    left_out = [f"fold {settings.fold}"] if settings.fold is not None else []
-    left_out += ["the validation share of the rest" if left_out else "a validation share"] if settings.validation else []
     labels = f", labels added from {settings.added_labels}" if settings.added_labels else ""
-    return (f"without {' and '.join(left_out)}" if left_out else "all training clips") + labels
+    return without(settings.fold, bool(settings.validation)) + labels
+
+
+def without(fold: int | None, validation: bool = False) -> str:
+    """The training clips in words: without this fold, and without the validation share."""
+    left_out = [f"fold {fold}"] if fold is not None else []
+    left_out += ["the validation share of the rest" if left_out else "a validation share"] if validation else []
+    return f"without {' and '.join(left_out)}" if left_out else "all training clips"
 
 
 def _from_scratch(recipe: Recipe, settings: Settings) -> Checkpoint:
@@ -155,17 +165,18 @@ def _without_bases(training: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in training.items() if name != "bases"}
 
 
-def _fine_tuned(recipe: Recipe, settings: Settings, base: Checkpoint) -> Checkpoint:
+def derived(base: Checkpoint, recipe: Recipe, fold: int | None, how: str, clips: str) -> Checkpoint:
+    """The spec of what is made of `base` for the classes of `recipe`: "fine-tuned" or another `how`, on `clips` in words."""
     return dataclasses.replace(
         base,
-        name=f"{base.name}-{recipe.name}" + (f"-fold{settings.fold}" if settings.fold is not None else ""),
+        name=f"{base.name}-{recipe.name}" + (f"-fold{fold}" if fold is not None else ""),
         frontend={**base.frontend, "min_seconds": recipe.min_seconds},
         labels=recipe.labels,
         activation=recipe.activation,
         thresholds=(),
         training={"bases": [_without_bases(base.training), *base.training.get("bases", ())]} if base.training else {},
-        title=f"{base.name} fine-tuned on {recipe.title} ({_without(settings)})",
-        data=_both(base.data, f"{recipe.title}, {_without(settings)}"),
+        title=f"{base.name} {how} on {recipe.title} ({clips})",
+        data=_both(base.data, f"{recipe.title}, {clips}"),
         licence=_both(base.licence, recipe.licence),
     )
 

@@ -1,0 +1,152 @@
+"""A probe: a checkpoint with its body as it is, and a linear head for the classes of a data set, in seconds.
+
+Alain, Bengio, "Understanding intermediate layers using linear classifier probes", 2016. Every clip is embedded once by the
+fastest engine; each fold is then a logistic regression.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from eranntag import metrics
+from eranntag.activations import ACTIVATIONS
+from eranntag.checkpoints import weights
+from eranntag.embedding import Embedder
+from eranntag.errors import DataError
+from eranntag.network import Network
+from eranntag.predict import predict_examples
+from eranntag.tagger import Tagger
+from eranntag.training import logistic, start
+from eranntag.training.division import Division, divide, group_of
+from eranntag.training.logistic import Regression
+from eranntag.training.settings import digest
+from eranntag.types import Checkpoint, Dataset, Example, Failure, Packed, Recipe
+
+PROBE = "probe.safetensors"  # the checkpoint of a run
+CALIBRATED_CLIPS = 10  # of a class, from which on a threshold can be learned
+
+Vectors = Mapping[str | Packed, np.ndarray]  # by the clips' paths
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fold's result: `value` is the recipe's metric on the fold's clips, or on the data's own test or validation clips (None
+    where there are none), `measured` their number. `path` is the checkpoint."""
+
+    fold: int | None
+    seed: int
+    division: Division
+    regression: Regression
+    trained: int
+    measured: int
+    value: float | None
+    calibrated: bool
+    path: Path
+
+
+def embedded(tagger: Tagger, dataset: Dataset, failures: list[Failure], batch: int | None, step: Any) -> Vectors:
+    """The embedding (size,) of every clip that can be read; `failures` gets the others, and `step` is called after each."""
+    results = predict_examples(Embedder(tagger), dataset.recipe.name, dataset.examples, failures, batch, step)
+    return {example.path: embedding.vectors[0] for example, embedding in results}
+
+
+def probes(
+    dataset: Dataset,
+    vectors: Vectors,
+    base: Network,
+    identity: str,
+    folds: Sequence[int | None],
+    seeds: Sequence[int],
+    folder: Path,
+) -> Iterator[Probe]:
+    """Fits each seed's folds and writes their checkpoints: into `folder`, or below it where there are several.
+
+    `identity` names the base in their headers. Raises UsageError for a family without a linear head and for fewer than two
+    classes, DataError where no training clip can be read.
+    """
+    several = len(folds) * len(seeds) > 1
+    for seed in seeds:
+        for fold in folds:
+            place = folder / (f"fold{fold}-seed{seed}" if fold is not None else f"seed{seed}") if several else folder
+            yield _probe(dataset, vectors, base, identity, fold, seed, place / PROBE)
+
+
+def summary(recipe: Recipe, base: str, done: Sequence[Probe]) -> dict[str, Any]:
+    """Mean and standard deviation over the probes, as `comparison.summary` has them for runs."""
+    runs = [
+        {"fold": each.fold, "seed": each.seed, "strength": each.regression.strength}
+        | {"test": each.value, "checkpoint": str(each.path)}
+        for each in done
+    ]
+    result: dict[str, Any] = {"recipe": recipe.name, "model": f"probe on {base}", "metric": recipe.metric}
+    values = [each.value for each in done]
+    result |= {"selection": "test", "runs": runs}
+    if None not in values:
+        result["test"] = {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
+    return result
+
+
+def _probe(dataset: Dataset, vectors: Vectors, base: Network, identity: str, fold: int | None, seed: int, path: Path) -> Probe:
+    recipe, division = dataset.recipe, divide(dataset, fold, seed=seed)
+    training = [example for example in division.training if example.path in vectors]
+    if not training:
+        raise DataError(f"{recipe.name}: none of the {len(division.training)} clips to train on can be read")
+    inputs, targets = _stacked(training, vectors, recipe)
+    groups = np.array([group_of(example) for example in training])
+    regression = logistic.fit(inputs, targets, groups, recipe.activation, seed)
+    measured = [example for example in division.test or division.held_out if example.path in vectors]
+    value = _measured(regression, measured, vectors, recipe) if measured else None
+    thresholds = _thresholds(regression, targets)
+    spec = start.derived(base.checkpoint, recipe, fold, "linear probe", start.without(fold))
+    spec = dataclasses.replace(
+        spec,
+        frontend=base.checkpoint.frontend,
+        thresholds=thresholds,
+        metrics={} if value is None else _numbers(recipe, fold, value, len(measured)),
+        training={
+            **{"recipe": recipe.name, "fold": fold, "seed": seed, "base": identity, "head": "probe"},
+            **{"strength": regression.strength, "clips": digest(division.training, division.held_out)},
+            **spec.training,
+        },
+    )
+    _write(base, spec, regression, path)
+    return Probe(fold, seed, division, regression, len(training), len(measured), value, bool(thresholds), path)
+
+
+def _stacked(examples: Sequence[Example], vectors: Vectors, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
+    """(clips, size) float32 and (clips, classes) bool."""
+    inputs = np.stack([vectors[example.path] for example in examples])
+    return inputs, metrics.multi_hot([example.targets for example in examples], len(recipe.labels))
+
+
+def _measured(regression: Regression, examples: Sequence[Example], vectors: Vectors, recipe: Recipe) -> float:
+    inputs, targets = _stacked(examples, vectors, recipe)
+    return metrics.measure(recipe.metric, ACTIVATIONS[recipe.activation](regression.logits(inputs)), targets)
+
+
+def _thresholds(regression: Regression, targets: np.ndarray) -> tuple[float, ...]:
+    """The scores with the best F1 of clips that the regression was not fitted on; none where a class has too few clips."""
+    if regression.scores is None or targets.sum(0).min() < CALIBRATED_CLIPS:
+        return ()
+    return tuple(map(float, metrics.best_thresholds(regression.scores, targets)))
+
+
+def _numbers(recipe: Recipe, fold: int | None, value: float, clips: int) -> dict[str, Any]:
+    data = f"{recipe.name} fold {fold}" if fold is not None else f"{recipe.name}, held-out part"
+    return {"metric": recipe.metric, "value": value, "data": data, "clips": clips}
+
+
+def _write(base: Network, spec: Checkpoint, regression: Regression, path: Path) -> None:
+    network = start.copied(base, spec)
+    head = network.model.linear_head(len(spec.labels))
+    with torch.no_grad():
+        head.weight.copy_(torch.from_numpy(regression.weight))
+        head.bias.copy_(torch.from_numpy(regression.bias))
+    network.checkpoint = dataclasses.replace(spec, model=dataclasses.asdict(network.model.config))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights.save(network, path)
