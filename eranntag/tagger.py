@@ -124,6 +124,10 @@ class Tagger(ABC):
             vectors[lost] = self.exact().embeddings(prepared[lost])
         return vectors
 
+    def answers(self, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(batch, ...) of prepared clips of one shape -> their scores and embeddings; engines that can compute both at once."""
+        return self.scores(prepared), self.embeddings(prepared)
+
     @cached_property
     def embedding_size(self) -> int:
         """The length of an embedding. Raises UsageError for an ensemble, which has none."""

@@ -58,13 +58,16 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """What the loop trains on: `waveform` (batch, samples), `target` (batch, classes) in [0, 1]."""
+    """What the loop trains on: `waveform` (batch, samples), `target` (batch, classes) in [0, 1], and in distillation the
+    teacher's `embedding` (batch, size)."""
 
     waveform: Tensor
     target: Tensor
+    embedding: Tensor | None = None
 
     def to(self, device: Any) -> Batch:
-        return Batch(self.waveform.to(device, non_blocking=True), self.target.to(device, non_blocking=True))
+        embedding = None if self.embedding is None else self.embedding.to(device, non_blocking=True)
+        return Batch(self.waveform.to(device, non_blocking=True), self.target.to(device, non_blocking=True), embedding)
 
 
 @dataclass(frozen=True)

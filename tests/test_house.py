@@ -22,11 +22,12 @@ from eranntag.types import Output, Recipe
 
 PACKAGE = Path(eranntag.__file__).parent
 ROWS = {
-    14: "__main__",
-    13: "cli",
-    12: "render plots gallery __init__",
-    11: "bench cluster",
-    10: "jobs training evaluation labels packing mixing doctor views",
+    15: "__main__",
+    14: "cli",
+    13: "render plots gallery __init__",
+    12: "bench cluster",
+    11: "training",
+    10: "jobs evaluation labels packing mixing doctor views",
     9: "detection export",
     8: "checkpoints",
     7: "ensemble engine saved",

@@ -12,7 +12,8 @@ from eranntag.training.augmentations import MIXUPS, NAMES, parse
 
 _NAMES = ", ".join(NAMES)
 
-_OPTIONS = [
+# What needs the clips' own labels, and what any run has.
+_LABELED = [
     click.option(
         "--data", envvar="ERANNTAG_DATA", help="The data set: a folder, one that holds it, or a CSV.  [$ERANNTAG_DATA]"
     ),
@@ -24,16 +25,18 @@ _OPTIONS = [
     ),
     click.option("--fold", "--folds", "folds", metavar="N|all", help="Hold out this fold; 1,3 or all: one run for each."),
     click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Runs with successive seeds."),
+    click.option("--mixup", type=click.Choice(list(MIXUPS)), help="Table 3 of the paper.  [the recipe's]"),
+    click.option("--validation", type=float, help="Share of the training clips to select by; the fold is then only a test."),
+    click.option("--select", type=click.Choice(["last", "best"]), help="The checkpoint that is the run's result."),
+]
+_RUN = [
     click.option("--iterations", type=int, help="Length of the run.  [the recipe's]"),
     click.option("--batch", type=int, help="Examples an iteration, over all processes.  [the recipe's]"),
     click.option("--lr", type=float, help="(Highest) learning rate.  [the recipe's]"),
     click.option("--schedule", help="constant, one-cycle, plateau, psla-balanced, psla-full.  [the recipe's]"),
     click.option("--ema-warm-up/--no-ema-warm-up", default=None, help="Averaged weights forget the start sooner (short runs)."),
-    click.option("--mixup", type=click.Choice(list(MIXUPS)), help="Table 3 of the paper.  [the recipe's]"),
     click.option("--augment", metavar="LIST", help=f"none, or {_NAMES}, as in pitch-shift=2.  [the recipe's]"),
     click.option("--evaluate-every", type=int, help="Iterations between evaluations.  [the recipe's]"),
-    click.option("--validation", type=float, help="Share of the training clips to select by; the fold is then only a test."),
-    click.option("--select", type=click.Choice(["last", "best"]), help="The checkpoint that is the run's result."),
     click.option("--set", "assignments", metavar="NAME=VALUE", multiple=True, help="Any other setting, such as accumulate=2."),
     click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
     click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [runs/MODEL-RECIPE-...]"),
@@ -47,7 +50,14 @@ _OPTIONS = [
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(_OPTIONS):
+    for option in reversed([*_LABELED, *_RUN]):
+        function = option(function)
+    return function
+
+
+def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Those that have nothing to do with the clips' labels."""
+    for option in reversed(_RUN):
         function = option(function)
     return function
 
@@ -72,7 +82,7 @@ def settings_from(recipe: Any, options: dict[str, Any], **fixed: Any) -> Any:
     from eranntag.training import settings
 
     names = {"iterations", "batch", "schedule", "ema_warm_up", "mixup", "evaluate_every", "validation", "seed", "dtype"}
-    changes = {name: options[name] for name in names if options[name] is not None}
+    changes = {name: value for name in names if (value := options.get(name)) is not None}
     if options["lr"] is not None:
         changes["learning_rate"] = options["lr"]
     if options["augment"] is not None:
@@ -98,18 +108,30 @@ def folds_from(text: str | None, recipe: Any) -> list[int | None]:
     return list(dict.fromkeys(folds))
 
 
+def begun(dataset: Any, options: dict[str, Any], stack: Any) -> tuple[Any, Any]:
+    """The Machine that trains, and the `report` of its run, both until `stack` ends."""
+    import torch
+
+    from eranntag import devices
+    from eranntag.render import training as render
+    from eranntag.training import distributed, tensorboard
+
+    world, device = stack.enter_context(distributed.connected(torch.device(devices.pick(options["device"]))))
+    machine = distributed.Machine(device, world, options["compiled"], options["workers"] or min(os.cpu_count() or 1, 8))
+    report = stack.enter_context(render.log(quiet=not world.first))
+    report({"event": "data", "dataset": dataset})
+    return machine, tensorboard.also(report) if options["tensorboard"] and world.first else report
+
+
 def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select: str | None, base: Any = None) -> None:
     """All runs; the chosen checkpoints' paths on standard output, what they come to on standard error."""
     import dataclasses
     from contextlib import ExitStack
 
-    import torch
-
-    from eranntag import devices
     from eranntag.checkpoints import sha256
     from eranntag.labels import table
     from eranntag.render import training as render
-    from eranntag.training import comparison, distributed, protocol, tensorboard
+    from eranntag.training import comparison, protocol
 
     folds = folds_from(options["folds"], dataset.recipe)
     added = {}
@@ -120,12 +142,8 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
     one = f"-fold{folds[0]}" if folds[0] is not None else ""
     folder = options["out"] or Path("runs") / (name if several else f"{name}{one}-seed{settings.seed}")
     with ExitStack() as stack:
-        world, device = stack.enter_context(distributed.connected(torch.device(devices.pick(options["device"]))))
-        machine = distributed.Machine(device, world, options["compiled"], options["workers"] or min(os.cpu_count() or 1, 8))
-        report = stack.enter_context(render.log(quiet=not world.first))
-        report({"event": "data", "dataset": dataset})
-        if options["tensorboard"] and world.first:
-            report = tensorboard.also(report)
+        machine, report = begun(dataset, options, stack)
+        world = machine.world
         done = []
         for finished in protocol.runs(
             dataset, settings, folds, options["repeats"], folder, select, machine, base, options["restart"], report, added

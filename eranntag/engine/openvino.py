@@ -86,8 +86,19 @@ class OpenVINO(Tagger):
     def logits(self, prepared: np.ndarray) -> np.ndarray:
         return np.concatenate([self._outputs(image[None])[0] for image in prepared])  # one by one: batches gain nothing
 
+    def answers(self, prepared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits, *others = self._each(prepared)
+        scores, vectors = self._probabilities(logits), self._pooled(others)
+        if np.isfinite(scores).all() and np.isfinite(vectors).all():
+            return scores, vectors
+        return super().answers(prepared)
+
     def pooled(self, prepared: np.ndarray) -> np.ndarray:
-        _, first, *others = self._each(prepared)
+        return self._pooled(self._each(prepared)[1:])
+
+    def _pooled(self, outputs: list[np.ndarray]) -> np.ndarray:
+        """The embedding, of the outputs behind the logits."""
+        first, *others = outputs
         if self.geometry.context_frames is None:
             return first  # the embedding
         return first.mean(-1) + others[0].max(-1)  # global pooling of the columns' means and maxima

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from eranntag import registry, shards
 from eranntag.errors import DataError, UsageError
+from eranntag.recipes._unlabeled import unlabeled
 from eranntag.types import Checkpoint, Dataset, Example, Published, Recipe
+
+__all__ = [
+    "check_classes", "check_fold", "check_scores", "find_root", "load", "part", "published", "to_evaluate", "unlabeled",
+    "was_trained_on",
+]  # fmt: skip
 
 
 def load(name: str, data: str | None = None) -> Dataset:

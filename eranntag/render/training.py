@@ -21,6 +21,7 @@ from eranntag.training.settings import KEEP
 from eranntag.types import Published, Recipe
 
 if TYPE_CHECKING:
+    from eranntag.training.loop import Outcome
     from eranntag.training.probe import Probe
     from eranntag.training.protocol import Run
 
@@ -174,6 +175,14 @@ def probe(recipe: Recipe, done: Probe, base: str, circumstances: Mapping[str, An
         say("thresholds: the score from which a class counts as present, best F1 in the cross-validation, is in the checkpoint")
     if done.value is not None:
         say(f"on {done.measured} clips that it was not fitted on: {recipe.metric} {done.value:.4f}")
+
+
+def distilled(settings: Mapping[str, Any], outcome: Outcome) -> None:
+    """What a run of distillation reached, on stderr."""
+    say(f"{settings['model']} distilled from {settings['teacher']}: {outcome.iterations} iterations of {settings['batch']}")
+    if outcome.best is not None:
+        best = f"{outcome.best:.4f} at its best (iteration {outcome.best_iteration})"
+        say(f"{outcome.metric} {outcome.last:.4f} at the end, {best}")
 
 
 def cross_validation(result: Mapping[str, Any], path: Path) -> None:

@@ -21,11 +21,13 @@ from eranntag.checkpoints import weights
 from eranntag.engine.eager import Eager
 from eranntag.errors import TrainingError
 from eranntag.network import DTYPES, Network, memory_format
-from eranntag.training import files, interruption, start
+from eranntag.training import distillation, files, interruption, start
 from eranntag.training import state as saved
+from eranntag.training.agreement import Agreement
 from eranntag.training.augment import Augment
 from eranntag.training.averaging import ExponentialMovingAverage
 from eranntag.training.data import KEEP_BYTES, Batches, Drawn, Sounds, tell_broken
+from eranntag.training.distillation import Lesson
 from eranntag.training.distributed import Machine, neighbours, wrapped
 from eranntag.training.division import Division
 from eranntag.training.losses import loss, reconstruction_error
@@ -73,19 +75,24 @@ class Run:
         shares: list[slice],
         network: Network,
         report: Report,
+        lesson: Lesson | None = None,
     ) -> None:
         self.recipe, self.settings, self.folder, self.machine = recipe, settings, folder, machine
         self.augment, self.shares, self.device = augment, shares, machine.device
-        self.report = report
+        self.report, self.lesson = report, lesson
         self.network = network.to(self.device)
         self.layout = memory_format(self.network.model, self.device)
-        trained = self.network.trained.to(memory_format=self.layout).train()
+        trained = self.network.trained
+        if settings.embedding_weight and lesson:
+            trained = distillation.Student(trained, self.network.model.embedding_size, lesson.teacher.tagger.embedding_size)
+        trained = trained.to(self.device, memory_format=self.layout).train()
         parallel = wrapped(trained, machine.world, self.device)
         self.model = torch.compile(parallel) if machine.compiled else parallel
         optimizer = torch.optim.Adam(trained.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
         average = ExponentialMovingAverage(trained, settings.ema_decay, settings.ema_warm_up)
         self.state = State(trained, average, optimizer)
-        self.evaluated = start.sharing(self.network, average.model)
+        averaged = average.model.model if isinstance(average.model, distillation.Student) else average.model
+        self.evaluated = start.sharing(self.network, averaged)
         self.losses: list[torch.Tensor] = []  # of the iterations since they were last looked at
         self.note_every = max(1, min(50, settings.iterations // 20))
         self.saved_at = time.monotonic()
@@ -95,7 +102,9 @@ class Run:
         keep = KEEP_BYTES // neighbours()
         sounds = Sounds(division.training, rate, keep, tell_broken(self.report))
         held_out = Sounds(division.held_out, rate, keep // 4, tell_broken(self.report))
-        self.validation = Validation(held_out, self.recipe.metric, world, self.machine.workers)
+        self.validation: Validation | Agreement = Validation(held_out, self.recipe.metric, world, self.machine.workers)
+        if self.lesson:
+            self.validation = Agreement(self.validation, self.lesson.teacher.tagger, self.lesson.zero_shot)
         if self.state.iteration:
             self.report({"event": "resume", "iteration": self.state.iteration})
         if not self.finished():
@@ -122,6 +131,9 @@ class Run:
             round(settings.crop_seconds * config.sample_rate_hz), self.network.model.frame_multiple
         )
         sampler = SAMPLERS[settings.sampler]([example.targets for example in sounds.examples], settings.seed)
+        if self.lesson:
+            lesson = self.lesson.batches(sounds, sampler, crop_samples, settings.seed, settings.batch)
+            return lesson.stream(self.state.iteration, settings.iterations, self.shares, self.machine.workers)
         classes, together = len(self.recipe.labels), self.augment.clips_per_example
         if settings.mixup_partner == "uniform" and together == 2:
             sampler = WithPartners(sampler, len(sounds), settings.seed)
@@ -186,7 +198,7 @@ class Run:
 
     def loss(self, drawn: Drawn) -> torch.Tensor:
         batch = drawn.batch.to(self.device)  # 16-bit samples on the way
-        batch = Batch(batch.waveform.float() / audio.FULL_SCALE, batch.target)
+        batch = Batch(batch.waveform.float() / audio.FULL_SCALE, batch.target, batch.embedding)
         network, dtype = self.network, self.settings.dtype
         frontend = nn.Identity() if network.learned else network.frontend  # a learned one is a part of what is trained
         given, target = self.augment.images(batch, frontend, drawn.clip_rngs, drawn.rngs)
@@ -195,6 +207,9 @@ class Run:
         with torch.autocast(self.device.type, DTYPES[dtype], enabled=dtype != "float32"):
             output = self.model(given if network.learned else given.contiguous(memory_format=self.layout), mask)
         value = loss(output.clip_logits, target, self.recipe.activation)
+        if batch.embedding is not None:
+            distance = distillation.embedding_distance(output.embedding, batch.embedding)
+            value = value + self.settings.embedding_weight * distance
         if output.reconstruction is not None:  # also 0 of it: several processes wait for every parameter's gradient
             image = network.frontend(given).detach() if network.learned else given
             error = reconstruction_error(output.reconstruction, network.model.standardised(image))

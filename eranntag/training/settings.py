@@ -28,7 +28,8 @@ class Settings:
     never); `validation`: the share of the training clips that is held out instead of the fold; `keep_every`: iterations between
     checkpoints that are kept, for averaging (0: none); `pretrained`: the model begins with weights of another task (ImageNet).
     `base` is the checkpoint that was fine-tuned and `head` its new layers, or keep; `clips` a digest of the clips and their
-    labels, `added_labels` the file of more of these, with its digest.
+    labels, `added_labels` the file of more of these, with its digest. `teacher` labels the clips of a distillation, and
+    `embedding_weight` is the weight of the distance from its embedding.
     """
 
     recipe: str
@@ -64,6 +65,8 @@ class Settings:
     head: str = ""
     clips: str = ""
     added_labels: str = ""
+    teacher: str = ""
+    embedding_weight: float = 0.0
 
     def __post_init__(self) -> None:
         known_values = {"schedule": SCHEDULES, "sampler": SAMPLERS, "mixup_partner": PARTNERS, "dtype": ("float32", "bfloat16")}
@@ -86,7 +89,8 @@ class Settings:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
         if not 0 < self.mixup_rate <= 1:
             raise UsageError(f"mixup_rate must be above 0 (--mixup none is without) and at most 1, not {self.mixup_rate}")
-        for name in ("clip_gradients", "patience", "reconstruction", "weight_decay", "warm_up", "keep_every"):
+        weights = ("reconstruction", "weight_decay", "embedding_weight")
+        for name in ("clip_gradients", "patience", "warm_up", "keep_every", *weights):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"{name} must not be below 0, as {getattr(self, name)} is")
 
@@ -115,7 +119,7 @@ def from_recipe(recipe: Recipe, model: str, base: str = "", **changes: Any) -> S
 
 def parse(assignments: Sequence[str]) -> dict[str, Any]:
     """`NAME=VALUE` for any Settings field with a plain value, as its type. Raises UsageError."""
-    fixed = {"recipe", "model", "features", "fold", "base", "head", "clips", "added_labels", "augment"}
+    fixed = {"recipe", "model", "features", "fold", "base", "head", "clips", "added_labels", "teacher", "augment"}
     kinds: Mapping[str, Any] = {f.name: f.type for f in dataclasses.fields(Settings) if f.name not in fixed}
     values: dict[str, Any] = {}
     for assignment in assignments:

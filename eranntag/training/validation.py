@@ -45,11 +45,11 @@ class Validation:
 
 
 def _in_batches(tagger: Tagger, ready: list[tuple[int, np.ndarray]], at_once: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Clips of one length together: nothing is padded because of its neighbours."""
-    by_length: dict[int, list[tuple[int, np.ndarray]]] = {}
+    """Clips of one shape together: nothing is padded because of its neighbors."""
+    by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
     for index, waveform in ready:
-        by_length.setdefault(len(waveform), []).append((index, waveform))
-    for group in by_length.values():
+        by_shape.setdefault(waveform.shape, []).append((index, waveform))
+    for group in by_shape.values():
         for start in range(0, len(group), at_once):
             part = group[start : start + at_once]
             scores = tagger.scores(np.stack([waveform for _, waveform in part]))
