@@ -13,7 +13,7 @@ from eranntag.errors import EranntagError
 from eranntag.types import Failure
 
 STDIN = "-"
-EMPTY = "nothing to tag: the list of files is empty"
+EMPTY = "no input: the list of files is empty"
 FILE_BYTES = 1 << 16  # to open a file costs as much as to read so many
 NAME_BYTES = 1 << 20  # at most; no system has such names
 PAUSE_SECONDS = 0.01  # how long a list of names may delay the results that are ready

@@ -26,5 +26,7 @@ def get(package: str, name: str) -> ModuleType:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """ "; did you mean 'x'?" for the nearest known word, or "" when none is near."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    known = list(known)
+    begun = [each for each in known if each.startswith(f"{word}-")] if word else []  # mn04 -> mn04-audioset
+    near = begun if len(begun) == 1 else difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""

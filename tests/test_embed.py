@@ -280,7 +280,8 @@ def test_names_of_any_bytes_survive(model: str, clips: list[str]) -> None:
         ("CLIP --every 601", "0.1<=x<=600"),
         ("CLIP --resume", "--resume goes on with an --output"),
         ("CLIP - --jobs 1", "standard input is one sound"),
-        ("", "nothing to tag"),
+        ("", "no input"),
+        ("a.wav -o vectors.csv", "the ending must be .jsonl, .npz, .npy; or name a --format"),
     ],
 )
 def test_wrong_options_are_one_line(args: str, words: str, model: str, clips: list[str]) -> None:
@@ -399,6 +400,15 @@ def test_a_killed_run_is_resumed(model: str, clips: list[str]) -> None:
     assert sorted(os.listdir()) == ["x.jsonl.journal", "x.jsonl.partial"]
     assert run(*how, *clips, "--resume").exit_code == 0
     assert [each.source for each in saved.read(Path("x.jsonl"))] == clips and os.listdir() == ["x.jsonl"]
+
+
+def test_a_run_without_any_embedding_keeps_what_was_there(model: str, clips: list[str]) -> None:
+    assert embed(model, *clips, "-o", "x.npz").exit_code == 0
+    before = Path("x.npz").read_bytes()
+    Path("broken.wav").write_bytes(b"RIFF")
+    assert embed(model, "broken.wav", "-o", "x.npz").exit_code == 1
+    assert Path("x.npz").read_bytes() == before
+    assert embed(model, "broken.wav", "-o", "y.npz").exit_code == 1 and not Path("y.npz").exists()
 
 
 def test_what_an_npz_replaces(model: str, clips: list[str], interrupted: Callable[..., Result]) -> None:

@@ -204,6 +204,28 @@ def test_all_folds_and_seeds(base: Path, table: Path, tmp_path: Path) -> None:
     assert summary["test"]["mean"] == pytest.approx(np.mean(values)) and "4 runs, test: accuracy" in result.stderr
 
 
+def test_a_probe_on_other_clips_is_kept(base: Path, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert fitted(base, table, out).exit_code == 0 and fitted(base, table, out).exit_code == 0
+    before = (out / "probe.safetensors").read_bytes()
+    rows = [["filename", "label"], *([str(table.parent / name), label] for name, label, *_ in body(table) if label != "hiss")]
+    other = write_table(tmp_path / "labels.csv", rows)
+    line = runs.error(fitted(base, other, out), code=2)
+    assert "is a probe with another clips" in line and "--restart" in line
+    assert (out / "probe.safetensors").read_bytes() == before
+    assert fitted(base, other, out, "--restart").exit_code == 0
+    assert header.read(out / "probe.safetensors").labels == ("click", "tone")
+    line = runs.error(fitted(base, table, out / "probe.safetensors"), code=2)
+    assert "is a file; name a folder" in line
+
+
+def test_missing_clips_are_counted(base: Path, table: Path, tmp_path: Path) -> None:
+    rows = [["filename", "label"], *([str(table.parent / name), label] for name, label, *_ in body(table))]
+    result = fitted(base, write_table(tmp_path / "labels.csv", [*rows, ["gone.wav", "tone"]]), tmp_path / "run")
+    assert result.exit_code == 0 and "36 clips, 1 missing: gone.wav" in result.stderr
+    assert "by cross-validation (accuracy " in result.stderr
+
+
 def test_thresholds_where_classes_have_enough_clips(base: Path, table: Path, tmp_path: Path) -> None:
     """Scores of the cross-validation, so that no threshold is fitted to clips that its regression was fitted to."""
     assert fitted(base, table, tmp_path / "all").exit_code == 0

@@ -193,7 +193,9 @@ def test_embeddings_of_another_checkpoint_are_refused(
     [
         ("a.wav", 2, "Missing argument 'PLACE...'"),
         ("a.wav -", 2, "- can only be QUERY"),
-        ("a.wav nowhere.npz", 1, "nowhere.npz: is no .npz of `eranntag embed` ("),
+        ("a.npz b.wav", 2, "a.npz: QUERY is a sound, and comes first"),
+        ("a.wav b.npy", 2, "b.npy: an .npy does not name its sound and checkpoint"),
+        ("a.wav nowhere.npz", 1, "nowhere.npz: no such file of embeddings"),
         ("a.wav nowhere.jsonl", 1, "nowhere.jsonl: no such file of embeddings"),
         ("a.wav empty.jsonl", 1, "empty.jsonl: holds no embedding"),
         ("a.wav tags.jsonl", 1, "tags.jsonl: line 1 is no embedding; name what `eranntag embed` wrote"),
@@ -226,7 +228,7 @@ def test_odd_names_are_shown_and_not_obeyed(model: str, sounds: list[str]) -> No
 def test_windows_are_for_sounds_alone(model: str, sounds: list[str]) -> None:
     assert run("embed", "-c", model, "--engine", "eager", *sounds, "-o", "x.npz").exit_code == 0
     result = similar(model, sounds[0], "x.npz", "--every", "1")
-    assert result.exit_code == 2 and "--every is about sounds" in result.stderr
+    assert result.exit_code == 2 and "--every is for sounds" in result.stderr
 
 
 # Real sounds

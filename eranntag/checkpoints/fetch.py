@@ -52,8 +52,12 @@ def published(row: Row, offline: bool = False, report: Report | None = None) -> 
     noted = _note(path)[0]
     if _is_intact(path, noted):
         return path, noted
-    use = f"run `eranntag checkpoints convert FILE --model {row.architecture}`" if row.format == "torch" else "give its path"
-    with _explained(row.name, row.weights, f"check the network and try again; or download it by hand and {use}"):
+    use = "give its path with -c"
+    if row.format == "torch":
+        made = f"{row.architecture}.safetensors"
+        use = f"run `eranntag checkpoints convert FILE --model {row.architecture} -o {made}`; then use -c {made}"
+    first = "leave out --offline" if offline else "check the network and try again"
+    with _explained(row.name, row.weights, f"{first}; or download it by hand and {use}"):
         if offline:
             raise Unreachable("offline, and the cache has no intact copy")
         put = _converter(row) if row.format == "torch" else _move  # refuses a row before anything is downloaded

@@ -77,7 +77,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 def check(paths: tuple[str, ...], files_from: str | None) -> None:
     """Before any work."""
     if not paths and not files_from:
-        raise click.UsageError("nothing to tag: name files or folders, or use --files-from")
+        raise click.UsageError("no input: name files or folders, or use --files-from")
     if files_from == "-" and "-" in paths:
         raise click.UsageError("standard input cannot be both the list of files and a sound")
     _check_list(files_from)

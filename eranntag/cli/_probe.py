@@ -8,7 +8,21 @@ import click
 from eranntag import terminal
 
 # The probe has no iterations: what else `finetune` takes would be without effect.
-OPTIONS = {"checkpoint", "recipe", "head", "registry", "offline", "data", "folds", "repeats", "batch", "seed", "out", "device"}
+OPTIONS = {
+    "checkpoint",
+    "recipe",
+    "head",
+    "registry",
+    "offline",
+    "data",
+    "folds",
+    "repeats",
+    "batch",
+    "seed",
+    "out",
+    "restart",
+    "device",
+}
 
 
 def check(context: click.Context) -> None:
@@ -20,6 +34,8 @@ def check(context: click.Context) -> None:
         if typed and parameter.name not in OPTIONS:
             raise click.UsageError(f"{parameter.opts[0]} is for training; --head probe fits a logistic regression instead")
     logistic.check()
+    if (out := context.params["out"]) and out.exists() and not out.is_dir():
+        raise click.UsageError(f"--out {out}: is a file; name a folder")
 
 
 def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
@@ -41,6 +57,7 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
         tagger = checkpoints.load(name, options["device"], registry=options["registry"], offline=True, many=True)
     base = checkpoints.open_found(found)
     identity = f"{base.checkpoint.name} {checkpoints.sha256(found.path)[:12]}"
+    pages.data(dataset)
     failures: list[Failure] = []
     counts = {"embedded": 0}
     with render.progress(counts) as step:
@@ -57,7 +74,7 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
     where = f"{base.checkpoint.name}-{dataset.recipe.name}-probe"
     folder = options["out"] or Path("runs") / (where if several else f"{where}{one_fold}-seed{options['seed']}")
     done = []
-    for each in probe.probes(dataset, vectors, base, identity, folds, seeds, folder):
+    for each in probe.probes(dataset, vectors, base, identity, folds, seeds, folder, options["restart"]):
         done.append(each)
         doubts = protocol.circumstances(dataset.recipe, each.division, base)
         pages.probe(dataset.recipe, each, base.checkpoint.name, doubts)

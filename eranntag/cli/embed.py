@@ -75,6 +75,9 @@ def _form(form: str | None, output: Path | None, output_dir: Path | None) -> str
     ending = ENDINGS.get(output.suffix.lower()) if output else None
     if form and ending and form != ending:
         raise click.UsageError(f"--output {output} ends as --format {ending} does, not {form}; use one of the two")
+    if output and not (form or ending):
+        endings = ", ".join(f".{each}" for each in FORMATS[:-1])
+        raise click.UsageError(f"--output {output}: the ending must be {endings}; or name a --format")
     return form or ending or "jsonl"
 
 

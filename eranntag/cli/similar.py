@@ -28,6 +28,10 @@ def command(query: str, places: tuple[str, ...], top: int, every: float | None, 
     """
     if STDIN in places:
         raise click.UsageError("- can only be QUERY; name files, folders or embeddings as PLACE")
+    if Path(query).suffix.lower() in (".npz", ".npy"):
+        raise click.UsageError(f"{query}: QUERY is a sound, and comes first; embeddings are a PLACE")
+    if matrices := [place for place in places if place.lower().endswith(".npy")]:
+        raise click.UsageError(f"{matrices[0]}: an .npy does not name its sound and checkpoint; use an .npz, .jsonl or parquet")
     from eranntag import render, saved, similarity
     from eranntag.embedding import Embedder
     from eranntag.predict import predict
@@ -36,7 +40,7 @@ def command(query: str, places: tuple[str, ...], top: int, every: float | None, 
     made = {place: saved.about(Path(place)) for place in places if saved.is_saved(place)}
     sounds = tuple(place for place in places if place not in made)
     if every and not sounds:
-        raise click.UsageError("--every is about sounds; the windows of embeddings are those of `eranntag embed --every`")
+        raise click.UsageError("--every is for sounds; saved embeddings have the windows with which `embed` made them")
     tagger = _tagger.load(_named(options, made), many=bool(sounds))
     for place, about in made.items():
         _check(place, about, tagger)

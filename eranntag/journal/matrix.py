@@ -66,6 +66,8 @@ def read(path: Path) -> Saved:
             raise ValueError("its arrays do not fit together")
         if not isinstance(begun, dict) or not all(np.isfinite(numbers).all() for numbers in (vectors, onsets, seconds, every)):
             raise ValueError("it holds what no run writes")
+    except FileNotFoundError:
+        raise EranntagError(f"{path}: no such file of embeddings") from None
     except ENDS as error:
         why = str(error).strip("'\"").partition("\n")[0] or type(error).__name__
         raise EranntagError(f"{path}: is no .npz of `eranntag embed` ({why}); name one that is") from None
@@ -185,7 +187,9 @@ class Matrix:
             self.finish(complete=False)
 
     def finish(self, complete: bool) -> None:
-        """Writes all that there is."""
+        """Writes all that there is; of a run without any embedding nothing, so that an earlier file stays."""
+        if not self._embeddings:
+            return
         begun = time.monotonic()
         write(self.path, self._embeddings, str(self._settings.get("checkpoint", "")), self._settings, complete)
         ended = time.monotonic()

@@ -162,13 +162,18 @@ def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
         yield f"on {len(division.test)} test clips, which decided nothing: {metric} {done.test:.4f}"
 
 
+def data(dataset: Any) -> None:
+    """How many clips there are, and which are missing, on stderr."""
+    _say_all(_lines({"event": "data", "dataset": dataset}))
+
+
 def probe(recipe: Recipe, done: Probe, base: str, circumstances: Mapping[str, Any]) -> None:
     """What a probe was fitted on and what it reaches, on stderr; `circumstances` are `protocol.circumstances`."""
     _say_all(_doubts(circumstances))
     fold = f"without fold {done.fold}, " if done.fold is not None else ""
     how = "without cross-validation, for lack of recordings"
     if done.regression.log_loss is not None:
-        how = f"by cross-validation (log loss {done.regression.log_loss:.4f})"
+        how = f"by cross-validation ({recipe.metric} {done.validated:.4f}, log loss {done.regression.log_loss:.4f})"
     classes = f"{done.trained} clips of {len(recipe.labels)} classes ({recipe.title}, {fold}seed {done.seed})"
     say(f"probe on {base}: {classes}, strength C {done.regression.strength:.3g} {how}")
     if done.calibrated:

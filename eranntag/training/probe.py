@@ -15,9 +15,9 @@ import torch
 
 from eranntag import metrics
 from eranntag.activations import ACTIVATIONS
-from eranntag.checkpoints import weights
+from eranntag.checkpoints import header, weights
 from eranntag.embedding import Embedder
-from eranntag.errors import DataError
+from eranntag.errors import CheckpointError, DataError, UsageError
 from eranntag.network import Network
 from eranntag.predict import predict_examples
 from eranntag.tagger import Tagger
@@ -36,7 +36,8 @@ Vectors = Mapping[str | Packed, np.ndarray]  # by the clips' paths
 @dataclass(frozen=True)
 class Probe:
     """A fold's result: `value` is the recipe's metric on the fold's clips, or on the data's own test or validation clips (None
-    where there are none), `measured` their number. `path` is the checkpoint."""
+    where there are none), `measured` their number. `validated` is the metric in the cross-validation inside the training clips,
+    None without one. `path` is the checkpoint."""
 
     fold: int | None
     seed: int
@@ -45,6 +46,7 @@ class Probe:
     trained: int
     measured: int
     value: float | None
+    validated: float | None
     calibrated: bool
     path: Path
 
@@ -63,17 +65,18 @@ def probes(
     folds: Sequence[int | None],
     seeds: Sequence[int],
     folder: Path,
+    restart: bool = False,
 ) -> Iterator[Probe]:
     """Fits each seed's folds and writes their checkpoints: into `folder`, or below it where there are several.
 
-    `identity` names the base in their headers. Raises UsageError for a family without a linear head and for fewer than two
-    classes, DataError where no training clip can be read.
+    `identity` names the base in their headers. Raises UsageError for a family without a linear head, for one class alone,
+    and, without `restart`, for a file that holds a probe on other clips; DataError where no training clip can be read.
     """
     several = len(folds) * len(seeds) > 1
     for seed in seeds:
         for fold in folds:
             place = folder / (f"fold{fold}-seed{seed}" if fold is not None else f"seed{seed}") if several else folder
-            yield _probe(dataset, vectors, base, identity, fold, seed, place / PROBE)
+            yield _probe(dataset, vectors, base, identity, fold, seed, place / PROBE, restart)
 
 
 def summary(recipe: Recipe, base: str, done: Sequence[Probe]) -> dict[str, Any]:
@@ -91,14 +94,21 @@ def summary(recipe: Recipe, base: str, done: Sequence[Probe]) -> dict[str, Any]:
     return result
 
 
-def _probe(dataset: Dataset, vectors: Vectors, base: Network, identity: str, fold: int | None, seed: int, path: Path) -> Probe:
+def _probe(
+    dataset: Dataset, vectors: Vectors, base: Network, identity: str, fold: int | None, seed: int, path: Path, restart: bool
+) -> Probe:
     recipe, division = dataset.recipe, divide(dataset, fold, seed=seed)
     training = [example for example in division.training if example.path in vectors]
     if not training:
         raise DataError(f"{recipe.name}: none of the {len(division.training)} clips to train on can be read")
+    run = {"recipe": recipe.name, "fold": fold, "seed": seed, "base": identity, "head": "probe"}
+    run |= {"clips": digest(division.training, division.held_out)}
+    if path.exists() and not restart:
+        _check_same(path, run)
     inputs, targets = _stacked(training, vectors, recipe)
     groups = np.array([group_of(example) for example in training])
     regression = logistic.fit(inputs, targets, groups, recipe.activation, seed)
+    validated = None if regression.scores is None else metrics.measure(recipe.metric, regression.scores, targets)
     measured = [example for example in division.test or division.held_out if example.path in vectors]
     value = _measured(regression, measured, vectors, recipe) if measured else None
     thresholds = _thresholds(regression, targets)
@@ -108,14 +118,20 @@ def _probe(dataset: Dataset, vectors: Vectors, base: Network, identity: str, fol
         frontend=base.checkpoint.frontend,
         thresholds=thresholds,
         metrics={} if value is None else _numbers(recipe, fold, value, len(measured)),
-        training={
-            **{"recipe": recipe.name, "fold": fold, "seed": seed, "base": identity, "head": "probe"},
-            **{"strength": regression.strength, "clips": digest(division.training, division.held_out)},
-            **spec.training,
-        },
+        training={**run, "strength": regression.strength, **spec.training},
     )
     _write(base, spec, regression, path)
-    return Probe(fold, seed, division, regression, len(training), len(measured), value, bool(thresholds), path)
+    return Probe(fold, seed, division, regression, len(training), len(measured), value, validated, bool(thresholds), path)
+
+
+def _check_same(path: Path, run: Mapping[str, Any]) -> None:
+    """The probe that is there may be replaced by one of the same clips, base, fold and seed. UsageError for another."""
+    try:
+        theirs = header.read(path).training
+    except CheckpointError as error:
+        raise UsageError(f"{error}; or use another --out or --restart") from None
+    if odd := [name for name, value in run.items() if theirs.get(name) != value]:
+        raise UsageError(f"{path}: is a probe with another {odd[0]}; use another --out, or --restart to replace it")
 
 
 def _stacked(examples: Sequence[Example], vectors: Vectors, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
