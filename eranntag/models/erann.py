@@ -78,10 +78,10 @@ class Block(nn.Module):
         super().__init__()
         k1, k2, padding = zip(*map(_kernel, stride), strict=True)
         self.norm1 = nn.Identity() if first else nn.BatchNorm2d(inputs)
-        self.act1 = nn.Identity() if first else nn.LeakyReLU(SLOPE)
+        self.act1 = nn.Identity() if first else nn.LeakyReLU(SLOPE, inplace=True)  # autograd needs no BatchNorm's output
         self.conv1 = nn.Conv2d(inputs, channels, k1, stride, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
-        self.act2 = nn.LeakyReLU(SLOPE)
+        self.act2 = nn.LeakyReLU(SLOPE, inplace=True)
         self.conv2 = nn.Conv2d(channels, channels, k2, padding=padding, bias=False)
         self.shortcut: nn.Module = nn.Identity()
         if inputs != channels or stride != (1, 1):
@@ -196,7 +196,6 @@ class Model(nn.Module):
             block.conv1, block.norm2 = fuse_conv_bn_eval(block.conv1, block.norm2), nn.Identity()
             if isinstance(block.shortcut, nn.Sequential) and len(block.shortcut) == 2:
                 block.shortcut = fuse_conv_bn_eval(*block.shortcut)
-            block.act1.inplace = block.act2.inplace = True
         self.stages.to(dtype)
 
     def replace_head(self, classes: int, layers: str = "fc2") -> None:
