@@ -90,8 +90,23 @@ def _play(path: Path, programs: dict[int, int], notes: list[Note], beats_per_min
     score = path.with_suffix(".mid")
     score.write_bytes(midi(programs, notes, beats_per_minute))
     if not SOUND_FONT.is_file():
-        raise DataError(f"{SOUND_FONT}: no such file; `apt-get install fluid-soundfont-gm`, then run the same command again")
-    run(["fluidsynth", "-ni", "-g", "0.6", "-r", str(RATE_HZ), "-F", path, SOUND_FONT, score])
+        raise DataError(f"{SOUND_FONT}: no such file; docs/free-audio.md shows the command that installs it")
+    run(
+        [
+            "fluidsynth",
+            "-ni",
+            "-o",
+            "synth.dynamic-sample-loading=1",
+            "-g",
+            "0.6",
+            "-r",
+            str(RATE_HZ),
+            "-F",
+            path,
+            SOUND_FONT,
+            score,
+        ]
+    )
     score.unlink()
 
 
