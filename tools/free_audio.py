@@ -47,7 +47,7 @@ SYNTHESIZERS = {  # Debian packages that make sound, beside those that hold it
     "fluid-soundfont-gm": instruments,
     "signals": signals.signals,
 }
-PIECES = {"speech": 6, "music": 4, "effects": 6, "mixed": 4, "signals": 1}  # at most, of a long file of each kind
+PIECES = {"speech": 6, "music": 8, "effects": 6, "mixed": 6, "signals": 1}  # at most, of a long file of each kind
 ESC50_FOLDS = ("1", "2", "3", "4")  # fold 5 is for measuring
 ESC50_LICENCES = ("CC0", "CC-BY")
 THREADS = 2
@@ -114,8 +114,8 @@ def pieces(plan: list[tuple[Sound, float]]) -> Iterator[tuple[Sound, Piece, floa
     return filter(None, ahead(analyzed, plan, THREADS))
 
 
-def make(source: Source, folder: Path, data: Path, duplicates: Duplicates) -> None:
-    """Cut one source into audio/, and write done/SOURCE.json. Prints a line."""
+def make(source: Source, folder: Path, data: Path, duplicates: Duplicates) -> dict[str, list]:
+    """Cut one source into audio/, and return what done/SOURCE.json then holds. Prints a line."""
     left, rows, prints, dropped = 60 * source.minutes, [], [], Counter()
     audio_folder = folder / "audio" / source.name
     shutil.rmtree(audio_folder, ignore_errors=True)  # what an interrupted run left
@@ -138,11 +138,12 @@ def make(source: Source, folder: Path, data: Path, duplicates: Duplicates) -> No
                 cut = (sound.name, piece.onset, round(piece.seconds, 3), sound.licence)
                 rows.append(Row(path, source.name, version, *cut, source.kind, source.split))
                 prints.append(np.packbits(bits).tobytes().hex())
-    done = {"source": asdict(source), "rows": [astuple(row) for row in rows], "fingerprints": prints}
+    done = {"settings": settings(source), "rows": [astuple(row) for row in rows], "fingerprints": prints}
     write_text(folder / "done" / f"{source.name}.json", json.dumps(done))
     what = f"{len(files)} files, {len(rows)} pieces, {source.minutes - left / 60:.1f} min"
     left_out = f"{dropped['silent']} silent, {dropped['copies']} copies, {unreadable} unreadable"
     report.progress(f"{source.name}: {what}; left out: {left_out}")
+    return done
 
 
 def file_name(name: str, onset: float) -> str:
@@ -150,15 +151,20 @@ def file_name(name: str, onset: float) -> str:
     return f"{stem}-{order(name).hex()[:8]}-{onset:06.1f}.flac"
 
 
+def settings(source: Source) -> dict[str, str | float]:
+    """What a finished source depends on: where it changes, the source is cut again."""
+    return asdict(source) | {"pieces": PIECES[source.kind]}
+
+
 def finished(source: Source, folder: Path) -> dict[str, list] | None:
-    """What `make` wrote of a source, unless its row of the table has changed since."""
+    """What `make` wrote of a source, unless its settings have changed since."""
     path = folder / "done" / f"{source.name}.json"
     done = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    return done if done and done["source"] == asdict(source) else None
+    return done if done and done["settings"] == settings(source) else None
 
 
 def make_corpus(folder: Path, data: Path) -> int:
-    """All sources of the table, then manifest.csv; returns how many sources failed."""
+    """All sources of the table, with manifest.csv of those that are finished; returns how many failed."""
     (folder / "done").mkdir(parents=True, exist_ok=True)
     duplicates, failures, rows = Duplicates(), 0, []
     for source in manifest.table():
@@ -168,13 +174,13 @@ def make_corpus(folder: Path, data: Path) -> int:
                 duplicates.add(np.unpackbits(np.frombuffer(bytes.fromhex(bits), np.uint8)).astype(bool), Row(*row).seconds)
         else:
             try:
-                make(source, folder, data, duplicates)
+                done = make(source, folder, data, duplicates)
             except (DataError, OSError, tarfile.TarError, zipfile.BadZipFile) as error:
                 report.progress(str(error))
                 failures += 1
                 continue
-        rows += [Row(*row) for row in (finished(source, folder) or {"rows": []})["rows"]]
-    manifest.write(folder, rows)
+        rows += [Row(*row) for row in done["rows"]]
+        manifest.write(folder, rows)
     return failures
 
 

@@ -21,7 +21,10 @@ from eranntag.errors import DataError
 ZIPPED = {".zip", ".pk3", ".pk4", ".wz", ".npk"}
 CARVED = {".cat", ".res", ".rcc", ".pak"}  # games' own containers: complete WAV and Ogg files are cut out of them
 UNFREE = re.compile(r"\b(NC|ND|non-?commercial|no-?deriv\w*|non-?free)\b", re.IGNORECASE)
-WELL_KNOWN = "(?:A|L)?GPL|General Public License|CC[ -]BY(?:-SA)?|CC0|Creative Commons [A-Z][\\w -]+?License|BSD|MIT|Artistic"
+WELL_KNOWN = (
+    "(?:A|L)?GPL|CC[ -]BY(?:-SA)?|CC0|Creative Commons [A-Z][\\w -]+?License|BSD|MIT|Artistic|"
+    "Permission is hereby granted, free of charge"
+)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,6 @@ FESTIVAL_VOICES = {  # voice: language, encoding
     "voice_upc_ca_ona_hts": ("ca", "latin-1"),
     "voice_czech_ph": ("cs", "iso-8859-2"),
     "voice_msu_ru_nsh_clunits": ("ru", "utf-8"),
-    "voice_hindi_NSK_diphone": ("hi", "utf-8"),
 }
 
 
