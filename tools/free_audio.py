@@ -47,7 +47,7 @@ SYNTHESIZERS = {  # Debian packages that make sound, beside those that hold it
     "fluid-soundfont-gm": instruments,
     "signals": signals.signals,
 }
-PIECES = {"speech": 6, "music": 8, "effects": 6, "mixed": 6, "signals": 1}  # at most, of a long file of each kind
+PIECES = {"speech": 6, "music": 4, "effects": 6, "mixed": 4, "signals": 1}  # at most, of a long file of each kind
 ESC50_FOLDS = ("1", "2", "3", "4")  # fold 5 is for measuring
 ESC50_LICENCES = ("CC0", "CC-BY")
 THREADS = 2

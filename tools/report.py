@@ -8,6 +8,7 @@ from pathlib import Path
 from manifest import TABLE, Row
 
 SHARE = 0.1  # of the corpus that a source may have
+LICENCES = 4  # of a source, that the table shows; the manifest has all
 
 
 def progress(line: str) -> None:
@@ -22,13 +23,14 @@ def print_sources(rows: list[Row]) -> None:
     total = sum(row.seconds for row in rows)
     print("| source | version | kind | split | pieces | minutes | licence |\n|---|---|---|---|---:|---:|---|")
     for name, own in sorted(by_source.items()):
-        licences = "; ".join(dict.fromkeys(licence for row in own for licence in row.licence.split("; ")))
+        licences = list(dict.fromkeys(licence for row in own for licence in row.licence.split("; ")))
+        shown = "; ".join(licences[:LICENCES]) + (f"; {len(licences) - LICENCES} more" if len(licences) > LICENCES else "")
         minutes = sum(row.seconds for row in own) / 60
-        print(f"| {name} | {own[0].version} | {own[0].kind} | {own[0].split} | {len(own)} | {minutes:.1f} | {licences} |")
+        print(f"| {name} | {own[0].version} | {own[0].kind} | {own[0].split} | {len(own)} | {minutes:.1f} | {shown} |")
         if 60 * minutes > SHARE * total:
             progress(f"{name}: more than {SHARE:.0%} of the corpus; lower its minutes in {TABLE.name}")
     print("\n| kind | train, hours | test, minutes |\n|---|---:|---:|")
-    for kind in [*dict.fromkeys(sorted(row.kind for row in rows)), ""]:
+    for kind in [*sorted({row.kind for row in rows}), ""]:
         train, test = (
             sum(row.seconds for row in rows if row.split == split and kind in ("", row.kind)) for split in ("train", "test")
         )
@@ -42,4 +44,4 @@ def print_labels(tags: Path, most: int) -> None:
         pieces_read += 1
         counts.update(tag["label"] for tag in json.loads(line).get("tags", []))
     print(f"\n{len(counts)} labels in {pieces_read} pieces; the most frequent, with the number of pieces that have each:\n")
-    print(", ".join(f"{label} {count}" for label, count in counts.most_common(most)))
+    print("; ".join(f"{label} {count}" for label, count in counts.most_common(most)))
