@@ -273,8 +273,11 @@ def test_several_teachers_are_averaged(teacher: Path, table: Path, tmp_path: Pat
                         "--iterations", 1, "--batch", 2, *runs.TINY)  # fmt: skip
     assert both.exit_code == 0, both.stderr
     assert header.read(tmp_path / "run" / "last.safetensors").training["embedding_weight"] == 0
-    line = runs.error(runs.command("distill", teacher, teacher, "--data", table, "--embedding-weight", 1), code=2)
-    assert "an ensemble has no embedding" in line
+    none = tmp_path / "none"
+    line = runs.error(
+        runs.command("distill", teacher, teacher, "--data", table, "--embedding-weight", 1, "--out", none), code=2
+    )
+    assert "an ensemble has no embedding" in line and not none.exists()
 
 
 def test_data_without_labels_in_three_forms(table: Path, tmp_path: Path) -> None:
@@ -285,6 +288,12 @@ def test_data_without_labels_in_three_forms(table: Path, tmp_path: Path) -> None
     packed = runs.command("data", "pack", "esc50", "--data", esc50, tmp_path / "pack")
     assert packed.exit_code == 0, packed.stderr
     assert len(recipes.unlabeled(str(tmp_path / "pack")).examples) == 10
+    (tmp_path / "audio").mkdir()
+    (tmp_path / "audio" / "x.wav").write_bytes((table.parent / "sound0.wav").read_bytes())
+    (tmp_path / "manifest.csv").write_text("path,source,file,split\nx.wav,game,inside/x.ogg,train\n")
+    assert [(each.path, each.group) for each in recipes.unlabeled(str(tmp_path / "manifest.csv")).examples] == [
+        (str(tmp_path / "audio" / "x.wav"), "game")
+    ]
     (tmp_path / "odd.csv").write_text("name\nx.wav\n")
     (tmp_path / "split.csv").write_text(f"file,split\n{table.parent / 'sound0.wav'},often\n")
     (tmp_path / "gone.csv").write_text("path\nnowhere.wav\n")

@@ -64,6 +64,8 @@ def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
     teacher = distillation.joined(taggers, teachers)
     weight = options["embedding_weight"]
     weight = (0.02 if len(taggers) == 1 else 0.0) if weight is None else weight
+    if weight:
+        teacher.embedding_size  # noqa: B018  # refuses several teachers before a folder is made
     digests = " ".join(digest[:12] for tagger in taggers for digest in tagger.sha256)
     fixed: dict[str, Any] = {"teacher": f"{teacher.checkpoint.name} {digests}", "embedding_weight": weight}
     base = None

@@ -26,14 +26,14 @@ RECIPE = Recipe(  # the values are this project's choice; labels and activation 
     finetune_learning_rate=1e-3,
     mixup="none",
 )
-COLUMNS = ("filename", "file", "path")  # how the column with the files may be called
+COLUMNS = ("filename", "path", "file")  # how the column with the files may be called
 
 
 def unlabeled(data: str | None) -> Dataset:
     """The clips of `data` without targets: every sound below a folder, the files of a CSV table, or a pack.
 
-    A table has a column `filename` (or file, path), from its own folder or in full, and perhaps `split`: clips of the part
-    "test" (or "validation") are never trained on. Raises DataError where there is no sound.
+    A table has a column `filename` (or path, file), from its own folder, `audio/` in it or in full, and perhaps `split`: clips
+    of the part "test" (or "validation") are never trained on. Raises DataError where there is no sound.
     """
     if not data or not os.path.exists(data):
         what = f"{data} does not exist" if data else "where is the data?"
@@ -61,9 +61,9 @@ def _listed(table: Path) -> tuple[list[Example], list[str]]:
         part = (row.get("split") or "train").lower()
         if part not in _layout.PARTS:
             raise DataError(f"{where}: the split {part!r} is none of {', '.join(_layout.PARTS)}")
-        file = table.parent / name
-        if file.is_file():
-            group = row.get("package") or row.get("group") or ""
+        places = (table.parent / name, table.parent / "audio" / name)
+        if file := next((place for place in places if place.is_file()), None):
+            group = row.get("group") or row.get("source") or ""
             examples.append(Example(str(file), (), split=_layout.PARTS[part], group=group))
         else:
             missing.append(name)
