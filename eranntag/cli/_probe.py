@@ -56,7 +56,7 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
         found = checkpoints.find(name, options["registry"], options["offline"], report)
         tagger = checkpoints.load(name, options["device"], registry=options["registry"], offline=True, many=True)
     base = checkpoints.open_found(found)
-    identity = f"{base.checkpoint.name} {checkpoints.sha256(found.path)[:12]}"
+    identity = f"{base.checkpoint.name} {tagger.sha256[0][:12]}"
     pages.data(dataset)
     failures: list[Failure] = []
     counts = {"embedded": 0}

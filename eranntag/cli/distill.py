@@ -9,6 +9,8 @@ import click
 from eranntag import terminal
 from eranntag.cli import _tagger, _training
 
+EMBEDDING_WEIGHT = 0.02  # of one teacher, where no other is named
+
 
 @click.command()
 @click.argument("teachers", nargs=-1, required=True, metavar="TEACHER...")
@@ -38,49 +40,25 @@ def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
     """
     import dataclasses
 
-    from eranntag import checkpoints, recipes, registry, render
+    from eranntag import recipes
     from eranntag.cli._allocator import keep_memory
-    from eranntag.models import front_end, name_of
-    from eranntag.recipes import unlabeled
     from eranntag.render import training as pages
     from eranntag.training import agreement, distillation, run
     from eranntag.training.augment.specaugment import STRIPES
     from eranntag.training.augmentations import parse
-    from eranntag.training.settings import KEEP
 
     keep_memory()
     _training.check(options)
     if odd := [name for name in parse(_training.augmentations(options["augment"] or "")) if name not in STRIPES]:
         raise click.UsageError(f"--augment {odd[0]}: the student alone would get it; use {' or '.join(STRIPES)}")
-    where = {"registry": options["registry"], "offline": options["offline"]}
-    dataset = unlabeled(data)
+    dataset = recipes.unlabeled(data)
     zero_shot = None
     if options["zero_shot"]:
         labeled = recipes.load(options["zero_shot"], options["zero_shot_data"])
         zero_shot = agreement.ZeroShot(labeled, options["zero_shot_fold"])
-    with render.download_bar() as report:
-        taggers = [checkpoints.load(name, options["device"], many=True, report=report, **where) for name in teachers]
-        found = checkpoints.find(options["base"], report=report, **where) if options["base"] else None
-    teacher = distillation.joined(taggers, teachers)
-    weight = options["embedding_weight"]
-    weight = (0.02 if len(taggers) == 1 else 0.0) if weight is None else weight
-    if weight:
-        teacher.embedding_size  # noqa: B018  # refuses several teachers before a folder is made
-    digests = " ".join(digest[:12] for tagger in taggers for digest in tagger.sha256)
-    fixed: dict[str, Any] = {"teacher": f"{teacher.checkpoint.name} {digests}", "embedding_weight": weight}
-    base = None
-    if found:
-        base = checkpoints.open_found(found)
-        family = registry.get("eranntag.models", base.checkpoint.family)
-        ours = name_of(base.checkpoint.family, base.model.config)
-        if options["model"] not in (None, ours):
-            raise click.UsageError(f"--model {options['model']}: --from names a {ours}; leave out one of the two")
-        same = base.checkpoint.labels == teacher.labels and base.checkpoint.activation == teacher.checkpoint.activation
-        fixed |= {"model": ours, "features": base.checkpoint.frontend_family, "head": KEEP if same else family.HEADS[0]}
-        fixed |= {"base": f"{base.checkpoint.name} {(found.sha256 or checkpoints.sha256(found.path))[:12]}"}
-    else:
-        model = options["model"] or "erann-2-2"
-        fixed |= {"model": model, "features": front_end(model)[0]}
+    teacher, weight, identity = _teacher(teachers, options)
+    base, student = _student(teacher, options)
+    fixed = {"teacher": identity, "embedding_weight": weight, **student}
     settings = _training.settings_from(dataset.recipe, options, **fixed)
     lesson = distillation.Lesson(distillation.Teacher(teacher, bool(weight)), zero_shot=zero_shot)
     folder = options["out"] or Path("runs") / f"{settings.model}-distill-seed{settings.seed}"
@@ -90,3 +68,45 @@ def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
         if machine.world.first:
             pages.distilled(dataclasses.asdict(settings), outcome)
             terminal.give(f"{outcome.checkpoint('last')}\n")
+
+
+def _teacher(names: tuple[str, ...], options: dict[str, Any]) -> tuple[Any, float, str]:
+    """The teacher, the weight of the distance from its embedding, and what names it in a run's settings.
+
+    UsageError for a weight where several teachers have no common embedding.
+    """
+    from eranntag import checkpoints, render
+    from eranntag.training import distillation
+
+    where = {"registry": options["registry"], "offline": options["offline"]}
+    with render.download_bar() as report:
+        taggers = [checkpoints.load(name, options["device"], many=True, report=report, **where) for name in names]
+    teacher = distillation.joined(taggers, names)
+    weight = options["embedding_weight"]
+    if weight is None:
+        weight = EMBEDDING_WEIGHT if len(taggers) == 1 else 0.0
+    if weight:
+        teacher.embedding_size  # noqa: B018  # raises before a folder is made
+    digests = " ".join(digest[:12] for tagger in taggers for digest in tagger.sha256)
+    return teacher, weight, f"{teacher.checkpoint.name} {digests}"
+
+
+def _student(teacher: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The Network that the student begins with, None for random weights, and the settings that name it."""
+    from eranntag import checkpoints, registry, render
+    from eranntag.models import front_end, name_of
+    from eranntag.training.settings import KEEP
+
+    if not options["base"]:
+        model = options["model"] or "erann-2-2"
+        return None, {"model": model, "features": front_end(model)[0]}
+    with render.download_bar() as report:
+        found = checkpoints.find(options["base"], options["registry"], options["offline"], report)
+    base = checkpoints.open_found(found)
+    spec, ours = base.checkpoint, name_of(base.checkpoint.family, base.model.config)
+    if options["model"] not in (None, ours):
+        raise click.UsageError(f"--model {options['model']}: --from names a {ours}; leave out one of the two")
+    same = spec.labels == teacher.labels and spec.activation == teacher.checkpoint.activation
+    head = KEEP if same else registry.get("eranntag.models", spec.family).HEADS[0]
+    identity = f"{spec.name} {(found.sha256 or checkpoints.sha256(found.path))[:12]}"
+    return base, {"model": ours, "features": spec.frontend_family, "head": head, "base": identity}

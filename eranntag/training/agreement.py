@@ -6,6 +6,7 @@ labeled data set through its map of labels (zero-shot), and computed signals who
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import sqrt
 
 import numpy as np
@@ -49,11 +50,17 @@ class Agreement:
             measured |= {**between(scores, self._answers), "clips": len(examples)}
         if self.zero_shot:
             result = evaluate(tagger, self.zero_shot.dataset, self.zero_shot.fold)
-            error = sqrt(result.value * (1 - result.value) / result.clips)
-            measured |= {ZERO_SHOT: result.value, "zero_shot_error": error}
+            measured |= {ZERO_SHOT: result.value}
+            if result.single:
+                measured |= {"zero_shot_error": result.standard_error}
             measured.setdefault("clips", result.clips)
-        answers = signals(tagger), signals(self.teacher)
-        return {**measured, "physics": float(np.mean([answers[0][name] == answers[1][name] for name in answers[1]]))}
+        ours, theirs = signals(tagger), self._signals
+        return {**measured, "physics": float(np.mean([ours[name] == theirs[name] for name in theirs]))}
+
+    @cached_property
+    def _signals(self) -> Mapping[str, str]:
+        """The teacher's, which does not change in a run."""
+        return signals(self.teacher)
 
 
 def between(scores: np.ndarray, answers: np.ndarray) -> dict[str, float]:
