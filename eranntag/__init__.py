@@ -11,15 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eranntag.audio import read
-    from eranntag.checkpoints import load
-    from eranntag.detection import Detection, Detector, detector
-    from eranntag.embedding import Embedding
-    from eranntag.ensemble import Ensemble
+    from eranntag.audio.reader import read
+    from eranntag.checkpoints.loading import load
     from eranntag.errors import AudioError, CheckpointError, EranntagError, UsageError
-    from eranntag.similarity import cosine
-    from eranntag.tagger import Tagger
-    from eranntag.types import Clip, Event, Prediction, Tag
+    from eranntag.inference.detector import Detection, Detector, detector
+    from eranntag.inference.ensemble import Ensemble
+    from eranntag.inference.similarity import cosine
+    from eranntag.inference.tagger import Tagger
+    from eranntag.types import Clip, Embedding, Event, Prediction, Tag
 
 __version__ = "0.1.0"
 __all__ = [
@@ -47,20 +46,20 @@ _HOMES = {
     "AudioError": "errors",
     "CheckpointError": "errors",
     "Clip": "types",
-    "Detection": "detection",
-    "Detector": "detection",
-    "Embedding": "embedding",
-    "Ensemble": "ensemble",
+    "Detection": "inference.detector",
+    "Detector": "inference.detector",
+    "Embedding": "types",
+    "Ensemble": "inference.ensemble",
     "EranntagError": "errors",
     "Event": "types",
     "Prediction": "types",
     "Tag": "types",
-    "Tagger": "tagger",
+    "Tagger": "inference.tagger",
     "UsageError": "errors",
-    "cosine": "similarity",
-    "detector": "detection",
-    "load": "checkpoints",
-    "read": "audio",
+    "cosine": "inference.similarity",
+    "detector": "inference.detector",
+    "load": "checkpoints.loading",
+    "read": "audio.reader",
 }
 
 

@@ -10,9 +10,10 @@ from eranntag.errors import UsageError
 
 
 def names(package: str) -> tuple[str, ...]:
-    """The plug-ins of `package` ("eranntag.features"): its public modules, in alphabetical order."""
+    """The plug-ins of `package` ("eranntag.features"): its public files, in alphabetical order."""
     path = importlib.import_module(package).__path__
-    return tuple(sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")))
+    files = (module.name for module in pkgutil.iter_modules(path) if not module.ispkg)
+    return tuple(sorted(name for name in files if not name.startswith("_")))
 
 
 def get(package: str, name: str) -> ModuleType:

@@ -218,3 +218,41 @@ class Checkpoint:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     training: Mapping[str, Any] = field(default_factory=dict)
     source_sha256: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """`vectors` (windows, size) float32 of a sound of `seconds`, and `onsets` (windows,) in seconds, where each window begins.
+
+    There is one window, the whole sound; or there are several of `every_seconds`; the last may be shorter.
+    """
+
+    vectors: np.ndarray
+    onsets: np.ndarray
+    seconds: float
+    every_seconds: float | None = None
+    source: str = ""
+    checkpoint: str = ""
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """(windows,), where each window ends, in seconds."""
+        import numpy as np
+
+        return np.append(self.onsets[1:], self.seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record of docs/output.md."""
+        about = {"source": self.source, "seconds": round(self.seconds, 6), "checkpoint": self.checkpoint}
+        if self.every_seconds is None:
+            return {**about, "embedding": _numbers(self.vectors[0])}
+        windows = [
+            {"onset": round(onset, 6), "offset": round(offset, 6), "embedding": _numbers(vector)}
+            for onset, offset, vector in zip(self.onsets.tolist(), self.offsets.tolist(), self.vectors, strict=True)
+        ]
+        return {**about, "every_seconds": round(self.every_seconds, 6), "windows": windows}
+
+
+def _numbers(vector: np.ndarray) -> list[float]:
+    """With nine digits, nearer to the float32 than to the middle of two of them: read as a double they round back to it."""
+    return [float(f"{number:.9g}") for number in vector.tolist()]

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eranntag.cluster import Load, ray, session
+from eranntag.integrations import ray, ray_session
+from eranntag.integrations.worker import Load
 
 
 def fragile(checkpoint: str) -> Any:
@@ -32,9 +33,9 @@ def fragile(checkpoint: str) -> Any:
 def main(folder: Path) -> dict[str, Any]:
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     names, checkpoint = [os.fsdecode(bytes.fromhex(name)) for name in plan["names"]], plan["checkpoint"]
-    library = session.imported()
+    library = ray_session.imported()
     found: dict[str, Any] = {}
-    with session.connected(library, "local"):
+    with ray_session.connected(library, "local"):
         found["sigterm"] = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         found["results"] = list(ray.predict(partial(fragile, checkpoint), names))
     found["over"] = not library.is_initialized()

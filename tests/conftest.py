@@ -13,9 +13,9 @@ import pytest
 import soundfile
 import torch
 
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.features.logmel import Config
-from eranntag.network import Network
+from eranntag.inference.network import Network
 from eranntag.types import Checkpoint
 
 CHECKOUT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from eranntag.errors import AudioError, EranntagError
-from eranntag.hearing import Heard
+from eranntag.inference.prepared import Heard
 
 
 @dataclass(frozen=True)

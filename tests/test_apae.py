@@ -14,17 +14,18 @@ from scipy.special import expit, softmax
 from torch import Tensor, nn
 from torch.nn import functional
 
-from eranntag import audio, models, recipes
+from eranntag import models, recipes
+from eranntag.audio import reader
 from eranntag.checkpoints import weights
-from eranntag.engine import _openvino
-from eranntag.engine._parts import Framed
-from eranntag.engine.eager import Eager
+from eranntag.engines import openvino_runtime
+from eranntag.engines.eager import Eager
+from eranntag.engines.traced_modules import Framed
 from eranntag.features import melmag
+from eranntag.inference.network import Network
 from eranntag.models import apae
-from eranntag.models._layers import logits
+from eranntag.models._pooling import logits
 from eranntag.models._weak_pooling import AtrousAttention, RankPooling, TwoStepAttention
 from eranntag.models.apae import Config, Model, from_name, to_name
-from eranntag.network import Network
 from eranntag.training import loop
 from eranntag.training.losses import loss, reconstruction_error
 from eranntag.types import Checkpoint, Clip
@@ -310,8 +311,8 @@ def test_a_traced_network_takes_other_lengths(every: dict[str, Model], pooling: 
 
 
 def test_openvino_takes_other_lengths(two_step: Model) -> None:
-    converted = _openvino.model_of(Framed(two_step), torch.zeros(1, 1, ROWS, 2), [1, 1, ROWS, -1])
-    compiled = _openvino.core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    converted = openvino_runtime.model_of(Framed(two_step), torch.zeros(1, 1, ROWS, 2), [1, 1, ROWS, -1])
+    compiled = openvino_runtime.core().compile_model(converted, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for frames in (FRAMES, 30):
         image = numbers(1, 1, ROWS, frames)
         output, found = two_step(image), compiled(image.numpy())
@@ -489,7 +490,7 @@ def test_a_run_standardises_by_its_training_clips_and_adds_the_reconstruction(
     images = []
     for example in dataset.examples:
         if example.fold != 1:
-            clip = Clip(audio.read_int16(example.path, 32000)[None].astype(np.float32) / audio.FULL_SCALE, 32000)
+            clip = Clip(reader.read_int16(example.path, 32000)[None].astype(np.float32) / reader.FULL_SCALE, 32000)
             images.append(network.frontend(torch.from_numpy(Eager(network).prepare(clip))[None])[0, 0])
     rows = torch.cat(images, 1)
     standard = network.model.standardised(rows[None, None])[0, 0]

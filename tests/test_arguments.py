@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import eranntag
-from eranntag import detection
-from eranntag.detection import Detector
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import AudioError, EranntagError, UsageError
+from eranntag.inference import detector as detection
+from eranntag.inference.detector import Detector
 from eranntag.types import Clip, Prediction
 
 RATE = 44100

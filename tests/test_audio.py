@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from eranntag import audio, decoding
+from eranntag.audio import decode, reader
 from eranntag.errors import AudioError
-from eranntag.tagger import Tagger
+from eranntag.inference.tagger import Tagger
 from eranntag.types import Clip, Packed
 
 Wav = Callable[..., Path]
@@ -77,7 +77,7 @@ def deadline(seconds: int) -> Iterator[None]:
 def refusal(path: Path) -> str:
     """Why `path` cannot be read; the error is one line that begins with the file's name."""
     with pytest.raises(AudioError) as caught:
-        audio.read(path)
+        reader.read(path)
     line = str(caught.value)
     assert line.startswith(f"{path}: ") and len(line.splitlines()) == 1
     return line.removeprefix(f"{path}: ")
@@ -92,7 +92,7 @@ def test_lossless_formats_read_back_equal(form: str, wav: Wav) -> None:
     subtype, rate = SUBTYPES.get(form, "PCM_16"), 16000
     original = tone(0.3, rate)
     path = wav(f"x.{form.lower()}", original, rate, format=form, subtype=subtype)
-    clip = audio.read(path)
+    clip = reader.read(path)
     assert clip.waveform.dtype == np.float32 and clip.waveform.shape == (1, len(original))
     assert clip.source == str(path)
     assert clip.sample_rate == pytest.approx(44100 if form == "XI" else rate, abs=1)  # XI has no rate
@@ -103,7 +103,7 @@ def test_lossless_formats_read_back_equal(form: str, wav: Wav) -> None:
 def test_lossy_formats_read_back_close(form: str, subtype: str, wav: Wav) -> None:
     rate = 8000
     original = tone(1.0, rate)
-    clip = audio.read(wav(f"x.{form.lower()}", original, rate, format=form, subtype=subtype))
+    clip = reader.read(wav(f"x.{form.lower()}", original, rate, format=form, subtype=subtype))
     assert clip.sample_rate == rate
     assert len(original) <= clip.waveform.shape[1] <= len(original) + 1024  # some only hold whole blocks
     assert_is_tone(clip.waveform[0, : len(original)], rate, rest=0.03)
@@ -112,58 +112,58 @@ def test_lossy_formats_read_back_close(form: str, subtype: str, wav: Wav) -> Non
 def test_pcm_of_every_width_agrees(wav: Wav) -> None:
     original = tone(0.1)
     for subtype, step in [("PCM_U8", 2**-7), ("PCM_16", 2**-15), ("PCM_24", 2**-23), ("PCM_32", 2**-24)]:
-        read = audio.read(wav(f"{subtype}.wav", original, subtype=subtype)).waveform[0]
+        read = reader.read(wav(f"{subtype}.wav", original, subtype=subtype)).waveform[0]
         np.testing.assert_allclose(read, original, rtol=0, atol=step)
     for subtype in ("FLOAT", "DOUBLE"):
-        read = audio.read(wav(f"{subtype}.wav", original, subtype=subtype)).waveform[0]
+        read = reader.read(wav(f"{subtype}.wav", original, subtype=subtype)).waveform[0]
         assert np.array_equal(read, original.astype(np.float32))
 
 
 def test_float_samples_above_one_are_kept(wav: Wav) -> None:
-    assert audio.read(wav("x.wav", tone(level=2.5), subtype="FLOAT")).waveform.max() == pytest.approx(2.5, rel=1e-3)
+    assert reader.read(wav("x.wav", tone(level=2.5), subtype="FLOAT")).waveform.max() == pytest.approx(2.5, rel=1e-3)
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 32000, 44100, 48000, 96000])
 def test_resampling_keeps_frequency_level_and_length(rate: int, wav: Wav) -> None:
-    clip = audio.read(wav("x.wav", tone(1.0, rate), rate, subtype="FLOAT"))
+    clip = reader.read(wav("x.wav", tone(1.0, rate), rate, subtype="FLOAT"))
     assert clip.sample_rate == rate and clip.seconds == 1.0
-    mono = audio.mono(clip, 44100)
+    mono = reader.mono(clip, 44100)
     assert mono.dtype == np.float32 and abs(len(mono) - 44100) <= 1
     assert_is_tone(mono, 44100)
 
 
 def test_resampling_leaves_nothing_of_what_the_new_rate_cannot_hold() -> None:
     clip = Clip(tone(1.0, 96000, hz=30000.0)[None].astype(np.float32), 96000)
-    assert np.abs(audio.mono(clip, 44100)[1000:-1000]).max() < 1e-4
+    assert np.abs(reader.mono(clip, 44100)[1000:-1000]).max() < 1e-4
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC"])
 @pytest.mark.parametrize("channels", range(1, 9))
 def test_channels_are_averaged(form: str, channels: int, wav: Wav) -> None:
     original = np.random.default_rng(0).uniform(-0.9, 0.9, (1000, channels))
-    clip = audio.read(wav(f"x.{form.lower()}", original, format=form, subtype="PCM_24"))
+    clip = reader.read(wav(f"x.{form.lower()}", original, format=form, subtype="PCM_24"))
     assert clip.waveform.shape == (channels, 1000)
     np.testing.assert_allclose(clip.waveform.T, original, rtol=0, atol=2**-23)
-    np.testing.assert_allclose(audio.mono(clip, 44100), original.mean(1), rtol=0, atol=2**-22)
+    np.testing.assert_allclose(reader.mono(clip, 44100), original.mean(1), rtol=0, atol=2**-22)
 
 
 @pytest.mark.parametrize("rate", [8000, 44100, 96000])
 def test_one_sample_is_enough(rate: int, wav: Wav, tiny_tagger: Tagger) -> None:
     path = wav("x.wav", np.array([0.5]), rate)
-    assert audio.read(path).waveform.tolist() == [[0.5]]
+    assert reader.read(path).waveform.tolist() == [[0.5]]
     prediction = tiny_tagger.tag(path)
     assert np.isfinite(prediction.scores).all() and prediction.seconds == 1 / rate
 
 
 def test_a_long_file_is_read_whole(wav: Wav) -> None:
     original = np.random.default_rng(0).uniform(-0.9, 0.9, (300_000, 2))  # more than one block
-    np.testing.assert_allclose(audio.read(wav("x.flac", original)).waveform.T, original, rtol=0, atol=2**-15)
+    np.testing.assert_allclose(reader.read(wav("x.flac", original)).waveform.T, original, rtol=0, atol=2**-15)
 
 
 def test_a_stream_is_read_like_a_file() -> None:
-    clip = audio.read(io.BytesIO(encoded(tone(0.1))))
+    clip = reader.read(io.BytesIO(encoded(tone(0.1))))
     assert clip.source == "-" and clip.waveform.shape == (1, 4410)
-    assert audio.read(io.BytesIO(encoded(tone(0.1))), name="piped").source == "piped"
+    assert reader.read(io.BytesIO(encoded(tone(0.1))), name="piped").source == "piped"
 
 
 def test_a_pipe_needs_no_seeking() -> None:
@@ -171,14 +171,14 @@ def test_a_pipe_needs_no_seeking() -> None:
     with os.fdopen(reading, "rb") as source:
         with os.fdopen(writing, "wb") as target:
             target.write(encoded(tone(0.1)))  # 9 kB fit in a pipe
-        assert audio.read(source).waveform.shape == (1, 4410)
+        assert reader.read(source).waveform.shape == (1, 4410)
 
 
 @pytest.mark.parametrize("name", ["x", "x.txt", "x.raw", "x.mp3", "ünï cödé [1]*.wav"])
 def test_the_content_decides_and_not_the_name(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_bytes(encoded(tone(0.1)))
-    assert audio.read(path).waveform.shape == (1, 4410)
+    assert reader.read(path).waveform.shape == (1, 4410)
 
 
 def test_a_wav_file_of_unknown_length_is_read(tmp_path: Path) -> None:
@@ -187,8 +187,8 @@ def test_a_wav_file_of_unknown_length_is_read(tmp_path: Path) -> None:
     assert content[36:40] == b"data"
     path = tmp_path / "x.wav"
     path.write_bytes(patched(patched(content, 4, b"\xff" * 4), 40, b"\xff" * 4))
-    assert_is_tone(audio.read(path).waveform[0], 44100)
-    assert audio.read(path).waveform.shape == (1, 44100)
+    assert_is_tone(reader.read(path).waveform[0], 44100)
+    assert reader.read(path).waveform.shape == (1, 44100)
 
 
 def test_a_wav_file_that_claims_no_data_is_not_misread(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_flac_file_of_unknown_length_is_read(without_av: bool, tmp_path: Path,
     assert fields % 2**36 == 44100
     path = tmp_path / "x.flac"
     path.write_bytes(patched(content, 18, (fields >> 36 << 36).to_bytes(8, "big")))
-    clip = audio.read(path)
+    clip = reader.read(path)
     assert clip.waveform.shape == (1, 44100)
     assert_is_tone(clip.waveform[0], 44100)
 
@@ -235,10 +235,10 @@ def write_av(path: Path, codec: str, waveform: np.ndarray, rate: int, options: d
 )
 def test_av_formats_read_back_close(name: str, codec: str, tmp_path: Path) -> None:
     original = np.stack([tone(2.0, 48000), tone(2.0, 48000)])
-    clip = audio.read(write_av(tmp_path / name, codec, original, 48000))
+    clip = reader.read(write_av(tmp_path / name, codec, original, 48000))
     assert clip.sample_rate == 48000 and clip.waveform.dtype == np.float32
     assert clip.waveform.shape[0] == 2 and abs(clip.seconds - 2) < 0.1  # codecs hold whole blocks
-    assert_is_tone(audio.mono(clip, 44100), 44100, rest=0.02)
+    assert_is_tone(reader.mono(clip, 44100), 44100, rest=0.02)
 
 
 def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_an_mp3_that_claims_more_than_it_holds_is_refused(tmp_path: Path) -> Non
 
 def test_an_mp3_without_a_length_is_read_and_nothing_is_made_up(tmp_path: Path) -> None:
     path = write_av(tmp_path / "x.mp3", "libmp3lame", tone()[None], 44100, {"write_xing": "0", "id3v2_version": "0"})
-    waveform = audio.read(path).waveform[0]
+    waveform = reader.read(path).waveform[0]
     assert len(waveform) % 1152 == 0  # MP3 frames
     assert abs(len(waveform) - 44100) < 2 * 1152
     assert_is_tone(waveform, 44100, level=0.475, rest=0.02)  # LAME takes 5 % off
@@ -329,7 +329,7 @@ def test_a_bad_file_is_refused_in_one_line(what: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("what", BAD)
 def test_a_bad_stream_is_refused_in_one_line(what: str) -> None:
     with pytest.raises(AudioError, match=r"\Apiped: [^\n]+\Z"):
-        audio.read(io.BytesIO(BAD[what][0]), name="piped")
+        reader.read(io.BytesIO(BAD[what][0]), name="piped")
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     assert "symbolic links" in refusal(tmp_path / "loop.wav")
     assert "too long" in refusal(tmp_path / ("x" * 300))
     with pytest.raises(AudioError, match="null"):
-        audio.read("x\0.wav")
+        reader.read("x\0.wav")
 
 
 def test_devices_and_pipes_are_refused_without_being_opened(tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_a_file_without_permission_is_refused(wav: Wav) -> None:
 
 def test_a_link_to_a_sound_is_followed(wav: Wav, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(wav("x.wav", tone(0.1)))
-    assert audio.read(tmp_path / "link").waveform.shape == (1, 4410)
+    assert reader.read(tmp_path / "link").waveform.shape == (1, 4410)
 
 
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
@@ -371,10 +371,10 @@ def test_an_ogg_file_without_its_last_page_is_cut_short(subtype: str, share: flo
     path = tmp_path / "x.ogg"
     noise = 0.1 * np.random.default_rng(0).standard_normal(48000 * 4)
     soundfile.write(path, noise, 48000, format="OGG", subtype=subtype)
-    assert audio.read(path).seconds == pytest.approx(4, abs=0.1)
+    assert reader.read(path).seconds == pytest.approx(4, abs=0.1)
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
     with pytest.raises(AudioError, match="cut short"):
-        audio.read(path)
+        reader.read(path)
 
 
 # Streams: block by block
@@ -389,23 +389,23 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[io.BufferedReader]:
         files.append(builtins.open(*arguments, **options))  # noqa: SIM115
         return files[-1]
 
-    monkeypatch.setattr(audio, "open", spy, raising=False)
+    monkeypatch.setattr(reader, "open", spy, raising=False)
     return files
 
 
 @pytest.fixture
 def noise() -> np.ndarray:
     """(samples, channels): more than two blocks"""
-    return np.random.default_rng(0).uniform(-0.9, 0.9, (2 * decoding.BLOCK_SAMPLES + 1000, 2))
+    return np.random.default_rng(0).uniform(-0.9, 0.9, (2 * decode.BLOCK_SAMPLES + 1000, 2))
 
 
 @pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.mp3", "x.ogg", "x.m4a"])
 def test_a_stream_has_the_samples_of_the_clip_in_blocks(name: str, noise: np.ndarray, wav: Wav, tmp_path: Path) -> None:
     path = write_av(tmp_path / name, "aac", noise.T, 44100) if name == "x.m4a" else wav(name, noise)
-    clip, stream = audio.read(path), audio.stream(path)
+    clip, stream = reader.read(path), reader.stream(path)
     blocks = list(stream.blocks)
     assert (stream.rate, stream.source) == (44100, str(path))
-    assert len(blocks) == 3 and max(block.shape[1] for block in blocks) < 1.01 * decoding.BLOCK_SAMPLES
+    assert len(blocks) == 3 and max(block.shape[1] for block in blocks) < 1.01 * decode.BLOCK_SAMPLES
     assert all(block.dtype == np.float32 for block in blocks)
     assert np.array_equal(np.concatenate(blocks, 1), clip.waveform)
 
@@ -413,7 +413,7 @@ def test_a_stream_has_the_samples_of_the_clip_in_blocks(name: str, noise: np.nda
 def test_a_clip_of_a_shard_is_a_stream_too(tmp_path: Path) -> None:
     content = encoded(tone(0.1))
     (tmp_path / "x.tar").write_bytes(b"before" + content + b"behind")
-    stream = audio.stream(Packed(str(tmp_path / "x.tar"), 6, len(content), "x.wav"))
+    stream = reader.stream(Packed(str(tmp_path / "x.tar"), 6, len(content), "x.wav"))
     assert stream.source == f"{tmp_path}/x.tar/x.wav" and [block.shape for block in stream.blocks] == [(1, 4410)]
 
 
@@ -422,7 +422,7 @@ def test_a_bad_file_is_no_stream_and_is_closed(what: str, tmp_path: Path, opened
     path = tmp_path / "x.wav"
     path.write_bytes(BAD[what][0])
     with pytest.raises(AudioError, match=BAD[what][1] or "x.wav: "):
-        for _ in audio.stream(path).blocks:
+        for _ in reader.stream(path).blocks:
             pass
     assert len(opened) == 1 and opened[0].closed
 
@@ -431,7 +431,7 @@ def test_what_is_no_sound_is_refused_before_a_block_is_asked_for(tmp_path: Path)
     (tmp_path / "x.wav").write_bytes(b"no sound at all")
     for path in (tmp_path / "missing.wav", tmp_path, tmp_path / "x.wav"):
         with pytest.raises(AudioError):
-            audio.stream(path)
+            reader.stream(path)
 
 
 def test_damage_is_told_where_it_is(noise: np.ndarray, wav: Wav, opened: list[io.BufferedReader]) -> None:
@@ -439,8 +439,8 @@ def test_damage_is_told_where_it_is(noise: np.ndarray, wav: Wav, opened: list[io
     flac.write_bytes(flac.read_bytes()[:-1000])
     nan[-1, 1] = np.nan
     for path, reason in [(flac, "damaged"), (wav("x.wav", nan, subtype="FLOAT"), "NaN")]:
-        blocks = audio.stream(path).blocks
-        assert next(blocks).shape == next(blocks).shape == (2, decoding.BLOCK_SAMPLES)
+        blocks = reader.stream(path).blocks
+        assert next(blocks).shape == next(blocks).shape == (2, decode.BLOCK_SAMPLES)
         with pytest.raises(AudioError, match=reason):
             list(blocks)
         assert opened[-1].closed
@@ -452,7 +452,7 @@ def test_a_file_is_closed_when_nobody_wants_more(
     name: str, taken: int, noise: np.ndarray, wav: Wav, tmp_path: Path, opened: list[io.BufferedReader]
 ) -> None:
     path = write_av(tmp_path / name, "aac", noise.T, 44100) if name == "x.m4a" else wav(name, noise)
-    stream = audio.stream(path)
+    stream = reader.stream(path)
     for _ in range(taken):
         next(stream.blocks)
     assert len(opened) == 1 and not opened[0].closed
@@ -464,7 +464,7 @@ def test_a_file_is_closed_when_nobody_wants_more(
 def test_a_large_pipe_goes_to_a_temporary_file(
     form: str, noise: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audio, "SPOOLED_BYTES", 10_000)
+    monkeypatch.setattr(reader, "SPOOLED_BYTES", 10_000)
     path = tmp_path / f"x.{form.lower()}"
     if form == "m4a":
         write_av(path, "aac", noise.T, 44100)
@@ -479,9 +479,9 @@ def test_a_large_pipe_goes_to_a_temporary_file(
     writer = threading.Thread(target=write)
     writer.start()
     with os.fdopen(reading, "rb") as source:
-        clip = audio.read(source)
+        clip = reader.read(source)
     writer.join()
-    assert clip.source == "-" and np.array_equal(clip.waveform, audio.read(path).waveform)
+    assert clip.source == "-" and np.array_equal(clip.waveform, reader.read(path).waveform)
 
 
 def test_a_pipe_that_fits_nowhere_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -490,7 +490,7 @@ def test_a_pipe_that_fits_nowhere_is_refused_in_one_line(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(tempfile.SpooledTemporaryFile, "write", full)
     with pytest.raises(AudioError, match=r"\A-: cannot be copied to [^\n]+ \(No space left on device\)\Z"):
-        audio.stream(io.BytesIO(SOUND))
+        reader.stream(io.BytesIO(SOUND))
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000])
@@ -502,13 +502,13 @@ def test_mono_in_blocks_is_mono_of_the_whole(rate: int, most: int) -> None:
         clip = Clip(rng.uniform(-0.9, 0.9, (2, samples)).astype(np.float32), rate)
         borders = np.cumsum(rng.integers(0, most, 2 * samples // most + 2))
         blocks = iter(np.split(clip.waveform, borders[borders < samples], axis=1))
-        parts = list(audio.mono_blocks(audio.Stream(rate, "", blocks), 44100))
+        parts = list(reader.mono_blocks(reader.Stream(rate, "", blocks), 44100))
         assert all(len(part) and part.dtype == np.float32 and part.flags.c_contiguous for part in parts)
-        assert np.array_equal(np.concatenate([np.zeros(0, np.float32), *parts]), audio.mono(clip, 44100))
+        assert np.array_equal(np.concatenate([np.zeros(0, np.float32), *parts]), reader.mono(clip, 44100))
 
 
 @pytest.mark.parametrize("rate", [100, 44100, 192_000])
 def test_blocks_of_mono_sound_are_of_moderate_size(rate: int) -> None:
     blocks = iter([np.zeros((1, 30 * 60 * min(rate, 1000)), np.float32)])
-    parts = list(audio.mono_blocks(audio.Stream(rate, "", blocks), 44100))
-    assert len(parts) > 1 and max(map(len, parts)) <= 2 * decoding.BLOCK_SAMPLES
+    parts = list(reader.mono_blocks(reader.Stream(rate, "", blocks), 44100))
+    assert len(parts) > 1 and max(map(len, parts)) <= 2 * decode.BLOCK_SAMPLES

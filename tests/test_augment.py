@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from eranntag.errors import UsageError
 from eranntag.features.logmel import Config, Frontend
 from eranntag.training.augment import MIXUPS, NAMES, Augment
-from eranntag.training.augment.levels import a_weighting, sound_level
+from eranntag.training.augment.loudness import a_weighting, sound_level
 from eranntag.training.augment.mixup import blend, loudness_share, mix_coefficient, modified_mixup
-from eranntag.training.augment.perturb import PERTURBATIONS, band_limit, low_pass, noise, pitch_shift, read, shift_pitch, speed
+from eranntag.training.augment.options import parse
 from eranntag.training.augment.specaugment import STRIPES, spec_augment, stripes
-from eranntag.training.augmentations import parse
+from eranntag.training.augment.waveform import PERTURBATIONS, band_limit, low_pass, noise, pitch_shift, read, shift_pitch, speed
 from eranntag.types import Batch
 
 RATE = 44100

@@ -15,12 +15,13 @@ import torch
 from click.testing import CliRunner, Result
 
 import eranntag
-from eranntag import bench, checkpoints, models, registry
-from eranntag.bench import cold, frontends, measure, page, paper, peers, subjects, training
-from eranntag.bench.plan import Plan
+from eranntag import models, registry
+from eranntag.benchmark import baselines, cold_start, frontends, paper, report_page, run as bench, subjects, timing, training
+from eranntag.benchmark.plan import Plan
+from eranntag.checkpoints import loading
 from eranntag.cli import cli
+from eranntag.cli.display import benchmark as tables
 from eranntag.errors import EranntagError, UsageError
-from eranntag.render import bench as tables
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 QUICK = ("-c", "erann-2-1", "--seconds", "1", "--clips", "2", "--budget", "0.05")
@@ -96,10 +97,10 @@ def test_the_page_gets_the_tables_and_keeps_the_rest(whole: tuple[dict[str, Any]
 def test_writing_a_page_twice_changes_nothing(tmp_path: Path, before: str) -> None:
     path = tmp_path / "page.md"
     path.write_text(before)
-    page.write(path, "one\n")
-    page.write(path, "two\n")
+    report_page.write(path, "one\n")
+    report_page.write(path, "two\n")
     once = path.read_text()
-    page.write(path, "two")
+    report_page.write(path, "two")
     assert path.read_text() == once and "one" not in once
     assert "<!-- eranntag bench -->\ntwo\n<!-- end -->" in once and once.startswith(before.partition("<!--")[0].rstrip())
 
@@ -161,8 +162,8 @@ def test_random_weights_are_the_same_each_time_and_tame(tmp_path: Path) -> None:
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         found.append(subjects.find("erann-2-1", folder))
-    assert found[0].random and checkpoints.sha256(found[0].path) == checkpoints.sha256(found[1].path)
-    tagger = checkpoints.load(found[0].path, device="cpu", engine="eager", dtype="float32")
+    assert found[0].random and loading.sha256(found[0].path) == loading.sha256(found[1].path)
+    tagger = loading.load(found[0].path, device="cpu", engine="eager", dtype="float32")
     noise = 0.1 * np.random.default_rng(0).standard_normal((1, 44100), np.float32)
     scores = tagger.scores(noise)
     assert scores.shape == (1, 527) and 1e-5 < scores.min() < scores.max() < 0.5
@@ -178,14 +179,14 @@ def test_a_checkpoint_is_found_before_an_architecture(tmp_path: Path) -> None:
 
 def test_time_is_taken_after_a_warm_up() -> None:
     calls: list[int] = []
-    assert len(measure.timed(lambda: calls.append(1), 0.001)) >= measure.REPEATS
-    assert len(calls) >= measure.WARM_UPS + measure.REPEATS
+    assert len(timing.timed(lambda: calls.append(1), 0.001)) >= timing.REPEATS
+    assert len(calls) >= timing.WARM_UPS + timing.REPEATS
     calls.clear()
-    assert len(measure.timed(lambda: calls.append(1), 0)) == 1  # a single run takes longer than the budget
-    assert len(calls) == measure.WARM_UPS + 1
-    assert measure.rate([0.5, 0.25, 1.0], 2) == measure.Spread(4.0, 2.0, 8.0, 3)
+    assert len(timing.timed(lambda: calls.append(1), 0)) == 1  # a single run takes longer than the budget
+    assert len(calls) == timing.WARM_UPS + 1
+    assert timing.rate([0.5, 0.25, 1.0], 2) == timing.Spread(4.0, 2.0, 8.0, 3)
     values = [3.0, 1.0, 2.0, 10.0]
-    assert [measure.percentile(values, each) for each in (0, 50, 90, 100)] == pytest.approx(
+    assert [timing.percentile(values, each) for each in (0, 50, 90, 100)] == pytest.approx(
         list(np.percentile(values, [0, 50, 90, 100]))
     )
 
@@ -199,7 +200,7 @@ def test_what_does_not_fit_is_halved_and_told(error: Exception) -> None:
             raise error
         return f"{batch} clips"
 
-    assert measure.fitting(32, work, told.append) == (8, "8 clips")
+    assert timing.fitting(32, work, told.append) == (8, "8 clips")
     assert told == [f"out of memory with a batch of {batch}; {batch // 2} is measured instead" for batch in (32, 16)]
 
 
@@ -211,9 +212,9 @@ def test_a_single_clip_that_does_not_fit_and_other_errors_end_it() -> None:
         return work
 
     with pytest.raises(EranntagError, match="with a single clip"):
-        measure.fitting(2, fails(MemoryError()), silent)
+        timing.fitting(2, fails(MemoryError()), silent)
     with pytest.raises(RuntimeError, match="shapes"):
-        measure.fitting(2, fails(RuntimeError("shapes differ")), silent)
+        timing.fitting(2, fails(RuntimeError("shapes differ")), silent)
 
 
 def test_a_command_says_that_it_halved_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,8 +236,8 @@ def test_a_command_says_that_it_halved_its_batch(monkeypatch: pytest.MonkeyPatch
 
 
 def test_peers_that_are_absent_are_named_with_their_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "find_spec", lambda name: None)
-    found, missing = peers.measured(PLAN, "cpu", silent)
+    monkeypatch.setattr(baselines, "find_spec", lambda name: None)
+    found, missing = baselines.measured(PLAN, "cpu", silent)
     assert found == () and [line.split(":")[0] for line in missing] == ["AST", "CNN14"]
     assert "pip install transformers" in missing[0] and "pip install panns-inference torchlibrosa" in missing[1]
 
@@ -250,7 +251,7 @@ def test_peers_are_timed_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError("no module named 'flash'")
 
     ours = {"Theirs": ((), "the model", lambda seconds: (Theirs(4, 2), torch.zeros(1, 4))), "Broken": ((), "", broken)}
-    monkeypatch.setattr(peers, "PEERS", ours)
+    monkeypatch.setattr(baselines, "PEERS", ours)
     monkeypatch.setitem(paper.V100, "erann-2-1", paper.Speeds(111, 0, None))
     report = bench.run(
         ["erann-2-1"], Plan(**{**vars(PLAN), "engine": "torch", "dtype": "float32"}), beside_peers=True, tell=silent
@@ -275,7 +276,7 @@ def test_panns_inference_is_imported_without_its_download(tmp_path: Path, monkey
     for name in [name for name in sys.modules if name.startswith("panns_inference")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert peers._panns().Cnn14.__name__ == "Cnn14" and "panns_inference" not in sys.modules
+    assert baselines._panns().Cnn14.__name__ == "Cnn14" and "panns_inference" not in sys.modules
     for name in ("panns_inference.models", "panns_inference.parts"):
         sys.modules.pop(name)
 
@@ -289,7 +290,7 @@ def test_the_papers_rows_are_architectures() -> None:
 def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "no.safetensors").write_text("none")
     with pytest.raises(EranntagError, match=r"^a fresh `eranntag predict` failed with exit code 1: .*no\.safetensors"):
-        cold.measured(tmp_path / "no.safetensors", ["clip.wav"], Plan(cold_runs=1), tmp_path, silent)
+        cold_start.measured(tmp_path / "no.safetensors", ["clip.wav"], Plan(cold_runs=1), tmp_path, silent)
 
 
 def test_threads_limit_the_process() -> None:
@@ -338,7 +339,7 @@ def test_front_ends_are_timed_a_clip(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 0)
     measured = frontends.measured(4, 1, "cpu", 1.0, silent)
     for each in measured:
-        assert each.milliseconds == measure.Spread(1000.0, 500.0, 2000.0, 3)
+        assert each.milliseconds == timing.Spread(1000.0, 500.0, 2000.0, 3)
     tables.frontends(measured)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "milliseconds a clip of 1 s, median (lowest-highest), on cpu"

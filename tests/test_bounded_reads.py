@@ -11,17 +11,18 @@ import miniature
 import numpy as np
 import pytest
 import runs
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from eranntag import bounded, recipes, shards
-from eranntag.bench import page
+from eranntag import recipes
+from eranntag.benchmark import report_page
 from eranntag.cli import plot
+from eranntag.datasets import shards
+from eranntag.datasets.mixing import plan
+from eranntag.datasets.mixing.mix import Protocol
 from eranntag.errors import DataError, EranntagError
-from eranntag.labels import ontology, table, teacher
-from eranntag.mixing import plan
-from eranntag.mixing.sound import Protocol
-from eranntag.recipes import _audioset, _sources, csv
+from eranntag.files import bounded
+from eranntag.recipes import _audioset, csv, mixtures
+from eranntag.training.label_enhancement import additions as table, ontology, teacher
 from eranntag.types import Dataset, Example
 
 KEY = {"teacher": "", "classes": "", "clips": ""}
@@ -93,7 +94,7 @@ def csv_table(root: Path) -> tuple[Path, Callable[[], Any]]:
 
 def sources(root: Path) -> tuple[Path, Callable[[], Any]]:
     (root / "b.csv").write_text("filename\na.wav\n")
-    return root / "b.csv", lambda: _sources.backgrounds(str(root / "b.csv"))
+    return root / "b.csv", lambda: recipes.mixture_backgrounds(str(root / "b.csv"))
 
 
 def esc50(root: Path) -> tuple[Path, Callable[[], Any]]:
@@ -163,8 +164,8 @@ def mixing_plan(root: Path) -> tuple[Path, Callable[[], Any]]:
 
 
 def document(root: Path) -> tuple[Path, Callable[[], Any]]:
-    (root / "x.md").write_text(f"{page.START}\n")
-    return root / "x.md", lambda: page.check(root / "x.md")
+    (root / "x.md").write_text(f"{report_page.START}\n")
+    return root / "x.md", lambda: report_page.check(root / "x.md")
 
 
 READERS: dict[str, Callable[[Path], tuple[Path, Callable[[], Any]]]] = {
@@ -251,8 +252,8 @@ def test_any_table_is_read_or_refused(rows: list[list[str]], end: str, tmp_path_
         (root / name).write_text(end.join(",".join(row) for row in rows), encoding="utf-8", newline="")
     (root / "a.wav").touch()
     (root / "mix.json").write_text(json.dumps({"labels": ["a", "b"], "snr_db": 1, "events": {"title": "", "licence": ""}}))
-    reads = (csv.read, recipes.mixtures.read, lambda path: list(_audioset.segments(Path(path) / "eval_segments.csv")))
-    for read in (*reads, lambda path: _sources.backgrounds(str(Path(path) / "labels.csv"))):
+    reads = (csv.read, mixtures.read, lambda path: list(_audioset.segments(Path(path) / "eval_segments.csv")))
+    for read in (*reads, lambda path: recipes.mixture_backgrounds(str(Path(path) / "labels.csv"))):
         try:
             read(str(root))
         except DataError as error:

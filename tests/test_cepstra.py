@@ -11,10 +11,11 @@ import scipy.integrate
 import scipy.signal
 import torch
 
-from eranntag.features import _filters, gfcc, logmel, mfcc
+from eranntag.audio import filterbanks
+from eranntag.features import gfcc, logmel, mfcc
 
 RATE = 44100
-CENTRES = _filters.erb_centres(128, 50.0, 14000.0)
+CENTRES = filterbanks.erb_centres(128, 50.0, 14000.0)
 
 
 def sound(seconds: float = 1) -> torch.Tensor:
@@ -32,8 +33,8 @@ def image(module: Any, waveform: torch.Tensor, **values: Any) -> np.ndarray:
 
 
 def test_the_cosine_transform_is_scipys() -> None:
-    np.testing.assert_allclose(_filters.dct_matrix(128, 128), scipy.fft.dct(np.eye(128), axis=0, norm="ortho"), atol=1e-12)
-    np.testing.assert_array_equal(_filters.dct_matrix(40, 128), _filters.dct_matrix(128, 128)[:40])
+    np.testing.assert_allclose(filterbanks.dct_matrix(128, 128), scipy.fft.dct(np.eye(128), axis=0, norm="ortho"), atol=1e-12)
+    np.testing.assert_array_equal(filterbanks.dct_matrix(40, 128), filterbanks.dct_matrix(128, 128)[:40])
 
 
 def test_librosa_computes_the_same_mfcc() -> None:
@@ -78,9 +79,9 @@ def test_impossible_counts_and_bands_are_refused(module: Any, option: str) -> No
 
 def test_bandwidths_and_centres_are_those_of_glasberg_and_moore() -> None:
     """132.6 Hz at 1 kHz, 456.5 at 4 kHz: their eq. (3). Neighbours are equally many ERBs apart: the integral of df / ERB(f)."""
-    np.testing.assert_allclose(_filters.erb_hz([1000, 4000]), [132.64, 456.46], atol=0.01)
+    np.testing.assert_allclose(filterbanks.erb_hz([1000, 4000]), [132.64, 456.46], atol=0.01)
     np.testing.assert_allclose(CENTRES[[0, -1]], [50, 14000])
-    steps = [scipy.integrate.quad(lambda hz: 1 / _filters.erb_hz(hz), *pair)[0] for pair in itertools.pairwise(CENTRES)]
+    steps = [scipy.integrate.quad(lambda hz: 1 / filterbanks.erb_hz(hz), *pair)[0] for pair in itertools.pairwise(CENTRES)]
     np.testing.assert_allclose(steps, steps[0], rtol=1e-9)
 
 
@@ -88,7 +89,7 @@ def test_bandwidths_and_centres_are_those_of_glasberg_and_moore() -> None:
 def test_scipys_gammatones_respond_the_same(index: int) -> None:
     """Ours is the transform of the continuous impulse response, scipy's samples it: what lies above 22 kHz folds back, at most
     (1 + x)^-4 with x = (44.1 kHz - 2 f_c) / b = 10 for the highest: 1e-4 of the amplitude at the peak."""
-    hz, ours = np.arange(691) * RATE / 1380, _filters.gammatone_filterbank(RATE, 1380, 128, 50.0, 14000.0)[index]
+    hz, ours = np.arange(691) * RATE / 1380, filterbanks.gammatone_filterbank(RATE, 1380, 128, 50.0, 14000.0)[index]
     taps, _ = scipy.signal.gammatone(CENTRES[index], "fir", order=4, numtaps=RATE // 4, fs=RATE)
     response = scipy.signal.freqz(taps, worN=hz, fs=RATE)[1]
     np.testing.assert_allclose(ours, np.abs(response) ** 2, rtol=0, atol=5e-4)
@@ -97,29 +98,29 @@ def test_scipys_gammatones_respond_the_same(index: int) -> None:
 @pytest.mark.parametrize("index", range(30, 128, 9))
 def test_slaneys_recursive_gammatones_are_near(index: int) -> None:
     """His four sections have the same poles, but zeros of their own: within 2 % of the peak power from 450 Hz up."""
-    hz, ours = np.arange(691) * RATE / 1380, _filters.gammatone_filterbank(RATE, 1380, 128, 50.0, 14000.0)[index]
+    hz, ours = np.arange(691) * RATE / 1380, filterbanks.gammatone_filterbank(RATE, 1380, 128, 50.0, 14000.0)[index]
     response = scipy.signal.freqz(*scipy.signal.gammatone(CENTRES[index], "iir", fs=RATE), worN=hz, fs=RATE)[1]
     np.testing.assert_allclose(ours, np.abs(response) ** 2, rtol=0, atol=0.02)
 
 
 def test_a_filter_lets_through_one_erb_of_white_noise() -> None:
     """The integral of |H|^2 is b pi (2 n - 2)! / (4^(n - 1) (n - 1)!^2) = 0.9817 b for order n = 4: why b = 1.019 ERB."""
-    bank = _filters.gammatone_filterbank(RATE, 2**16, 128, 50.0, 14000.0)
+    bank = filterbanks.gammatone_filterbank(RATE, 2**16, 128, 50.0, 14000.0)
     widths = bank.sum(1) * RATE / 2**16
     middle = (CENTRES > 300) & (CENTRES < 8000)  # neither cut off at 0 Hz nor at 22 kHz
-    np.testing.assert_allclose(widths[middle], _filters.erb_hz(CENTRES)[middle], rtol=2e-3)
+    np.testing.assert_allclose(widths[middle], filterbanks.erb_hz(CENTRES)[middle], rtol=2e-3)
 
 
 def test_the_window_resolves_the_filters() -> None:
     """What the docstring of gfcc says of its 1380 samples."""
-    assert (_filters.erb_hz(CENTRES) < RATE / 1380).sum() == 2
+    assert (filterbanks.erb_hz(CENTRES) < RATE / 1380).sum() == 2
     assert ((gfcc.Config().filters() > 0.1).sum(1) >= 2).all()
 
 
 def test_gfcc_by_hand_are_the_same() -> None:
     """In float64, the window and the transform as scipy has them."""
     waveform = sound()
-    window, filters = scipy.signal.get_window("hann", 1380), _filters.gammatone_filterbank(RATE, 1380, 128, 50.0, 14000.0)
+    window, filters = scipy.signal.get_window("hann", 1380), filterbanks.gammatone_filterbank(RATE, 1380, 128, 50.0, 14000.0)
     mirrored, ours = np.pad(waveform[0].double().numpy(), 690, mode="reflect"), image(gfcc, waveform)
     for index in (0, 1, 60, 127):
         power = np.abs(scipy.fft.rfft(mirrored[345 * index : 345 * index + 1380] * window)) ** 2

@@ -7,15 +7,16 @@ import click
 import pytest
 import torch
 
-from eranntag import checkpoints, models, registry
-from eranntag.checkpoints import convert, header, local_path, sha256, table
+from eranntag import models, registry
+from eranntag.checkpoints import catalog, convert, header, loading
+from eranntag.checkpoints.loading import local_path, sha256
 from eranntag.cli.train import command as train
 from eranntag.errors import CheckpointError, NotPublished, UsageError
-from eranntag.network import _Unfilled
+from eranntag.inference.network import _Unfilled
 from eranntag.recipes import audioset, audioset_balanced, esc50
 from eranntag.types import Recipe
 
-TABLE = table.read()
+TABLE = catalog.read()
 ROWS = [pytest.param(row, id=name) for name, row in {**TABLE.rows, **TABLE.papers}.items()]
 PAPERS = [pytest.param(row, id=name) for name, row in TABLE.papers.items()]
 PUBLISHED = [row for row in TABLE.rows.values() if row.is_published]
@@ -36,19 +37,19 @@ WEB = f'{BARE}weights = "https://example.org/x.pt"\nsize_bytes = 5\nformat = "to
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_parameters_are_those_of_the_architecture(row: table.Row | table.Paper) -> None:
+def test_parameters_are_those_of_the_architecture(row: catalog.Row | catalog.Paper) -> None:
     family, config = models.resolve(row.architecture)
     features, arguments = models.front_end(row.architecture)
     front_end = registry.get("eranntag.features", features).Config(**arguments)
     with torch.device("meta"), _Unfilled():
         model = registry.get("eranntag.models", family).Model(config, front_end.rows, row.classes)
     assert sum(parameter.numel() for parameter in model.parameters()) == row.parameters
-    if isinstance(row, table.Row):
+    if isinstance(row, catalog.Row):
         assert row.sample_rate_hz == front_end.sample_rate_hz
 
 
 @pytest.mark.parametrize("paper", PAPERS)
-def test_a_papers_model_has_a_command_that_trains_it(paper: table.Paper) -> None:
+def test_a_papers_model_has_a_command_that_trains_it(paper: catalog.Paper) -> None:
     program, subcommand, *args = shlex.split(paper.command)
     assert (program, subcommand) == ("eranntag", "train")
     with click.Context(train) as context:
@@ -59,8 +60,8 @@ def test_a_papers_model_has_a_command_that_trains_it(paper: table.Paper) -> None
 def test_rows_have_weights_and_facts() -> None:
     for row in TABLE.rows.values():
         assert row.weights and row.sha256 and row.size_bytes and row.licence and (row.metrics or row.paper), row.name
-        recipe = registry.get("eranntag.recipes", table.LABEL_SETS[row.labels]).RECIPE
-        assert checkpoints.labels(row.name) == recipe.labels and len(recipe.labels) == row.classes
+        recipe = registry.get("eranntag.recipes", catalog.LABEL_SETS[row.labels]).RECIPE
+        assert loading.labels(row.name) == recipe.labels and len(recipe.labels) == row.classes
 
 
 def test_published_rows_are_what_the_converter_makes() -> None:
@@ -139,7 +140,7 @@ def test_a_wrong_registry_is_one_clear_line(content: str | bytes, words: str, tm
     path = tmp_path / "own.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CheckpointError) as caught:
-        table.read(str(path))
+        catalog.read(str(path))
     assert str(caught.value).startswith(f"{path}: {words}")
     assert "\n" not in str(caught.value)
 
@@ -147,13 +148,13 @@ def test_a_wrong_registry_is_one_clear_line(content: str | bytes, words: str, tm
 @pytest.mark.parametrize("name", ["nowhere.toml", "."])
 def test_a_registry_that_cannot_be_read_is_one_clear_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="the registry cannot be read"):
-        table.read(str(tmp_path / name))
+        catalog.read(str(tmp_path / name))
 
 
 def test_rows_of_a_users_registry_come_first(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text(f"[checkpoints.mine]\n{GOOD}[checkpoints.erann-1-6-audioset]\n{GOOD}[papers.new]\n{PAPER}")
-    read = table.read(str(path))
+    read = catalog.read(str(path))
     assert read.rows.keys() == {*TABLE.rows, "mine", "erann-1-6-audioset"}
     assert read.row("erann-1-6-audioset").title == "Mine"
     assert local_path(read.row("erann-1-6-audioset")) == tmp_path / "x.safetensors"
@@ -164,7 +165,7 @@ def test_rows_of_a_users_registry_come_first(tmp_path: Path) -> None:
 
 def test_a_users_registry_may_name_another_default(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(f'default = "mine"\n[checkpoints.mine]\n{GOOD}')
-    assert table.read(str(tmp_path / "own.toml")).default == "mine"
+    assert catalog.read(str(tmp_path / "own.toml")).default == "mine"
 
 
 def test_an_unknown_name_gets_the_nearest_one_suggested() -> None:
@@ -194,14 +195,14 @@ def test_an_unknown_name_gets_the_nearest_one_suggested() -> None:
 def test_weights_on_the_web_are_pinned(change: tuple[str, str], words: str, tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text(f"[checkpoints.mine]\n{WEB}")
-    assert table.read(str(path)).row("mine").is_published
+    assert catalog.read(str(path)).row("mine").is_published
     path.write_text(f"[checkpoints.mine]\n{WEB.replace(*change)}")
     with pytest.raises(CheckpointError) as caught:
-        table.read(str(path))
+        catalog.read(str(path))
     assert str(caught.value).startswith(f"{path}: mine: {words}")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "[::1]:8000"])
 def test_http_is_for_this_machine(host: str, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(f"[checkpoints.mine]\n{WEB.replace('https://example.org', f'http://{host}')}")
-    assert table.read(str(tmp_path / "own.toml")).row("mine").is_published
+    assert catalog.read(str(tmp_path / "own.toml")).row("mine").is_published

@@ -13,14 +13,15 @@ from click import UsageError as ClickError
 from click.testing import CliRunner, Result
 
 from eranntag.checkpoints import weights
-from eranntag.cli import _chosen, cli
-from eranntag.detection import Detector, only, postprocessing, thresholds
-from eranntag.engine.eager import Eager
+from eranntag.cli import cli
+from eranntag.cli._options import labels as labels_options
+from eranntag.engines.eager import Eager
 from eranntag.errors import UsageError
-from eranntag.predict import predict
+from eranntag.inference.detector import Detector, only, postprocessing, thresholds
+from eranntag.inference.pipeline import predict
 from eranntag.recipes import audioset
 from eranntag.types import Checkpoint, Clip, Event, Prediction
-from eranntag.views import Viewer
+from eranntag.visualization.timeline import Viewer
 
 LABELS = ("Dog", "Cattle, bovinae", "Fly", "Fly, housefly", "Hiss", "hiss", "[/bold]")
 
@@ -43,7 +44,7 @@ def tiny_checkpoint(tiny_checkpoint: Checkpoint) -> Checkpoint:
 
 def chosen(checkpoint: Checkpoint, text: str | None = None, file: str | None = None) -> tuple[str, ...]:
     given = {"labels": text, "labels_from": file, "checkpoint": None}
-    return _chosen.labels(_chosen.wanted(given), checkpoint, given)
+    return labels_options.labels(labels_options.wanted(given), checkpoint, given)
 
 
 @pytest.mark.parametrize(
@@ -253,9 +254,9 @@ def test_wrong_labels_are_one_line(name: str, args: str, words: str, model: str,
 
 def test_files_of_labels_are_bounded(model: str, clip: str) -> None:
     with open("large.txt", "wb") as file:
-        file.truncate(_chosen.MOST_BYTES + 1)
+        file.truncate(labels_options.MOST_BYTES + 1)
     result = run("predict", model, clip, "--labels-from", "large.txt")
-    assert result.exit_code == 2 and f"at most {_chosen.MOST_BYTES} are read" in result.stderr
+    assert result.exit_code == 2 and f"at most {labels_options.MOST_BYTES} are read" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["predict", "detect"])

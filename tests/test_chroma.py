@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from eranntag.features import _filters
+from eranntag.audio import filterbanks
 from eranntag.features.chroma import Config, Frontend
 
 RATE = 44100
@@ -26,7 +26,7 @@ def tone(*hz: float) -> np.ndarray:
 @pytest.mark.parametrize("n_fft", [2048, 4096])
 def test_the_filters_are_librosas(n_fft: int) -> None:
     reference = librosa.filters.chroma(sr=RATE, n_fft=n_fft, tuning=0, dtype=np.float64)
-    np.testing.assert_allclose(_filters.chroma_filterbank(RATE, n_fft), reference, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(filterbanks.chroma_filterbank(RATE, n_fft), reference, rtol=1e-9, atol=1e-15)
 
 
 @pytest.mark.parametrize("kind", ["noise", "chord", "decay"])

@@ -21,9 +21,9 @@ import torch
 from click.testing import CliRunner, Result
 
 import eranntag
-from eranntag.checkpoints import table, weights
+from eranntag.checkpoints import catalog, weights
 from eranntag.cli import cli
-from eranntag.tagger import Tagger
+from eranntag.inference.tagger import Tagger
 from eranntag.types import Checkpoint
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -289,7 +289,7 @@ def test_a_run_that_ends_in_an_error_leaves_the_output_as_it_was(
 
     if existing:
         Path("out.json").write_text(existing)
-    monkeypatch.setattr("eranntag.predict.predict", fail)
+    monkeypatch.setattr("eranntag.inference.pipeline.predict", fail)
     result = predict(model, clip, "--format", "json", "-o", "out.json")
     assert (result.exit_code, one_line(result)) == (1, "eranntag: error: OSError: no space left (--debug shows where)\n")
     assert sorted(os.listdir()) == [*(["out.json"] if existing else []), "out.json.journal", "out.json.partial"]
@@ -344,7 +344,7 @@ def test_checkpoints_lists_every_row_once(registry: Path) -> None:
         )
     listed = run("checkpoints", "list", "--registry", registry).stdout.splitlines()
     names = [re.split(r" {2,}", line)[0].removesuffix(" *") for line in listed[1:-2]]
-    assert names == [*table.read().rows, "mine", "[bold]x :smile:"]
+    assert names == [*catalog.read().rows, "mine", "[bold]x :smile:"]
     assert [line.split() for line in run("checkpoints").stdout.splitlines()[1:-2]] == [line.split() for line in listed[1:-4]]
     markdown = run("checkpoints", "list", "--markdown", "--registry", registry).stdout.splitlines()
     assert [line.split(" | ")[0].strip("| ").removesuffix(" *") for line in markdown[2:]] == names
@@ -352,7 +352,7 @@ def test_checkpoints_lists_every_row_once(registry: Path) -> None:
 
 
 def test_checkpoints_lists_the_papers_models_with_their_commands() -> None:
-    papers = table.read().papers
+    papers = catalog.read().papers
     for line in (("checkpoints", "--papers"), ("checkpoints", "list", "--papers")):
         listed = run(*line).stdout.splitlines()
         assert [row.split()[0] for row in listed[1:-1]] == list(papers)
@@ -390,7 +390,7 @@ def test_checkpoints_verify_loads_the_weights(model: str, registry: Path) -> Non
 
 def test_checkpoints_row_is_a_registry(model: str, clip: str, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(run("checkpoints", "row", model).stdout)
-    row = table.read(str(tmp_path / "own.toml")).rows["tiny"]
+    row = catalog.read(str(tmp_path / "own.toml")).rows["tiny"]
     assert (row.architecture, row.classes, row.size_bytes) == ("erann-2-1", 7, Path(model).stat().st_size)
     assert run("predict", "-c", "tiny", clip, "--registry", tmp_path / "own.toml").exit_code == 0
 

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eranntag import detection, rows
 from eranntag.checkpoints import weights
-from eranntag.cluster import Hearing, Load, ray, session, spark
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import EranntagError, UsageError
-from eranntag.predict import predict
+from eranntag.inference import detector
+from eranntag.inference.pipeline import predict
+from eranntag.integrations import ray, ray_session, spark
+from eranntag.integrations.worker import Hearing, Load
+from eranntag.results import schema as rows
 from eranntag.types import Failure, Prediction
 
 Writer = Callable[..., Path]
@@ -119,7 +121,7 @@ def test_where_no_ray_is_nobody_waits_for_it(address: str) -> None:
         library = SimpleNamespace(is_initialized=lambda: False)
         with (
             pytest.raises(EranntagError, match=r"^Ray: no cluster answers at .*ray start --head"),
-            session.connected(library, nobody),
+            ray_session.connected(library, nobody),
         ):
             pass
 
@@ -196,7 +198,7 @@ def test_ray_gives_a_row_for_each_path(
         assert (shape.cores, shape.actors) == (2, 1) and isinstance(arguments["make"], Load)
         return actor(**{**arguments, "make": pickle.dumps(arguments["make"])})(paths)
 
-    monkeypatch.setattr(session, "imported", lambda: cluster_of([(2, 0)]))
+    monkeypatch.setattr(ray_session, "imported", lambda: cluster_of([(2, 0)]))
     monkeypatch.setattr(ray, "_mapped", mapped)
     names = without_the_deadly(sounds)
     paths: Any = pyarrow.table({"wav": [os.fsencode(name) for name in names]})
@@ -221,8 +223,8 @@ def test_spark_gives_a_row_for_each_path(sounds: list[str], tiny_tagger: Eager, 
 
 def test_spark_gives_events_too(sounds: list[str], tiny_tagger: Eager, stub: Stub) -> None:
     pandas = pytest.importorskip("pandas")
-    how = detection.postprocessing(detection.thresholds(tiny_tagger.checkpoint))
-    stub.tagger = detection.Detector(tiny_tagger, how)
+    how = detector.postprocessing(detector.thresholds(tiny_tagger.checkpoint))
+    stub.tagger = detector.Detector(tiny_tagger, how)
     (frame,) = spark.tagged(Load("tiny"), events=True)(iter([pandas.DataFrame({"path": sounds[:4]})]))
     assert list(frame.columns) == spark._columns(spark.EVENTS_SCHEMA)
     *heard, broken = frame.to_dict("records")

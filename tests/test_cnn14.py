@@ -15,14 +15,13 @@ from torch.nn import functional
 
 from eranntag import features, models
 from eranntag.checkpoints import convert, header, pickled, weights
-from eranntag.cli import checkpoints as command
-from eranntag.cli import cli
-from eranntag.engine.eager import Eager
-from eranntag.engine.torch import Fast
+from eranntag.cli import checkpoints as command, cli
+from eranntag.engines.eager import Eager
+from eranntag.engines.torch import Fast
 from eranntag.errors import CheckpointError, EranntagError, UsageError
 from eranntag.features import logmel
+from eranntag.inference.network import Network
 from eranntag.models.cnn14 import FRONTEND, Config, Model, from_name, to_name
-from eranntag.network import Network
 
 LABELS = ("dog", "rain", "siren")
 CHANNELS = 2  # 320 times fewer parameters than 64

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from eranntag import features
-from eranntag.features import _filters
+from eranntag.audio import filterbanks
 from eranntag.features.cqt import Config, Frontend
 
 RATE = 44100
@@ -137,7 +137,7 @@ def test_a_batch_is_its_clips() -> None:
 def test_blocks_are_parts_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     waveform = noise(3)
     whole = image(waveform)
-    monkeypatch.setattr("eranntag.features._windowed.BLOCK_FRAMES", 100)
+    monkeypatch.setattr("eranntag.features._framed.BLOCK_FRAMES", 100)
     np.testing.assert_allclose(image(waveform), whole, rtol=0, atol=1e-2)
     half = CONFIG.window_samples // 2
     framer = features.framer("cqt", CONFIG)
@@ -178,4 +178,4 @@ def test_rows_that_cannot_be_are_refused(wrong: dict[str, float]) -> None:
 
 def test_kernels_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="does not fit 1000"):
-        _filters.constant_q_kernels(np.array([50.0]), 23.0, RATE, 1000)
+        filterbanks.constant_q_kernels(np.array([50.0]), 23.0, RATE, 1000)

@@ -17,19 +17,20 @@ import torch
 from click.testing import CliRunner, Result
 from torch import Tensor, nn
 
-from eranntag import detection, engine, fusion, streaming
 from eranntag.checkpoints import weights
 from eranntag.cli import cli, detect
-from eranntag.detection import Detection, Detector, Windowed
-from eranntag.engine import Source
-from eranntag.engine.eager import Eager
-from eranntag.ensemble import Ensemble
+from eranntag.engines import selection
+from eranntag.engines.eager import Eager
+from eranntag.engines.selection import Source
 from eranntag.errors import EranntagError, UsageError
-from eranntag.events import Postprocessing
-from eranntag.network import Network
-from eranntag.predict import predict
-from eranntag.render import events as documents
-from eranntag.tagger import Tagger
+from eranntag.inference import detector as detection, fusion, streaming
+from eranntag.inference.detector import Detection, Detector, Windowed
+from eranntag.inference.ensemble import Ensemble
+from eranntag.inference.events import Postprocessing
+from eranntag.inference.network import Network
+from eranntag.inference.pipeline import predict
+from eranntag.inference.tagger import Tagger
+from eranntag.results import event_formats as documents
 from eranntag.types import Checkpoint, Clip, Event, Failure, Output
 
 RATE = 44100
@@ -37,8 +38,8 @@ FRAME = 64 * 345 / RATE  # seconds, of a column of ERANN-2-1
 LABELS = ("dog", "rain", "siren", "door, slamming")
 EVERYTHING = Postprocessing(high=0.0, low=0.0, min_length_seconds=0.0)
 
-openvino = pytest.mark.skipif(engine.find_spec("openvino") is None, reason="no openvino")
-ENGINES = [pytest.param(name, marks=[openvino] if name == "openvino" else []) for name in engine.names()]
+openvino = pytest.mark.skipif(selection.find_spec("openvino") is None, reason="no openvino")
+ENGINES = [pytest.param(name, marks=[openvino] if name == "openvino" else []) for name in selection.ENGINES]
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +136,7 @@ def test_every_engine_has_the_frames_of_the_reference(
     reference = tiny_tagger if columns else Eager(framewise)
     clips = [sound(2, seed) for seed in (1, 2)]
     expected = [frames(reference, clip) for clip in clips]  # before an engine changes the network
-    tagger = engine.build(Source(tiny_checkpoint, "0" * 64, lambda: reference.network), name, "cpu", "float32")
+    tagger = selection.build(Source(tiny_checkpoint, "0" * 64, lambda: reference.network), name, "cpu", "float32")
     assert tagger.engine == name
     assert tagger.frame_seconds == pytest.approx(FRAME if columns else FRAME / 2, rel=1e-12)
     both = tagger.frame_scores(np.stack([tagger.prepare(clip) for clip in clips]))
@@ -630,7 +631,7 @@ def test_the_command_takes_windows_of_a_family_without_frames(
         network.model = Mute(128, 4)
         return Eager(network.eval())
 
-    monkeypatch.setattr("eranntag.checkpoints.load", lambda *_, **__: mute())
+    monkeypatch.setattr("eranntag.checkpoints.loading.load", lambda *_, **__: mute())
     for options, seconds in (((), 1.0), (("--resolution", "0.5"), 0.5)):
         result = run("detect", model, clip, "--format", "jsonl", *options)
         assert result.exit_code == 0 and json.loads(result.stdout)["frame_seconds"] == seconds

@@ -11,13 +11,14 @@ import runs
 import torch
 from safetensors.torch import load_file
 
-from eranntag import audio, recipes
+from eranntag import recipes
+from eranntag.audio import reader
 from eranntag.checkpoints import header, weights
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import DataError
 from eranntag.training import agreement, distillation, loop, soundscapes
 from eranntag.training.data import Sounds
-from eranntag.training.sampling import Shuffled
+from eranntag.training.samplers import Shuffled
 from eranntag.training.soundscapes import Plan, soundscape
 from eranntag.types import Clip, Example
 
@@ -26,7 +27,7 @@ ALONE = Plan(several=0, narrow=0, noisy=0, reverberant=0, gain_db=(0, 0))
 
 
 def tone(hz: float, samples: int = RATE, amplitude: float = 0.3) -> np.ndarray:
-    return audio.to_int16(amplitude * np.sin(2 * np.pi * hz * np.arange(samples) / RATE))
+    return reader.to_int16(amplitude * np.sin(2 * np.pi * hz * np.arange(samples) / RATE))
 
 
 def generator(seed: int = 0) -> np.random.Generator:
@@ -37,7 +38,7 @@ def generator(seed: int = 0) -> np.random.Generator:
 
 
 def test_a_soundscape_is_a_function_of_its_generator() -> None:
-    clips = [tone(440), tone(880, 2 * RATE), audio.to_int16(0.1 * generator().standard_normal(RATE))]
+    clips = [tone(440), tone(880, 2 * RATE), reader.to_int16(0.1 * generator().standard_normal(RATE))]
     every = Plan(several=1, three=1, narrow=1, noisy=1, reverberant=1)
 
     def draw(rng: np.random.Generator, number: int) -> np.ndarray:
@@ -57,7 +58,7 @@ def test_one_clip_is_a_crop_at_a_random_place() -> None:
     plain = soundscape(lambda *_: clip, RATE, RATE, generator(), ALONE)
     first = int(np.flatnonzero(plain)[0])
     assert 0 < first < RATE // 2 + 2  # its first sample is 0
-    np.testing.assert_allclose(plain[first - 1 :][: RATE // 2] * audio.FULL_SCALE, clip, atol=0.01)
+    np.testing.assert_allclose(plain[first - 1 :][: RATE // 2] * reader.FULL_SCALE, clip, atol=0.01)
     assert not plain[: first - 1].any() and not plain[first - 1 + RATE // 2 :].any()
 
 
@@ -111,7 +112,7 @@ def test_the_teacher_labels_the_very_same_waveform(tiny_tagger: Eager, sounds: l
     teacher = distillation.Teacher(tiny_tagger, embeds=True)
     batches = distillation.Soundscapes(Sounds(sounds, RATE), teacher, Shuffled([()] * 4, 0), RATE, 0, 4, Plan())
     drawn = batches.draw(3, slice(0, 4))
-    waveforms = drawn.batch.waveform.numpy().astype(np.float32) / audio.FULL_SCALE
+    waveforms = drawn.batch.waveform.numpy().astype(np.float32) / reader.FULL_SCALE
     for waveform, target, embedding in zip(waveforms, drawn.batch.target, drawn.batch.embedding, strict=True):
         clip = Clip(waveform[None], RATE)
         np.testing.assert_allclose(target, tiny_tagger.tag(clip).scores, rtol=1e-4, atol=1e-5)
@@ -124,14 +125,14 @@ def test_the_teacher_labels_the_very_same_waveform(tiny_tagger: Eager, sounds: l
 
 def test_openvino_answers_in_one_pass(tiny_tagger: Eager) -> None:
     pytest.importorskip("openvino")
-    from eranntag.engine import Source
-    from eranntag.engine._compile import compiled
-    from eranntag.engine.openvino import OpenVINO, writable
+    from eranntag.engines._openvino_compile import compiled
+    from eranntag.engines.openvino import OpenVINO, writable
+    from eranntag.engines.selection import Source
 
     source = Source(tiny_tagger.checkpoint, "", lambda: tiny_tagger.network)
     facts, parts = compiled(source, "float32", False)
     fast = OpenVINO(source, facts, [writable(part) for part in parts], False, ("", ""))
-    prepared = fast.prepare(Clip(tone(440)[None].astype(np.float32) / audio.FULL_SCALE, RATE))[None]
+    prepared = fast.prepare(Clip(tone(440)[None].astype(np.float32) / reader.FULL_SCALE, RATE))[None]
     scores, embeddings = fast.answers(prepared)
     assert np.array_equal(scores, fast.scores(prepared)) and np.array_equal(embeddings, fast.embeddings(prepared))
 

@@ -16,10 +16,10 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from eranntag import lock
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import TrainingError, UsageError
-from eranntag.network import Network
+from eranntag.files import lock
+from eranntag.inference.network import Network
 from eranntag.training import distributed, loop
 from eranntag.training.data import Sounds
 from eranntag.training.distributed import World, connected, wrapped

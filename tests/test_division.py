@@ -7,7 +7,7 @@ import pytest
 
 from eranntag.errors import DataError, UsageError
 from eranntag.recipes import esc50
-from eranntag.training.division import carve, divide
+from eranntag.training.splits import carve, divide
 from eranntag.types import Dataset, Example
 
 RECIPE = dataclasses.replace(esc50.RECIPE, name="some", folds=(1, 2, 3))

@@ -9,8 +9,8 @@ import torch
 from click.testing import CliRunner, Result
 
 import eranntag
-from eranntag import checkpoints, doctor
-from eranntag.cli import cli
+from eranntag.checkpoints import loading
+from eranntag.cli import _diagnostics, cli
 from eranntag.errors import IntegrityError
 
 
@@ -45,7 +45,7 @@ def test_a_checkpoint_that_does_not_load_is_exit_code_1_and_hides_nothing_else(m
     def load(*_: Any) -> None:
         raise IntegrityError("weights.safetensors is damaged")
 
-    monkeypatch.setattr(checkpoints, "load", load)
+    monkeypatch.setattr(loading, "load", load)
     result = run("--json")
     found = findings(result)
     assert result.exit_code == 1 and "is damaged" in found["checkpoint"]["value"] and "torch" in found
@@ -59,12 +59,12 @@ def test_a_format_that_libsndfile_lacks_is_named(monkeypatch: pytest.MonkeyPatch
             raise ValueError("Unknown format")
         write(file, data, rate, subtype, format=format)
 
-    monkeypatch.setattr(doctor.soundfile, "write", without_opus)
-    (finding,) = doctor._formats()
+    monkeypatch.setattr(_diagnostics.soundfile, "write", without_opus)
+    (finding,) = _diagnostics._formats()
     assert "OPUS" not in finding.value and finding.remedy.startswith("not OPUS: ") and not finding.fatal
 
 
 def test_missing_extras_say_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
-    values = {finding.name: finding.value for finding in doctor.examine()}
+    monkeypatch.setattr(_diagnostics, "find_spec", lambda name: None)
+    values = {finding.name: finding.value for finding in _diagnostics.examine()}
     assert values["av"] == "not installed; it is for m4a, aac, wma, webm and video: pip install 'eranntag[av]'"

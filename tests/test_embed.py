@@ -17,27 +17,27 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from conftest import CHECKOUT
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from eranntag import audio, embedding, engine, saved
-from eranntag.cli import cli
-from eranntag.cli import embed as command
-from eranntag.embedding import Embedder, Embedding
-from eranntag.engine import Source
-from eranntag.engine.eager import Eager
-from eranntag.ensemble import Ensemble
+from eranntag.audio import reader
+from eranntag.cli import cli, embed as command
+from eranntag.engines import selection
+from eranntag.engines.eager import Eager
+from eranntag.engines.selection import Source
 from eranntag.errors import EranntagError, UsageError
-from eranntag.journal import matrix
-from eranntag.predict import predict
+from eranntag.inference import embedding, saved
+from eranntag.inference.embedding import Embedder, Embedding
+from eranntag.inference.ensemble import Ensemble
+from eranntag.inference.pipeline import predict
+from eranntag.results import matrix
 from eranntag.types import Checkpoint, Clip
 
 RATE = 44100
 SIZE = 128  # of ERANN-2-1
 Writer = Callable[..., Path]
 
-openvino = pytest.mark.skipif(engine.find_spec("openvino") is None, reason="no openvino")
-ENGINES = [pytest.param(name, marks=[openvino] if name == "openvino" else []) for name in engine.names()]
+openvino = pytest.mark.skipif(selection.find_spec("openvino") is None, reason="no openvino")
+ENGINES = [pytest.param(name, marks=[openvino] if name == "openvino" else []) for name in selection.ENGINES]
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,7 @@ def test_a_long_sound_and_long_windows_are_those_of_one_pass(tiny_tagger: Eager,
     assert seconds == 4
     waveform = noise(2.5 * seconds)
     path = wav("long.flac", waveform)
-    waveform = audio.read(path).waveform[0]
+    waveform = reader.read(path).waveform[0]
     whole, halves = vector(tiny_tagger, waveform), np.split(waveform, [round(1.5 * seconds * RATE)])
     scale = np.abs(whole).max()
     (result,) = predict(Embedder(tiny_tagger), [str(path)])
@@ -132,7 +132,7 @@ def test_of_hours_a_few_windows_are_held(tiny_tagger: Eager) -> None:
 
     embedder = Embedder(tiny_tagger, 1.0)
     tiny_tagger.embeddings = embeddings  # type: ignore[method-assign]
-    found = embedder.tag_long(embedder.hear(audio.Stream(RATE, "hours", blocks())))
+    found = embedder.tag_long(embedder.hear(reader.Stream(RATE, "hours", blocks())))
     assert found.vectors.shape == (50, 3) and read == 50 * RATE and most <= 2 * RATE
 
 
@@ -140,7 +140,7 @@ def test_of_hours_a_few_windows_are_held(tiny_tagger: Eager) -> None:
 def test_every_engine_has_the_vectors_of_the_reference(name: str, tiny_tagger: Eager, tiny_checkpoint: Checkpoint) -> None:
     waveforms = [noise(2.0), noise(1.2, 1)]
     expected = [tiny_tagger.embed(each, RATE, every=0.7).vectors for each in waveforms]  # before an engine changes the network
-    tagger = engine.build(Source(tiny_checkpoint, "0" * 64, lambda: tiny_tagger.network), name, "cpu", "float32")
+    tagger = selection.build(Source(tiny_checkpoint, "0" * 64, lambda: tiny_tagger.network), name, "cpu", "float32")
     found = tagger.embed(waveforms, RATE, every=0.7)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours.vectors, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
@@ -199,9 +199,9 @@ def embed(model: str, *args: str | Path, **options: Any) -> Result:
 
 
 def vectors(model: str, clips: list[str], every: float | None = None) -> list[np.ndarray]:
-    from eranntag import checkpoints
+    from eranntag.checkpoints import loading
 
-    return [each.vectors for each in checkpoints.load(model, engine="eager", device="cpu").embed(clips, every=every)]
+    return [each.vectors for each in loading.load(model, engine="eager", device="cpu").embed(clips, every=every)]
 
 
 @pytest.mark.parametrize("every", [None, 0.4])
@@ -324,10 +324,10 @@ def test_jobs_and_shards_have_the_same_results(model: str, clips: list[str]) -> 
 
 def test_parquet_of_shards_is_merged(model: str, clips: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")
-    from eranntag.journal import parts
+    from eranntag.results import parquet
 
-    monkeypatch.setattr(parts, "ENTRIES", 2 * (SIZE // 10))  # a vector counts as ten of its numbers do
-    monkeypatch.setattr(parts, "BATCH_BYTES", 1)  # rows are read one at a time
+    monkeypatch.setattr(parquet, "ENTRIES", 2 * (SIZE // 10))  # a vector counts as ten of its numbers do
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 1)  # rows are read one at a time
     for index in (1, 2):
         assert embed(model, *clips, "--shard", f"{index}/2", "-o", f"{index}.parquet").exit_code == 0
     assert embed(model, *clips, "-o", "all.parquet").exit_code == 0
@@ -345,7 +345,7 @@ def test_parquet_of_shards_is_merged(model: str, clips: list[str], monkeypatch: 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`interrupted(*args)`: `embed`, which is interrupted after two results."""
-    from eranntag import predict as predicting
+    from eranntag.inference import pipeline as predicting
 
     everything = predicting.predict
 

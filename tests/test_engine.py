@@ -16,16 +16,18 @@ import pytest
 import torch
 
 import eranntag
-from eranntag import checkpoints, devices, engine, registry
-from eranntag.checkpoints import weights
-from eranntag.engine import Source, _check, _compiled, _requests
-from eranntag.engine.eager import Eager
+from eranntag import registry
+from eranntag.checkpoints import loading, weights
+from eranntag.engines import compile_cache, request_pool, selection, verify
+from eranntag.engines.eager import Eager
+from eranntag.engines.selection import Source
 from eranntag.errors import IntegrityError, UsageError
-from eranntag.tagger import Tagger
+from eranntag.inference import devices
+from eranntag.inference.tagger import Tagger
 from eranntag.types import Clip
 
-openvino = pytest.mark.skipif("openvino" not in engine.names() or engine.find_spec("openvino") is None, reason="no openvino")
-ENGINES = [pytest.param(name, marks=[openvino] if name == "openvino" else []) for name in engine.names()]
+openvino = pytest.mark.skipif(selection.find_spec("openvino") is None, reason="no openvino")
+ENGINES = [pytest.param(name, marks=[openvino] if name == "openvino" else []) for name in selection.ENGINES]
 
 
 @pytest.fixture(autouse=True)
@@ -50,24 +52,24 @@ def source(tagger: Eager, path: Path, loads: list[str] | None = None) -> Source:
             loads.append("")
         return weights.load(path)
 
-    return Source(tagger.checkpoint, checkpoints.sha256(path), load)
+    return Source(tagger.checkpoint, loading.sha256(path), load)
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_says_what_the_reference_says(name: str, tiny_tagger: Eager, path: Path) -> None:
-    tagger = engine.build(source(tiny_tagger, path), name, "cpu", "float32")
+    tagger = selection.build(source(tiny_tagger, path), name, "cpu", "float32")
     assert isinstance(tagger, Tagger)
     assert (tagger.engine, tagger.dtype, tagger.device, tagger.labels) == (name, "float32", "cpu", tiny_tagger.labels)
     for seconds in (0.2, 1, 3.5):
         np.testing.assert_allclose(tagger.tag(noise(seconds)).scores, tiny_tagger.tag(noise(seconds)).scores, atol=1e-4)
-    assert _check.difference(tagger, _check.scores(tiny_tagger)) < 1e-4
+    assert verify.difference(tagger, verify.scores(tiny_tagger)) < 1e-4
     two = np.stack([tagger.prepare(noise(1, seed)) for seed in (1, 2)])
     np.testing.assert_allclose(tagger.scores(two), [tagger.tag(noise(1, seed)).scores for seed in (1, 2)], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_has_columns_and_a_head_for_long_sounds(name: str, tiny_tagger: Eager, path: Path) -> None:
-    tagger = engine.build(source(tiny_tagger, path), name, "cpu", "float32")
+    tagger = selection.build(source(tiny_tagger, path), name, "cpu", "float32")
     assert tagger.geometry == tiny_tagger.geometry
     image = np.random.default_rng(0).normal(-40, 15, (1, 1, 128, 256)).astype(np.float32)
     for ours, theirs in zip(tagger.columns(image), tiny_tagger.columns(image), strict=True):
@@ -81,34 +83,34 @@ def test_every_engine_has_columns_and_a_head_for_long_sounds(name: str, tiny_tag
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_is_near_or_refused(name: str, dtype: str, tiny_tagger: Eager, path: Path) -> None:
     try:
-        tagger = engine.build(source(tiny_tagger, path), name, "cpu", dtype)
+        tagger = selection.build(source(tiny_tagger, path), name, "cpu", dtype)
     except UsageError as error:
         assert name == "openvino" and dtype in str(error)
         return
     assert tagger.dtype == dtype
-    reference = _check.scores(tiny_tagger)
-    assert 0 < _check.difference(tagger, reference) < 0.03
+    reference = verify.scores(tiny_tagger)
+    assert 0 < verify.difference(tagger, reference) < 0.03
 
 
 def test_a_reduced_dtype_that_is_not_as_good_is_not_chosen(
     tiny_tagger: Eager, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "native_dtype", lambda: ("bfloat16", "so says the test"))
-    tagger = engine.build(source(tiny_tagger, path), "torch", "cpu")
+    tagger = selection.build(source(tiny_tagger, path), "torch", "cpu")
     assert tagger.dtype == "bfloat16" and "so says the test" in tagger.notes[0]
-    monkeypatch.setitem(_check.LIMITS, "bfloat16", 1e-7)
-    tagger = engine.build(source(tiny_tagger, path), "torch", "cpu")
+    monkeypatch.setitem(verify.LIMITS, "bfloat16", 1e-7)
+    tagger = selection.build(source(tiny_tagger, path), "torch", "cpu")
     assert tagger.dtype == "float32" and "bfloat16 is not as good" in tagger.notes[0]
 
 
 def test_numbers_that_are_not_finite_are_infinitely_far(tiny_tagger: Eager) -> None:
-    reference = _check.scores(tiny_tagger)
+    reference = verify.scores(tiny_tagger)
     tiny_tagger.network.model.fc2.bias.data[1] = float("nan")
-    assert _check.difference(tiny_tagger, reference) == float("inf")
+    assert verify.difference(tiny_tagger, reference) == float("inf")
 
 
 def test_the_check_hears_loud_soft_and_silent_sounds() -> None:
-    clips = _check.signals(44100)
+    clips = verify.signals(44100)
     assert {clip.source for clip in clips} == {"silence", "noise", "tone", "clicks", "chirp"}
     levels = [float(np.abs(clip.waveform).max()) for clip in clips]
     assert levels[0] == 0 and all(0.3 < level <= 1 for level in levels[1:])
@@ -124,7 +126,7 @@ def test_openvino_is_taken_on_a_cpu(path: Path) -> None:
 
 
 def test_torch_is_taken_where_openvino_is_missing_and_the_remedy_named(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "find_spec", lambda _: None)
+    monkeypatch.setattr(selection, "find_spec", lambda _: None)
     tagger = eranntag.load(path, device="cpu")
     assert tagger.engine == "torch" and "pip install 'eranntag[openvino]'" in tagger.notes[0]
     with pytest.raises(UsageError, match=r"^the engine openvino is not installed: pip install 'eranntag\[openvino\]'$"):
@@ -133,12 +135,12 @@ def test_torch_is_taken_where_openvino_is_missing_and_the_remedy_named(path: Pat
 
 @openvino
 def test_torch_is_taken_where_openvino_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from eranntag.engine import _openvino
+    from eranntag.engines import openvino_runtime
 
     def unknown(network: Any) -> Any:
         raise RuntimeError("No conversion rule for operation\naten::something")
 
-    monkeypatch.setattr(_openvino, "converted", unknown)
+    monkeypatch.setattr(openvino_runtime, "converted", unknown)
     tagger = eranntag.load(path, device="cpu")
     assert tagger.engine == "torch"
     assert tagger.notes[0] == "openvino cannot convert tiny: No conversion rule for operation"
@@ -148,23 +150,23 @@ def test_the_reference_is_taken_where_all_else_fails(path: Path, monkeypatch: py
     def broken(*_: Any) -> Any:
         raise RuntimeError("CUDA error: no kernel image\nfor this device")
 
-    monkeypatch.setattr(engine, "find_spec", lambda _: None)
-    monkeypatch.setattr(registry.get("eranntag.engine", "torch"), "build", broken)
+    monkeypatch.setattr(selection, "find_spec", lambda _: None)
+    monkeypatch.setattr(registry.get("eranntag.engines", "torch"), "build", broken)
     tagger = eranntag.load(path, device="cpu")
     assert tagger.engine == "eager" and tagger.notes[0] == "torch's fast way fails on cpu: CUDA error: no kernel image"
 
 
 @openvino
 def test_a_wrong_conversion_is_noticed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from eranntag.engine import _openvino
+    from eranntag.engines import openvino_runtime
 
-    converted = _openvino.converted
+    converted = openvino_runtime.converted
 
     def wrong(network: Any) -> Any:
         network.model.fc2.bias.data += 1
         return converted(network)
 
-    monkeypatch.setattr(_openvino, "converted", wrong)
+    monkeypatch.setattr(openvino_runtime, "converted", wrong)
     tagger = eranntag.load(path, device="cpu")
     assert tagger.engine == "torch" and tagger.notes[0].startswith("openvino computes tiny wrongly: ")
 
@@ -189,8 +191,8 @@ def test_what_cannot_be_had_is_refused_before_anything_is_fetched(options: dict[
 @openvino
 def test_a_compiled_network_is_used_again_without_the_weights(tiny_tagger: Eager, path: Path, cache: Path) -> None:
     loads: list[str] = []
-    first = engine.build(source(tiny_tagger, path, loads), "openvino")
-    again = engine.build(source(tiny_tagger, path, loads), "openvino", many=True)
+    first = selection.build(source(tiny_tagger, path, loads), "openvino")
+    again = selection.build(source(tiny_tagger, path, loads), "openvino", many=True)
     assert len(loads) == 1 and len(list(cache.glob("*.ov"))) == 1
     assert "compiled now and kept" in first.notes[0] and "compiled before" in again.notes[0]
     np.testing.assert_array_equal(first.tag(noise(1.5)).scores, again.tag(noise(1.5)).scores)  # whatever the threads
@@ -202,9 +204,9 @@ def test_other_weights_or_another_dtype_are_compiled_anew(
 ) -> None:
     given = source(tiny_tagger, path)
     monkeypatch.setattr(devices, "native_dtype", lambda: ("bfloat16", "so says the test"))
-    monkeypatch.setitem(_check.LIMITS, "bfloat16", 1e-7)
+    monkeypatch.setitem(verify.LIMITS, "bfloat16", 1e-7)
     for some, dtype in ((given, "auto"), (given, "float32"), (dataclasses.replace(given, sha256="0" * 64), "float32")):
-        assert engine.build(some, "openvino", dtype=dtype).dtype == "float32"
+        assert selection.build(some, "openvino", dtype=dtype).dtype == "float32"
     assert len(list(cache.glob("*.ov"))) == 3
 
 
@@ -225,25 +227,25 @@ def test_other_weights_or_another_dtype_are_compiled_anew(
     ],
 )
 def test_a_damaged_one_counts_as_absent(damage: Callable[[bytes], bytes], cache: Path) -> None:
-    _compiled.write(cache / "a.ov", {"frame_multiple": 65}, [bytes(range(200)) * 200, b"", b"head"])
-    assert _compiled.read(cache / "a.ov") is not None
+    compile_cache.write(cache / "a.ov", {"frame_multiple": 65}, [bytes(range(200)) * 200, b"", b"head"])
+    assert compile_cache.read(cache / "a.ov") is not None
     content = (cache / "a.ov").read_bytes()
     assert damage(content) != content
     (cache / "a.ov").write_bytes(damage(content))
-    assert _compiled.read(cache / "a.ov") is None
+    assert compile_cache.read(cache / "a.ov") is None
 
 
 @openvino
 def test_what_is_absent_or_from_elsewhere_is_compiled_anew(tiny_tagger: Eager, path: Path, cache: Path) -> None:
-    engine.build(source(tiny_tagger, path), "openvino")
+    selection.build(source(tiny_tagger, path), "openvino")
     (kept,) = cache.glob("*.ov")
-    facts = (_compiled.read(kept) or ({}, []))[0]
-    for spoil in (lambda: kept.write_bytes(b"no"), lambda: _compiled.write(kept, facts, [b"another OpenVINO's"] * 4)):
+    facts = (compile_cache.read(kept) or ({}, []))[0]
+    for spoil in (lambda: kept.write_bytes(b"no"), lambda: compile_cache.write(kept, facts, [b"another OpenVINO's"] * 4)):
         spoil()
-        tagger = engine.build(source(tiny_tagger, path), "openvino")
+        tagger = selection.build(source(tiny_tagger, path), "openvino")
         assert "compiled now and kept" in tagger.notes[0]
         np.testing.assert_allclose(tagger.tag(noise(1)).scores, tiny_tagger.tag(noise(1)).scores, atol=1e-4)
-    assert "compiled before" in engine.build(source(tiny_tagger, path), "openvino").notes[0]
+    assert "compiled before" in selection.build(source(tiny_tagger, path), "openvino").notes[0]
 
 
 @openvino
@@ -252,26 +254,26 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("ERANNTAG_CACHE", str(tmp_path / "file"))
-    tagger = engine.build(source(tiny_tagger, path), "openvino")
+    tagger = selection.build(source(tiny_tagger, path), "openvino")
     assert "compiled now, not kept (" in tagger.notes[0]
     assert np.isfinite(tagger.tag(noise(1)).scores).all()
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of files")
 def test_a_folder_that_others_may_write_to_is_not_trusted(cache: Path) -> None:
-    assert _compiled.write(cache / "a.ov", {}, [b"x"]) == "" and _compiled.read(cache / "a.ov")
+    assert compile_cache.write(cache / "a.ov", {}, [b"x"]) == "" and compile_cache.read(cache / "a.ov")
     assert cache.stat().st_mode & 0o777 == 0o700
     cache.chmod(0o777)
-    assert _compiled.read(cache / "a.ov") is None
-    assert _compiled.write(cache / "b.ov", {}, [b"x"]) == f"{cache} could be written by others"
+    assert compile_cache.read(cache / "a.ov") is None
+    assert compile_cache.write(cache / "b.ov", {}, [b"x"]) == f"{cache} could be written by others"
 
 
 def test_what_a_killed_writer_left_is_removed_in_time(cache: Path) -> None:
     cache.mkdir(parents=True)
-    for name, age in (("old", 2 * _compiled.UNFINISHED_SECONDS), ("new", 10)):
+    for name, age in (("old", 2 * compile_cache.UNFINISHED_SECONDS), ("new", 10)):
         (cache / f".{name}.part").write_bytes(b"x")
         os.utime(cache / f".{name}.part", (time.time() - age,) * 2)
-    _compiled.write(cache / "a.ov", {}, [b"x"])
+    compile_cache.write(cache / "a.ov", {}, [b"x"])
     assert {file.name for file in cache.iterdir()} == {".new.part", "a.ov"}
 
 
@@ -295,7 +297,7 @@ def test_numbers_that_a_chosen_dtype_cannot_hold_are_computed_in_float32(
     tiny_tagger: Eager, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(devices, "native_dtype", lambda: ("bfloat16", "so says the test"))
-    tagger = engine.build(source(tiny_tagger, path), "torch", "cpu")
+    tagger = selection.build(source(tiny_tagger, path), "torch", "cpu")
     assert tagger.dtype == "bfloat16"
     logits = type(tagger).logits
 
@@ -309,7 +311,7 @@ def test_numbers_that_a_chosen_dtype_cannot_hold_are_computed_in_float32(
     two = np.stack([tagger.prepare(noise(1, seed)) for seed in (1, 2)])
     scores = tagger.scores(two)
     np.testing.assert_allclose(scores[1], tiny_tagger.scores(two)[1], atol=1e-4)
-    asked = engine.build(source(tiny_tagger, path), "torch", "cpu", "bfloat16")
+    asked = selection.build(source(tiny_tagger, path), "torch", "cpu", "bfloat16")
     assert np.isnan(asked.scores(two)[1]).all() and np.isfinite(asked.scores(two)[0]).all()
 
 
@@ -318,28 +320,28 @@ def test_numbers_that_a_chosen_dtype_cannot_hold_are_computed_in_float32(
     "error", [ImportError("libopenvino.so.2641: no such file"), RuntimeError("no plugin"), AttributeError("Core")]
 )
 def test_a_broken_openvino_is_told_of_and_torch_taken(error: Exception, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from eranntag.engine import _openvino
+    from eranntag.engines import openvino_runtime
 
     def broken() -> Any:
         raise error
 
-    monkeypatch.setattr(_openvino, "imported", broken)
-    _openvino.core.cache_clear()
+    monkeypatch.setattr(openvino_runtime, "imported", broken)
+    openvino_runtime.core.cache_clear()
     tagger = eranntag.load(path, device="cpu")
     assert tagger.engine == "torch" and tagger.notes[0].endswith(str(error))
 
 
 @openvino
 def test_a_dtype_that_openvino_has_not_is_not_chosen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from eranntag.engine import _compile
+    from eranntag.engines import _openvino_compile
 
-    measured = _compile._measured
+    measured = _openvino_compile._measured
 
     def without(checkpoint: Any, models: Any, facts: Any, expected: Any) -> Any:
         return ([], "this CPU has none") if facts["dtype"] != "float32" else measured(checkpoint, models, facts, expected)
 
     monkeypatch.setattr(devices, "native_dtype", lambda: ("float16", "so says the test"))
-    monkeypatch.setattr(_compile, "_measured", without)
+    monkeypatch.setattr(_openvino_compile, "_measured", without)
     tagger = eranntag.load(path, device="cpu")
     assert (tagger.engine, tagger.dtype) == ("openvino", "float32") and "this CPU has none" in tagger.notes[0]
     with pytest.raises(UsageError, match="this CPU has none; use another --dtype, or --engine torch"):
@@ -350,14 +352,14 @@ def test_a_thread_too_many_costs_no_clip(monkeypatch: pytest.MonkeyPatch) -> Non
     def refuse(_: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(_requests.Thread, "start", refuse)
+    monkeypatch.setattr(request_pool.Thread, "start", refuse)
     given = np.zeros((1, 1, 2, 2))
-    pool = _requests.Specialised(lambda images: [images], lambda shape: None)  # type: ignore[arg-type]
-    assert all(pool(given)[0] is given for _ in range(2 * _requests.OFTEN))
+    pool = request_pool.Specialised(lambda images: [images], lambda shape: None)  # type: ignore[arg-type]
+    assert all(pool(given)[0] is given for _ in range(2 * request_pool.OFTEN))
 
 
 def test_a_network_of_its_own_with_other_numbers_is_not_used() -> None:
-    pool = _requests.Specialised(lambda images: [images], lambda shape: lambda images: [images + 1e-7])  # type: ignore
+    pool = request_pool.Specialised(lambda images: [images], lambda shape: lambda images: [images + 1e-7])  # type: ignore
     given = np.zeros((1, 1, 2, 2))
     pool._specialise(given, [given])
     assert not pool.own
@@ -367,25 +369,25 @@ def test_a_network_of_its_own_with_other_numbers_is_not_used() -> None:
 
 
 def test_a_cache_that_can_only_be_read_is_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _compiled.write(cache / "a.ov", {"name": "a"}, [b"x"])
+    compile_cache.write(cache / "a.ov", {"name": "a"}, [b"x"])
 
     def refuse(*_: Any) -> None:
         raise PermissionError
 
     monkeypatch.setattr(os, "utime", refuse)
-    assert _compiled.read(cache / "a.ov") is not None
+    assert compile_cache.read(cache / "a.ov") is not None
 
 
 def test_the_room_of_compiled_networks_is_bounded(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_compiled, "KEPT_BYTES", 70_000)
+    monkeypatch.setattr(compile_cache, "KEPT_BYTES", 70_000)
     for age, name in enumerate("abcd"):
-        assert _compiled.write(cache / f"{name}.ov", {"name": name}, [b"x" * 5000, b"y" * 10]) == ""
+        assert compile_cache.write(cache / f"{name}.ov", {"name": name}, [b"x" * 5000, b"y" * 10]) == ""
         os.utime(cache / f"{name}.ov", (10_000 - age, 10_000 - age))
-    assert _compiled.read(cache / "c.ov") is not None  # used last, so kept
-    assert _compiled.write(cache / "e.ov", {}, [b"z" * 9000]) == ""
+    assert compile_cache.read(cache / "c.ov") is not None  # used last, so kept
+    assert compile_cache.write(cache / "e.ov", {}, [b"z" * 9000]) == ""
     left = {file.stem for file in cache.glob("*.ov")}
     assert {"c", "e"} <= left and len(left) < 5
-    facts, parts = _compiled.read(cache / "c.ov") or ({}, [])
+    facts, parts = compile_cache.read(cache / "c.ov") or ({}, [])
     assert facts == {"name": "c"} and [bytes(part) for part in parts] == [b"x" * 5000, b"y" * 10]
 
 
@@ -393,18 +395,18 @@ def test_the_room_of_compiled_networks_is_bounded(cache: Path, monkeypatch: pyte
 def test_a_length_that_comes_often_gets_a_network_of_its_own_with_the_same_numbers(
     tiny_tagger: Eager, path: Path, cache: Path
 ) -> None:
-    engine.build(source(tiny_tagger, path), "openvino")
-    tagger = engine.build(source(tiny_tagger, path), "openvino", many=True)
-    before = [tagger.tag(noise(2, seed)).scores for seed in range(_requests.OFTEN)]
+    selection.build(source(tiny_tagger, path), "openvino")
+    tagger = selection.build(source(tiny_tagger, path), "openvino", many=True)
+    before = [tagger.tag(noise(2, seed)).scores for seed in range(request_pool.OFTEN)]
     wait_for(lambda: bool(tagger._outputs.own))
     gc.collect()  # what the network reads its weights from must still be there
-    after = [tagger.tag(noise(2, seed)).scores for seed in range(_requests.OFTEN)]
+    after = [tagger.tag(noise(2, seed)).scores for seed in range(request_pool.OFTEN)]
     np.testing.assert_array_equal(after, before)
     assert list(tagger._outputs.own) == [(1, 1, 128, 256)]
     for file in cache.glob("*.ov"):
         file.unlink()
         file.write_bytes(b"damaged")
-    for seed in range(_requests.OFTEN + 2):
+    for seed in range(request_pool.OFTEN + 2):
         tagger.tag(noise(1, seed))  # the general one goes on
     assert list(tagger._outputs.own) == [(1, 1, 128, 256)]
 
@@ -448,7 +450,7 @@ def test_with_a_compiled_network_predict_imports_no_torch(path: Path, tmp_path: 
 @openvino
 def test_other_code_may_still_convert_models_and_nothing_is_reported() -> None:
     script = (
-        "import sys\nfrom eranntag.engine import _openvino\n"
+        "import sys\nfrom eranntag.engines.selection import _openvino\n"
         "openvino = _openvino.imported()\n"
         "assert not [name for name in sys.modules if 'telemetry' in name]\n"
         "sys.modules['openvino_telemetry'] = None\n"  # or this very test would report
@@ -464,6 +466,6 @@ def test_other_code_may_still_convert_models_and_nothing_is_reported() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 def test_a_graph_gives_the_same_again_and_again(tiny_tagger: Eager, path: Path) -> None:
-    tagger = engine.build(source(tiny_tagger, path), "torch", "cuda")
+    tagger = selection.build(source(tiny_tagger, path), "torch", "cuda")
     for _ in range(4):
         np.testing.assert_allclose(tagger.tag(noise(1.5)).scores, tiny_tagger.tag(noise(1.5)).scores, atol=0.02)

@@ -12,20 +12,22 @@ import runs
 import torch
 from click.testing import Result
 
-from eranntag import audio, bench, checkpoints, fusion, recipes, tagger
-from eranntag.bench.plan import Plan
-from eranntag.checkpoints import header, weights
-from eranntag.checkpoints import table as tables
-from eranntag.engine.eager import Eager
-from eranntag.ensemble import Ensemble
+from eranntag import recipes
+from eranntag.audio import reader
+from eranntag.benchmark import run
+from eranntag.benchmark.plan import Plan
+from eranntag.checkpoints import catalog as tables, header, loading, weights
+from eranntag.engines.eager import Eager
 from eranntag.errors import AudioError, CheckpointError, EranntagError, UsageError
 from eranntag.features.logmel import Config
-from eranntag.network import Network
-from eranntag.predict import predict
+from eranntag.inference import fusion, tagger
+from eranntag.inference.ensemble import Ensemble
+from eranntag.inference.network import Network
+from eranntag.inference.pipeline import predict
+from eranntag.inference.tagger import Tagger
 from eranntag.recipes import esc50, was_trained_on
-from eranntag.tagger import Tagger
-from eranntag.training import combining
-from eranntag.types import Checkpoint, Clip, Prediction
+from eranntag.training import ensemble_search
+from eranntag.types import Checkpoint, Clip, Example, Prediction
 
 LABELS = ("dog", "rain", "siren")
 AT_44_KHZ = Config()
@@ -151,7 +153,7 @@ def test_scores_of_a_member_that_are_not_finite_are_nobodys(three: list[Eager], 
 
 def test_what_comes_before_the_networks_is_computed_once(three: list[Eager], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(tagger.audio, "mono", lambda clip, rate, mono=audio.mono: calls.append(rate) or mono(clip, rate))
+    monkeypatch.setattr(tagger.reader, "mono", lambda clip, rate, mono=reader.mono: calls.append(rate) or mono(clip, rate))
     again = [*three, member(3), member(4, config=AT_16_KHZ), member(5, config=Config(n_mels=40))]
     ensemble = Ensemble("six", again)
     prepared = ensemble.prepare(sound(1, rate=48000))
@@ -216,7 +218,7 @@ def test_its_checkpoint_knows_what_its_members_were_made_of(three: list[Eager]) 
     about = Ensemble("duo", members, title="Two").checkpoint
     assert (about.name, about.title, about.family, about.licence) == ("duo", "Two", "ensemble", "CC0")
     assert about.data == f"{recipe.title}, without fold 1; Mine" and about.thresholds == ()
-    folds = {fold: recipes.Example("x", (0,), fold) for fold in (1, 2, 3)}
+    folds = {fold: Example("x", (0,), fold) for fold in (1, 2, 3)}
     assert all(was_trained_on(example, about, recipe) for example in folds.values())  # each fold by one of them
     assert not was_trained_on(folds[1], Ensemble("one", members[:1]).checkpoint, recipe)
 
@@ -315,7 +317,7 @@ def registry(files: Path) -> Callable[..., str]:
 
 
 def load(name: str, registry: str | None = None) -> Any:
-    return checkpoints.load(name, "cpu", "float32", registry, engine="eager")
+    return loading.load(name, "cpu", "float32", registry, engine="eager")
 
 
 def test_a_row_of_the_registry_is_an_ensemble(files: Path, registry: Callable[..., str]) -> None:
@@ -427,7 +429,7 @@ def test_what_needs_weights_asks_for_a_member(registry: Callable[..., str], tmp_
 def test_bench_measures_an_ensemble(registry: Callable[..., str]) -> None:
     plan = Plan(batches=(2,), seconds=1, clips=2, engine="eager", device="cpu", budget=0.02, cold_runs=0)
     path = registry()
-    (result,) = bench.run(["duo"], plan, path).results
+    (result,) = run.run(["duo"], plan, path).results
     assert (result.name, result.architecture, result.engine) == ("duo", "erann-2-1 + erann-2-1", "eager")
     assert result.parameters == sum(p.numel() for each in load("duo", path).members for p in each.network.parameters())
     assert result.files_per_second.median > 0 and sum(result.shares.values()) == pytest.approx(1)
@@ -464,7 +466,7 @@ def fit(*members: Path, data: Path, recipe: str = "esc50") -> Result:
 def test_fit_takes_the_clips_that_all_runs_held_out(data: Path, trained: list[Path]) -> None:
     dataset = recipes.load("esc50", str(data))
     about = [header.read(path) for path in trained[:2]]
-    examples = combining.unseen(dataset, about)
+    examples = ensemble_search.unseen(dataset, about)
     assert [example.targets for example in examples] == [(0,), (10,)]  # a dog and rain
     assert all(example.fold != 5 for example in examples)
     split = (trained[0].parent / "split.csv").read_text().splitlines()
@@ -525,10 +527,10 @@ def test_table_measures_every_combination(data: Path, trained: list[Path]) -> No
 
 
 def test_every_combination_of_a_few_and_some_of_many() -> None:
-    assert combining.subsets(1) == [(0,)]
-    assert combining.subsets(3) == [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
-    assert len(combining.subsets(8)) == 255
-    assert [len(chosen) for chosen in combining.subsets(9)] == 9 * [1] + 9 * [8] + [9]
+    assert ensemble_search.subsets(1) == [(0,)]
+    assert ensemble_search.subsets(3) == [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
+    assert len(ensemble_search.subsets(8)) == 255
+    assert [len(chosen) for chosen in ensemble_search.subsets(9)] == 9 * [1] + 9 * [8] + [9]
 
 
 def test_combinations_have_the_measures_of_their_fused_scores() -> None:
@@ -536,8 +538,8 @@ def test_combinations_have_the_measures_of_their_fused_scores() -> None:
     evidence = np.random.default_rng(0).dirichlet(np.ones(3), (3, 2500))  # more than a block
     targets = np.eye(3, dtype=bool)[np.random.default_rng(1).integers(0, 3, 2500)]
     evidence[0, 0], evidence[1, 0] = [1, 0, 0], [0, 1, 0]
-    heard = combining.Heard(recipe, evidence, targets)
-    found = {each.members: each for each in combining.tried(heard)}
+    heard = ensemble_search.Heard(recipe, evidence, targets)
+    found = {each.members: each for each in ensemble_search.tried(heard)}
     for members, rule in (((0, 1), "dempster-shafer"), ((0, 1, 2), "improved-dempster-shafer"), ((1,), fusion.WEIGHTED)):
         best = fusion.fuse(evidence[list(members)], rule).argmax(1)
         assert found[members].values[rule] == pytest.approx((best == targets.argmax(1)).mean())
@@ -547,10 +549,10 @@ def test_combinations_have_the_measures_of_their_fused_scores() -> None:
 def test_rounded_weights_still_add_up_to_one() -> None:
     for seed in range(20):
         given = np.random.default_rng(seed).dirichlet(np.full(7, 0.5))
-        ours = combining.rounded(given)
+        ours = ensemble_search.rounded(given)
         assert abs(sum(ours) - 1) < 1e-9 and min(ours) >= 0
         np.testing.assert_allclose(ours, given, atol=1e-3)
-    assert combining.rounded(np.array([1.0, 0.0])) == (1.0, 0.0)
+    assert ensemble_search.rounded(np.array([1.0, 0.0])) == (1.0, 0.0)
 
 
 def test_evaluate_tells_that_a_member_knows_the_clips(data: Path, trained: list[Path], tmp_path: Path) -> None:
@@ -566,4 +568,4 @@ def test_evaluate_tells_that_a_member_knows_the_clips(data: Path, trained: list[
 def test_members_must_be_about_the_recipes_classes(three: list[Eager]) -> None:
     recipe = dataclasses.replace(esc50.RECIPE, labels=LABELS, activation="sigmoid")
     with pytest.raises(UsageError, match="m0 gives softmax scores, esc50 is about sigmoid ones"):
-        combining.check(recipe, [three[0].checkpoint])
+        ensemble_search.check(recipe, [three[0].checkpoint])

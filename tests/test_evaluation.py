@@ -10,20 +10,19 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from click.testing import CliRunner
-from click.testing import Result as Run
+from click.testing import CliRunner, Result as Run
 
-from eranntag import metrics
-from eranntag import predict as predicting
 from eranntag.checkpoints import weights
 from eranntag.cli import cli
 from eranntag.errors import DataError, UsageError
-from eranntag.evaluation import evaluate
-from eranntag.evaluation.narrowed import narrowed
-from eranntag.hearing import Heard
-from eranntag.network import Network
+from eranntag.evaluation import metrics
+from eranntag.evaluation.low_rate import narrowed
+from eranntag.evaluation.tagging import evaluate
+from eranntag.inference import pipeline as predicting
+from eranntag.inference.network import Network
+from eranntag.inference.prepared import Heard
+from eranntag.inference.tagger import Tagger
 from eranntag.recipes import esc50
-from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Dataset, Example, Failure, Packed, Prediction, Published
 
 LABELS = ("dog", "rain", "siren", "wind")

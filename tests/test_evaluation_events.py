@@ -13,21 +13,21 @@ from click.testing import CliRunner
 from eranntag import recipes
 from eranntag.checkpoints import weights
 from eranntag.cli import cli
-from eranntag.detection import Detector
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import DataError, UsageError
-from eranntag.evaluation import events
-from eranntag.events import Postprocessing
-from eranntag.hearing import Heard
-from eranntag.network import Network
+from eranntag.evaluation import sed
+from eranntag.inference.detector import Detector
+from eranntag.inference.events import Postprocessing
+from eranntag.inference.network import Network
+from eranntag.inference.prepared import Heard
 from eranntag.types import Checkpoint, Dataset, Event
 
 HIGH = Event("high", 0.0, 2.0)
 LOW = Event("low", 4.0, 6.0)
 
 
-def result(reference: list[Event], estimated: list[Event]) -> events.Result:
-    return events.Result(("high", "low"), (tuple(reference),), (tuple(estimated),), 0.5)
+def result(reference: list[Event], estimated: list[Event]) -> sed.Result:
+    return sed.Result(("high", "low"), (tuple(reference),), (tuple(estimated),), 0.5)
 
 
 def test_what_is_found_right_counts_in_every_way() -> None:
@@ -82,19 +82,19 @@ def test_the_clips_events_are_the_truth(tagger: Eager, data: Path) -> None:
     """The same sounds with other strong labels: what was found does not change, what is right does."""
     detector = Detector(tagger, Postprocessing(min_length_seconds=0.0))
     dataset = recipes.load("mixtures", str(data))
-    found = events.evaluate(detector, dataset)
+    found = sed.evaluate(detector, dataset)
     assert len(found.reference) == len(dataset.examples) and found.frame_seconds == tagger.frame_seconds
     assert [clip for clip in found.reference] == [example.events for example in dataset.examples]
     assert all(clip for clip in found.estimated)
-    true = events.evaluate(detector, shifted(dataset, *found.estimated[0]))
+    true = sed.evaluate(detector, shifted(dataset, *found.estimated[0]))
     assert true.measures["event"]["recall_micro"] >= 1 / len(dataset.examples)
-    none = events.evaluate(detector, shifted(dataset))
+    none = sed.evaluate(detector, shifted(dataset))
     assert np.isnan(none.measures["event"]["f1_micro"])
 
 
 def test_a_fold_alone(tagger: Eager, data: Path) -> None:
     dataset = recipes.load("mixtures", str(data))
-    found = events.evaluate(Detector(tagger, Postprocessing()), dataset, fold=2)
+    found = sed.evaluate(Detector(tagger, Postprocessing()), dataset, fold=2)
     assert found.reference == tuple(example.events for example in dataset.examples if example.fold == 2)
 
 
@@ -107,18 +107,18 @@ def test_a_lower_sample_rate(tagger: Eager, data: Path, monkeypatch: pytest.Monk
         return hear(source, name)
 
     monkeypatch.setattr(detector, "hear", noted)
-    found = events.evaluate(detector, dataset, sample_rate_hz=8000)
+    found = sed.evaluate(detector, dataset, sample_rate_hz=8000)
     assert heard == [8000] * len(dataset.examples) and len(found.estimated) == len(dataset.examples)
 
 
 def test_a_checkpoint_with_more_classes_is_evaluated_by_those_of_the_data(tagger: Eager, data: Path) -> None:
     dataset, how = recipes.load("mixtures", str(data)), Postprocessing(min_length_seconds=0.0)
-    expected = events.evaluate(Detector(tagger, how), dataset)
+    expected = sed.evaluate(Detector(tagger, how), dataset)
     loud = tagger.frame_logits
     tagger.checkpoint = dataclasses.replace(tagger.checkpoint, labels=("other", "low", "high"))
     tagger.frame_logits = lambda prepared: loud(prepared)[..., [0, 0, 1]]  # type: ignore[method-assign]
     assert "other" in {event.label for event in Detector(tagger, how).detect(str(dataset.examples[0].path)).events}
-    found = events.evaluate(Detector(tagger, how), dataset)
+    found = sed.evaluate(Detector(tagger, how), dataset)
     assert found.labels == ("high", "low") and found.measures == expected.measures
     assert [len(clip) for clip in found.estimated] == [len(clip) for clip in expected.estimated]
 
@@ -128,17 +128,17 @@ def test_events_of_other_labels_are_not_mapped(tagger: Eager, data: Path) -> Non
     recipe = dataclasses.replace(dataset.recipe, audioset_labels={"high": ("Beep",), "low": ("Hum",)})
     tagger.checkpoint = dataclasses.replace(tagger.checkpoint, labels=("Beep", "Hum"))
     with pytest.raises(UsageError, match="tiny has not the classes of mixtures themselves; --events needs these"):
-        events.check(Detector(tagger, Postprocessing()), dataclasses.replace(dataset, recipe=recipe))
+        sed.check(Detector(tagger, Postprocessing()), dataclasses.replace(dataset, recipe=recipe))
 
 
 def test_data_without_strong_labels_and_without_sound(tagger: Eager, data: Path) -> None:
     detector, dataset = Detector(tagger, Postprocessing()), recipes.load("mixtures", str(data))
     weak = dataclasses.replace(dataset, examples=(*dataset.examples[1:], dataclasses.replace(dataset.examples[0], events=None)))
     with pytest.raises(UsageError, match="mixtures does not say when its classes sound"):
-        events.evaluate(detector, weak)
+        sed.evaluate(detector, weak)
     gone = tuple(dataclasses.replace(example, path="nowhere.wav") for example in dataset.examples)
     with pytest.raises(DataError, match=r"no clip could be read; the first: nowhere.wav: no such file"):
-        events.evaluate(detector, dataclasses.replace(dataset, examples=gone))
+        sed.evaluate(detector, dataclasses.replace(dataset, examples=gone))
 
 
 @pytest.fixture

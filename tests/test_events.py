@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eranntag import events
 from eranntag.errors import UsageError
-from eranntag.events import Postprocessing
+from eranntag.inference import events
+from eranntag.inference.events import Postprocessing
 
 
 @pytest.fixture

@@ -19,14 +19,12 @@ import torch
 from click.testing import CliRunner, Result
 
 import eranntag
-from eranntag import atomic, checkpoints, export
-from eranntag.checkpoints import weights
-from eranntag.cli import cli
-from eranntag.cli import export as cli_export
-from eranntag.engine import _check, _openvino
-from eranntag.engine.eager import Eager
+from eranntag.checkpoints import export, export_formats, loading, weights
+from eranntag.cli import cli, export as cli_export
+from eranntag.engines import openvino_runtime, verify
+from eranntag.engines.eager import Eager
 from eranntag.errors import EranntagError, UsageError
-from eranntag.export import formats
+from eranntag.files import atomic
 from eranntag.types import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,7 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def model(tiny_tagger: Eager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A tiny checkpoint's file, which is compared on shorter sounds."""
-    monkeypatch.setattr(_check, "SECONDS", 1)
+    monkeypatch.setattr(verify, "SECONDS", 1)
     weights.save(tiny_tagger.network, tmp_path / "tiny.safetensors")
     return str(tmp_path / "tiny.safetensors")
 
@@ -102,12 +100,14 @@ def opened(path: Path) -> tuple[Callable[[np.ndarray], Any], dict[str, str]]:
 
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         assert [port.name for port in session.get_inputs()] == ["image"]
-        return lambda image: session.run(list(formats.OUTPUTS), {"image": image}), session.get_modelmeta().custom_metadata_map
-    model = _openvino.core().read_model(path)
-    compiled = _openvino.core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return lambda image: session.run(
+            list(export_formats.OUTPUTS), {"image": image}
+        ), session.get_modelmeta().custom_metadata_map
+    model = openvino_runtime.core().read_model(path)
+    compiled = openvino_runtime.core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     keys = [key for key in model.get_rt_info() if key.startswith("eranntag")]
     about = {key: model.get_rt_info([key]).astype(str) for key in keys}
-    return lambda image: [compiled({"image": image})[name] for name in formats.OUTPUTS], about
+    return lambda image: [compiled({"image": image})[name] for name in export_formats.OUTPUTS], about
 
 
 # What is written
@@ -136,7 +136,7 @@ def test_the_metadata_is_in_the_file(form: str, model: str, reference: Eager) ->
     _, about = opened(export.export(model, form).path)
     assert about.keys() == {"eranntag-1", "eranntag-image", "eranntag-version", "eranntag-source-sha256"}
     assert about["eranntag-version"] == eranntag.__version__
-    assert about["eranntag-source-sha256"] == checkpoints.sha256(Path(model))
+    assert about["eranntag-source-sha256"] == loading.sha256(Path(model))
     fields = json.loads(about["eranntag-1"])
     lists = {name: tuple(fields[name]) for name in ("labels", "thresholds")}
     assert Checkpoint(**{**fields, **lists}) == reference.checkpoint
@@ -151,7 +151,7 @@ def test_the_onnx_graph_is_plain(form: str, model: str) -> None:
     import onnx
 
     graph = onnx.load(export.export(model, form).path)
-    assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", formats.OPSET)]
+    assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", export_formats.OPSET)]
     assert not {node.op_type for node in graph.graph.node} & {"If", "Loop", "Scan", "STFT", "DFT"}
     assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in graph.graph.initializer)
 
@@ -175,7 +175,7 @@ def test_every_activation_can_be_exported(reference: Eager) -> None:
             frontend=reference.network.frontend,
             checkpoint=dataclasses.replace(reference.checkpoint, activation=activation),
         )
-        module, image = formats.scored(network)
+        module, image = export_formats.scored(network)
         with torch.inference_mode():
             logits, scores, _ = module(image)
         np.testing.assert_allclose(scores.numpy(), numpys(logits.numpy()), atol=1e-6)
@@ -224,7 +224,7 @@ def test_nothing_is_written_when_the_runtime_disagrees(
 def test_a_weight_that_changed_on_the_way_is_noticed(
     form: str, model: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scored = formats.scored
+    scored = export_formats.scored
 
     def disturbed(network: Any) -> Any:
         other = weights.load(model)
@@ -232,7 +232,7 @@ def test_a_weight_that_changed_on_the_way_is_noticed(
             other.model.stages[2][1].conv1.weight[0] += 0.1
         return scored(other)
 
-    monkeypatch.setattr(formats, "scored", disturbed)
+    monkeypatch.setattr(export_formats, "scored", disturbed)
     result = run(model, "--format", form)
     assert result.exit_code == 1 and result.stdout == "" and not list(folder.iterdir())
     assert re.search(rf"{form} gives other probabilities, by \S+ for \w+, where 0.001 is the limit; nothing", result.stderr)

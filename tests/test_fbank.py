@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from eranntag import features
-from eranntag.features import _filters
+from eranntag.audio import filterbanks
 from eranntag.features.fbank import Config, Frontend
 
 RATE = 16000
 CONFIG = Config()
 FLOOR = np.log(2.0**-23)
 ORACLE = "psla_16000_512_128/kaldi"
-CENTRES = _filters.mel_edges(128, 20.0, 8000.0, "htk")[1:-1]
+CENTRES = filterbanks.mel_edges(128, 20.0, 8000.0, "htk")[1:-1]
 
 
 def signal(kind: str, seconds: int) -> torch.Tensor:
@@ -37,9 +37,9 @@ def image(waveform: torch.Tensor, config: Config = CONFIG) -> torch.Tensor:
 
 def test_the_filter_bank_is_the_oracles(oracle: Callable[[str], Any]) -> None:
     bank = oracle("mel_filterbanks")["filterbanks"][ORACLE]
-    edges = _filters.mel_edges(bank["n_mels"], bank["fmin"], bank["fmax"], "htk")
+    edges = filterbanks.mel_edges(bank["n_mels"], bank["fmin"], bank["fmax"], "htk")
     np.testing.assert_allclose(edges, bank["edges_hz (n_mels+2; centres are entries 1..n_mels)"], rtol=0, atol=1e-6)
-    filters = _filters.kaldi_filterbank(bank["sr"], bank["n_fft"], bank["n_mels"], bank["fmin"], bank["fmax"])
+    filters = filterbanks.kaldi_filterbank(bank["sr"], bank["n_fft"], bank["n_mels"], bank["fmin"], bank["fmax"])
     assert filters.shape == (128, 257)
     np.testing.assert_allclose(filters.sum(1), bank["row_sums"], rtol=0, atol=1e-9)
     assert (filters > 0).sum(1).tolist() == bank["nonzero_bins_per_filter"]
@@ -71,7 +71,7 @@ def test_a_frame_by_hand() -> None:
     frame = frame - frame.mean()
     frame = np.array([frame[n] - 0.97 * frame[max(n - 1, 0)] for n in range(400)]) * np.hanning(400)
     power = np.abs(np.fft.rfft(frame, 512)) ** 2
-    filters = _filters.kaldi_filterbank(RATE, 512, 128, 20.0, 8000.0)
+    filters = filterbanks.kaldi_filterbank(RATE, 512, 128, 20.0, 8000.0)
     expected = np.log(np.maximum(filters @ power, 2.0**-23))
     np.testing.assert_allclose(image(waveform)[:, 6].numpy(), expected, rtol=0, atol=1e-3)
 

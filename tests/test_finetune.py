@@ -15,15 +15,16 @@ import torch
 from click.testing import Result
 from safetensors.torch import load_file
 
-from eranntag import checkpoints, metrics, recipes
-from eranntag.checkpoints import header, weights
-from eranntag.engine.eager import Eager
-from eranntag.network import Network
+from eranntag import recipes
+from eranntag.checkpoints import header, loading, weights
+from eranntag.engines.eager import Eager
+from eranntag.evaluation import metrics
+from eranntag.inference.network import Network
 from eranntag.recipes import esc50
-from eranntag.recipes._own import OWN
-from eranntag.training import loop, start
-from eranntag.training.division import divide
-from eranntag.training.settings import from_recipe
+from eranntag.recipes._custom import OWN
+from eranntag.training import initialization, loop
+from eranntag.training.config import from_recipe
+from eranntag.training.splits import divide
 from eranntag.types import Checkpoint
 
 KINDS = ("click", "hiss", "tone")
@@ -130,7 +131,7 @@ def test_its_header_says_what_it_is_and_what_it_comes_from(tuned: tuple[Path, Re
     assert (spec.name, spec.labels, spec.activation) == ("base-csv", KINDS, "softmax")
     assert spec.title.startswith("base fine-tuned on Own data: labels.csv (")
     assert spec.data.startswith("Sounds of the base; Own data: labels.csv") and spec.licence == "CC0"
-    assert spec.training["base"] == f"base {checkpoints.sha256(base)[:12]}" and spec.training["head"] == "fc2"
+    assert spec.training["base"] == f"base {loading.sha256(base)[:12]}" and spec.training["head"] == "fc2"
     assert (spec.training["recipe"], spec.training["model"]) == ("csv", "erann-2-1")
     assert spec.metrics["metric"] == "accuracy" and spec.metrics["selection"] == "best"
     assert spec.metrics["data"] == "csv, a validation part of its training clips"
@@ -176,13 +177,13 @@ def test_a_run_begins_with_the_base_and_new_last_layers(head: str) -> None:
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
     recipe = dataclasses.replace(OWN, name="csv", labels=KINDS)
     settings = from_recipe(recipe, model="erann-2-1", base="base 0", head=head, seed=3)
-    tuned = start.network(recipe, settings, base)
+    tuned = initialization.network(recipe, settings, base)
     new = {"fc2.weight", "fc2.bias"} | ({"fc1.weight", "fc1.bias"} if head == "fc1+fc2" else set())
     ours = tuned.model.state_dict()
     assert {name for name, value in before.items() if not torch.equal(ours[name], value)} == new
     assert ours["fc2.weight"].shape == (3, 128) and tuned.checkpoint.labels == KINDS
     assert torch.equal(ours["bn0.running_mean"], torch.full((128,), -30.0))
-    again, other = (start.network(recipe, dataclasses.replace(settings, seed=seed), base) for seed in (3, 4))
+    again, other = (initialization.network(recipe, dataclasses.replace(settings, seed=seed), base) for seed in (3, 4))
     assert torch.equal(again.model.fc2.weight, ours["fc2.weight"])
     assert not torch.equal(other.model.fc2.weight, ours["fc2.weight"])
     untouched = base.model.state_dict()
@@ -192,7 +193,7 @@ def test_a_run_begins_with_the_base_and_new_last_layers(head: str) -> None:
 def test_nothing_of_the_base_s_own_measures_is_kept() -> None:
     recipe = dataclasses.replace(esc50.RECIPE, min_seconds=2)
     settings = from_recipe(recipe, model="erann-2-1", base="base 0", head="fc2", fold=2)
-    spec = start.network(recipe, settings, base_of(0)).checkpoint
+    spec = initialization.network(recipe, settings, base_of(0)).checkpoint
     assert (spec.name, spec.thresholds, spec.activation) == ("base-esc50-fold2", (), "softmax")
     assert spec.licence == "CC0; CC BY-NC 3.0" and spec.data.endswith("; ESC-50 environmental sounds, without fold 2")
     assert spec.frontend == {"sample_rate_hz": runs.RATE, "min_seconds": 2}

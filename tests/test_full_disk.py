@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 import runs
 
-from eranntag import atomic, gallery, labels
-from eranntag.bench import page
+from eranntag.benchmark import report_page
 from eranntag.checkpoints import weights
 from eranntag.errors import EranntagError
-from eranntag.labels import table, teacher
-from eranntag.labels.ontology import Neighbours
+from eranntag.files import atomic
+from eranntag.inference.network import Network
 from eranntag.models import cnn14
-from eranntag.network import Network
 from eranntag.recipes import esc50
+from eranntag.training.label_enhancement import additions, enhance, teacher
+from eranntag.training.label_enhancement.ontology import Neighbours
 from eranntag.types import Checkpoint
+from eranntag.visualization.gallery import page as gallery
 
 resource = pytest.importorskip("resource")
 
@@ -56,14 +57,16 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return paths
 
 
-def enhancement(clips: int) -> labels.Enhancement:
+def enhancement(clips: int) -> enhance.Enhancement:
     nothing = np.zeros(50)
     neighbours = Neighbours(np.zeros((50, 50), bool))
-    return labels.Enhancement(esc50.RECIPE, clips, neighbours, nothing, nothing, np.array([(clip, 0) for clip in range(clips)]))
+    return enhance.Enhancement(
+        esc50.RECIPE, clips, neighbours, nothing, nothing, np.array([(clip, 0) for clip in range(clips)])
+    )
 
 
 def write_additions(path: Path) -> None:
-    table.write(path, [str(clip) for clip in range(1000)], enhancement(1000), {})
+    additions.write(path, [str(clip) for clip in range(1000)], enhancement(1000), {})
 
 
 def write_scores(path: Path) -> None:
@@ -76,9 +79,9 @@ def write_page(path: Path) -> None:
 
 
 def _sight() -> tuple[Any, Any]:
-    from eranntag.detection import Detection
+    from eranntag.inference.detector import Detection
     from eranntag.types import Prediction
-    from eranntag.views import Sight, View
+    from eranntag.visualization.timeline import Sight, View
 
     prediction = Prediction(("dog",), np.array([0.5], np.float32), 1.0, "x.wav", "tiny")
     view = View(prediction, Detection((), 1.0, 0.1, 16000.0, "x.wav", "tiny"), ("dog",), np.zeros((1, 4), np.float32))
@@ -86,7 +89,7 @@ def _sight() -> tuple[Any, Any]:
 
 
 def write_tables(path: Path) -> None:
-    page.write(path, "number\n" * 1000)
+    report_page.write(path, "number\n" * 1000)
 
 
 @pytest.mark.usefixtures("full")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eranntag import fusion
+from eranntag.inference import fusion
 
 CASES = (
     "two_agree two_disagree three five_class_softmax single total_conflict complete_conflict_paradox zero_trust_paradox "

@@ -18,12 +18,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from eranntag import gallery
-from eranntag.detection import Detection
 from eranntag.errors import EranntagError
-from eranntag.gallery import _row, _thumbnail
+from eranntag.inference.detector import Detection
 from eranntag.types import Event, Prediction
-from eranntag.views import Sight, View
+from eranntag.visualization.gallery import page as gallery, row as _row, thumbnail
+from eranntag.visualization.timeline import Sight, View
 
 image_module = pytest.importorskip("PIL.Image")
 
@@ -300,34 +299,34 @@ def test_a_picture_has_time_to_the_right_frequency_upward_and_80_db() -> None:
     image[3, 300] = -20  # low, late, the loudest
     image[60, 100] = -60  # high, early, half way
     image[30, 200] = -99.9  # hardly brighter than the darkest
-    colours = pixels(_thumbnail.spectrogram(image))
-    dark, bright = _thumbnail.cividis(2).astype(int)
+    colours = pixels(thumbnail.spectrogram(image))
+    dark, bright = thumbnail.cividis(2).astype(int)
     assert colours.shape == (64, 400, 4) and (colours[60, 300, :3] == bright).all()
-    middle = _thumbnail.cividis(64)[[31, 32]]
+    middle = thumbnail.cividis(64)[[31, 32]]
     assert any((colours[3, 100, :3] == colour).all() for colour in middle) and (colours[33, 200, :3] == dark).all()
     assert (colours[..., :3] == dark).all(-1).sum() == 64 * 400 - 2
 
 
 @pytest.mark.parametrize("columns", [1, 3, 480, 481, 5000])
 def test_pictures_are_small_and_silence_is_dark(columns: int) -> None:
-    silence = pixels(_thumbnail.spectrogram(np.full((128, columns), -100, np.float32)))
+    silence = pixels(thumbnail.spectrogram(np.full((128, columns), -100, np.float32)))
     assert silence.shape == (64, min(columns, 480), 4)
-    assert (silence[..., :3] == _thumbnail.cividis(2)[0]).all()
+    assert (silence[..., :3] == thumbnail.cividis(2)[0]).all()
 
 
 @pytest.mark.parametrize("columns", [1, 300, 480, 1000])
 def test_heat_keeps_the_highest_score_where_it_is(columns: int) -> None:
     scores = np.zeros(columns, np.float32)
     scores[columns // 2] = 1
-    (opacity,) = pixels(_thumbnail.heat(scores))[..., 3]
-    assert len(opacity) == min(columns, 480) and opacity.sum() == opacity.max() == int(255 * _thumbnail.HEAT)
+    (opacity,) = pixels(thumbnail.heat(scores))[..., 3]
+    assert len(opacity) == min(columns, 480) and opacity.sum() == opacity.max() == int(255 * thumbnail.HEAT)
     assert opacity.argmax() == pytest.approx(len(opacity) * (columns // 2) / columns, abs=1)
 
 
 def test_the_colours_are_cividis() -> None:
     matplotlib = pytest.importorskip("matplotlib")
     theirs = 255 * np.array(matplotlib.colormaps["cividis"].colors)
-    assert np.abs(_thumbnail.cividis(256) - theirs).max() < 2
+    assert np.abs(thumbnail.cividis(256) - theirs).max() < 2
 
 
 # In a browser

@@ -18,14 +18,13 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
-from eranntag.checkpoints import convert, header, hub, rows, table, weights
+from eranntag.checkpoints import catalog, convert, header, hub, rows, weights
 from eranntag.cli import cli
 from eranntag.errors import CheckpointError, EranntagError, UsageError
 from eranntag.features import logmel
-from eranntag.network import Network
+from eranntag.inference.network import Network
 from eranntag.types import Checkpoint
 
 SPEC = Checkpoint(
@@ -553,12 +552,12 @@ def test_a_registry_of_the_environment_is_read_as_carefully(tmp_path: Path, monk
 
 
 def test_a_file_beside_a_registry_is_used_only_as_it_is_pinned(content: bytes, tmp_path: Path) -> None:
-    from eranntag import checkpoints
+    from eranntag.checkpoints import loading
 
     (tmp_path / "folder").mkdir()
     path, registry = tmp_path / "tiny.safetensors", tmp_path / "folder/own.toml"
     path.write_bytes(content)
-    digest = checkpoints.sha256(path)
+    digest = loading.sha256(path)
     registry.write_text(f'{WEIGHTS}"../tiny.safetensors"\nsha256 = "{digest.upper()}"\nsize_bytes = {len(content)}\n')
     assert run("checkpoints", "pull", "mine", "--registry", registry).exit_code == 0  # one's own registry may name any file
     for damaged in (content[:-1], content + b"x", content[:-1] + bytes([content[-1] ^ 1]), b""):
@@ -573,8 +572,8 @@ def test_a_header_cannot_write_rows_of_a_registry(content: bytes, tmp_path: Path
     changes = {"metrics": {evil: 1.0, "a": evil, "deep": {"b": 1}}, "title": evil + "\x7f", "licence": '"\n[checkpoints.evil]'}
     path.write_bytes(respelled(content, lambda spec: spec.update(changes)))
     (tmp_path / "own.toml").write_text(rows.of_file(str(path)))
-    read = table.read(str(tmp_path / "own.toml")).rows
-    assert read.keys() - table.read().rows.keys() == {"tiny"}
+    read = catalog.read(str(tmp_path / "own.toml")).rows
+    assert read.keys() - catalog.read().rows.keys() == {"tiny"}
     assert read["tiny"].title == changes["title"] and read["tiny"].metrics == {evil: 1.0, "a": evil}
 
 
@@ -654,7 +653,7 @@ def toml(value: Any) -> str:
 
 
 @FUZZ
-@given(key=st.sampled_from([field.name for field in dataclasses.fields(table.Row)]), value=JSON, name=st.text(max_size=12))
+@given(key=st.sampled_from([field.name for field in dataclasses.fields(catalog.Row)]), value=JSON, name=st.text(max_size=12))
 def test_any_row_of_a_registry(key: str, value: Any, name: str, tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     row = {"title": "T", "architecture": "a", "classes": 2, "weights": "x", key: value}

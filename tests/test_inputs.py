@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eranntag.inputs import expand, listed
+from eranntag.inference.sources import expand, listed
 from eranntag.types import Failure
 
 SOUNDS = frozenset({"wav", "flac"})

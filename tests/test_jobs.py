@@ -18,11 +18,11 @@ import runs
 from click.testing import CliRunner
 from listening import Ear, Heeded
 
-from eranntag import jobs
 from eranntag.checkpoints import weights
 from eranntag.cli import cli
 from eranntag.errors import EranntagError
-from eranntag.tagger import Tagger
+from eranntag.inference import workers
+from eranntag.inference.tagger import Tagger
 from eranntag.types import Failure
 
 NAMES = [f"{number}.wav" for number in range(300)]
@@ -33,7 +33,7 @@ def told(results: Any) -> list[tuple[str, str | None]]:
 
 
 def test_the_same_in_the_same_order_by_processes_that_share_the_processors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "PAUSE_SECONDS", 1e-4)
+    monkeypatch.setattr(workers, "PAUSE_SECONDS", 1e-4)
     listed = Failure("folder", "cannot be read")
 
     def slow_list() -> Iterator[Any]:
@@ -47,7 +47,7 @@ def test_the_same_in_the_same_order_by_processes_that_share_the_processors(monke
 
     results: list[Any] = []
     more: list[str] = []
-    for result in jobs.shared(Ear, slow_list(), 2):
+    for result in workers.shared(Ear, slow_list(), 2):
         results.append(result)
     failures = {"folder": "cannot be read", "broken.wav": "damaged"}
     wanted = [*NAMES[:100], "folder", "broken.wav", "slow.wav", "signals.wav", *NAMES[100:], *more]
@@ -61,7 +61,7 @@ def test_the_same_in_the_same_order_by_processes_that_share_the_processors(monke
 
 def test_a_sound_that_kills_its_process_is_one_failure() -> None:
     names = [*NAMES[:20], "segv 1.wav", *NAMES[20:40], "exit.wav", "segv 2.wav"]
-    results = told(jobs.shared(Ear, names, 1))
+    results = told(workers.shared(Ear, names, 1))
     assert [name for name, _ in results] == names
     failed = {name: reason for name, reason in results if reason}
     assert failed.keys() == {"segv 1.wav", "exit.wav", "segv 2.wav"}
@@ -70,16 +70,16 @@ def test_a_sound_that_kills_its_process_is_one_failure() -> None:
 
 def test_a_tagger_that_cannot_be_loaded_is_an_error() -> None:
     with pytest.raises(EranntagError, match="no such checkpoint") as caught:
-        list(jobs.shared(listening.fails, NAMES, 2))
+        list(workers.shared(listening.fails, NAMES, 2))
     assert "in fails\n" in "".join(traceback.format_exception(caught.value)), "--debug shows where"
     with pytest.raises(EranntagError, match=r"^in a process of --jobs: .*No space left on device"):
-        list(jobs.shared(listening.has_no_room, NAMES, 1))
+        list(workers.shared(listening.has_no_room, NAMES, 1))
     with pytest.raises(EranntagError, match=r"ended before it heard anything \(exit code 9\); use fewer of them"):
-        list(jobs.shared(listening.dies, NAMES, 1))
+        list(workers.shared(listening.dies, NAMES, 1))
 
 
 def test_a_process_gets_no_signal_of_the_group_from_its_first_moment() -> None:
-    worker = jobs._Worker(Ear, None, 0, 1)
+    worker = workers._Worker(Ear, None, 0, 1)
     worker.start()
     status = Path(f"/proc/{worker._process.pid}/status")
     blocked = int(status.read_text().partition("SigBlk:")[2].split()[0], 16)
@@ -102,12 +102,12 @@ def test_processes_that_cannot_be_started_are_an_error(monkeypatch: pytest.Monke
     before = SpawnProcess.start
     monkeypatch.setattr(SpawnProcess, "start", start)
     with pytest.raises(EranntagError, match=r"cannot be started \(Resource temporarily unavailable\); use fewer of them"):
-        list(jobs.shared(Ear, NAMES, 2))
+        list(workers.shared(Ear, NAMES, 2))
     assert started[0].exitcode == -signal.SIGKILL
 
 
 def test_no_process_is_left_when_nobody_wants_more_or_the_parent_is_killed(tmp_path: Path) -> None:
-    results = jobs.shared(partial(listening.note, str(tmp_path)), NAMES, 1)
+    results = workers.shared(partial(listening.note, str(tmp_path)), NAMES, 1)
     next(results)
     results.close()  # type: ignore[attr-defined]
     (pid,) = os.listdir(tmp_path)
@@ -154,7 +154,7 @@ def test_predict_with_jobs_writes_the_same_bytes(tmp_path: Path, tiny_tagger: Ta
 
 
 def test_ctrl_c_ends_all(tmp_path: Path) -> None:
-    results = jobs.shared(partial(listening.note, str(tmp_path)), ["slow"] * 50, 2)
+    results = workers.shared(partial(listening.note, str(tmp_path)), ["slow"] * 50, 2)
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -20,11 +20,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from eranntag import journal, lock, records, render
 from eranntag.cli import cli
+from eranntag.cli.display import predictions
 from eranntag.errors import EranntagError, UsageError
-from eranntag.journal import folder as folders
-from eranntag.tagger import Tagger
+from eranntag.files import lock
+from eranntag.inference.tagger import Tagger
+from eranntag.results import formats, resumable_file, resumable_folder as folders
 from eranntag.types import Failure, Prediction
 
 FORMS = ("table", "json", "jsonl", "csv")
@@ -50,9 +51,9 @@ def write(
     settings: dict[str, Any] = SETTINGS,
     **opening: bool,
 ) -> None:
-    with journal.opened(path, records.BEGINNINGS.get(form, b""), **opening) as run:
+    with resumable_file.opened(path, formats.BEGINNINGS.get(form, b""), **opening) as run:
         run.begin(settings)
-        with render.results(form, run, 5, 0.0) as show:
+        with predictions.results(form, run, 5, 0.0) as show:
             for index, name in enumerate(run.left(names)):
                 if stop and index == stop[0]:
                     raise stop[1]
@@ -82,9 +83,9 @@ def beside(out: Path) -> list[str]:
 
 def killed(out: Path, form: str) -> None:
     """As a run that was killed after all records and before the end leaves it."""
-    with journal.opened(out, overwrite=True) as run:
+    with resumable_file.opened(out, overwrite=True) as run:
         run.begin(SETTINGS)
-        style = render.results(form, run, 5, 0.0)
+        style = predictions.results(form, run, 5, 0.0)
         with pytest.raises(RuntimeError), style as show:
             for name in NAMES:
                 show(prediction(name))
@@ -140,15 +141,15 @@ def test_names_count_as_often_as_they_were_written(out: Path) -> None:
     names = ["a", "b", "a", "a"]
     with pytest.raises(ZeroDivisionError):
         write(out, "jsonl", names, stop=(2, ZeroDivisionError()))
-    with journal.opened(out, resume=True) as run:
+    with resumable_file.opened(out, resume=True) as run:
         missing = Failure("folder", "no sound files in this folder")
         assert list(run.left([None, "c", "a", missing, "b", "a", "b", "a"])) == [None, "c", missing, "a", "b", "a"]
 
 
 def test_what_failed_is_tried_again(out: Path) -> None:
-    with journal.opened(out) as run:
+    with resumable_file.opened(out) as run:
         run.begin(SETTINGS)
-        with pytest.raises(ZeroDivisionError), render.results("jsonl", run, 5, 0.0) as show:
+        with pytest.raises(ZeroDivisionError), predictions.results("jsonl", run, 5, 0.0) as show:
             assert show(Failure("a", "no such file"))
             assert not show(prediction("b"))
             raise ZeroDivisionError
@@ -259,7 +260,7 @@ def test_a_link_is_written_through(out: Path, tmp_path: Path) -> None:
 
 def test_one_output_has_one_writer(out: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(out)
-    with journal.opened(out):
+    with resumable_file.opened(out):
         for path in (out, tmp_path / "link"):
             with pytest.raises(EranntagError, match=r"tags\.journal: another process is writing; wait"):
                 write(path, "json", resume=True)
@@ -320,7 +321,7 @@ def test_names_of_a_long_run_are_cheap(out: Path) -> None:
     out.with_name("tags.partial").write_bytes(b"x" * number)
     del lines
     tracemalloc.start()
-    with journal.opened(out, resume=True) as run:
+    with resumable_file.opened(out, resume=True) as run:
         assert run.records == number
         peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -442,7 +443,7 @@ def test_a_killed_predict_is_gone_on_with(
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`interrupted(*args)`: the command, which is interrupted after two results."""
-    from eranntag import predict as predicting
+    from eranntag.inference import pipeline as predicting
 
     def two(*args: Any) -> Iterator[Any]:
         results = predicting_all(*args)
@@ -494,11 +495,11 @@ def test_other_options_and_weights_are_refused(
 def test_what_the_journal_says_of_the_weights_is_what_was_loaded(
     model: str, clips: list[str], out: Path, interrupted: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eranntag import checkpoints
+    from eranntag.checkpoints import loading
 
     found: list[Any] = []
-    find_all = checkpoints.find_all
-    monkeypatch.setattr(checkpoints, "find_all", lambda *asked: found.append(asked) or find_all(*asked))
+    find_all = loading.find_all
+    monkeypatch.setattr(loading, "find_all", lambda *asked: found.append(asked) or find_all(*asked))
     assert interrupted("predict", "-c", model, "--engine", "eager", *clips, "-o", out).exit_code == 130
     assert len(found) == 1, "a second look could find other weights, and ask the hub again"
     begun = json.loads(lines_of(out.with_name("tags.journal"))[0])
@@ -583,7 +584,7 @@ def test_a_run_of_which_only_the_last_step_is_missing_is_finished(model: str, cl
     """Killed after the document got its name and before its journal went."""
     how = ("predict", "-c", model, "--engine", "eager", *clips[:1], "--format", "json", "-o", out)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(journal.Journal, "_remove_journal", lambda self: None)
+        patch.setattr(resumable_file.Journal, "_remove_journal", lambda self: None)
         assert run(*how).exit_code == 0
     before = out.read_bytes()
     result = run(*how, "--resume")

@@ -20,13 +20,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from eranntag import atomic, lock
 from eranntag.checkpoints import weights
 from eranntag.errors import EranntagError
+from eranntag.files import atomic, lock
 from eranntag.models import cnn14
 from eranntag.recipes import esc50
-from eranntag.training import loop, protocol
-from eranntag.training import state as saved
+from eranntag.training import cross_validation, loop, state as saved
 
 NEVER = 10**9
 OPTIONS = ("--model", "cnn14", "--fold", 1, "--batch", 2, "--iterations", 3, "--evaluate-every", 1, "--mixup", "none")
@@ -355,13 +354,13 @@ def test_the_folder_is_held_until_the_checkpoint_is_finished(
     """The clips of the fold are measured last, and what they say goes into the checkpoint."""
     refused = []
 
-    def scores(*args: Any, real: Any = protocol._scores) -> Any:
+    def scores(*args: Any, real: Any = cross_validation._scores) -> Any:
         with pytest.raises(EranntagError, match="another process is writing there"), lock.held(tmp_path / "run"):
             pass
         refused.append(True)
         return real(*args)
 
-    monkeypatch.setattr(protocol, "_scores", scores)
+    monkeypatch.setattr(cross_validation, "_scores", scores)
     assert train(data, tmp_path / "run", "--validation", 0.5).exit_code == 0
     assert refused
 

@@ -15,19 +15,20 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
-from eranntag import label_map, metrics, registry
-from eranntag import predict as predicting
+from eranntag import registry
 from eranntag.checkpoints import weights
 from eranntag.cli import cli
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import UsageError
-from eranntag.evaluation import evaluate
+from eranntag.evaluation import label_map, metrics
+from eranntag.evaluation.label_map import LabelMap
+from eranntag.evaluation.tagging import evaluate
 from eranntag.features import melstft
-from eranntag.label_map import LabelMap
+from eranntag.inference import pipeline as predicting
+from eranntag.inference.network import Network
+from eranntag.inference.tagger import Tagger
 from eranntag.models import mn
-from eranntag.network import Network
 from eranntag.recipes import audioset, esc50, ravdess
-from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Dataset, Example, Prediction, Recipe
 
 MEANINGS = {"dog": ("Bark", "Dog"), "rain": ("Rain",), "fridge": (), "wind": ("Wind", "Howl")}

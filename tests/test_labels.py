@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from eranntag import labels, metrics, recipes
+from eranntag import recipes
 from eranntag.checkpoints import weights
 from eranntag.cli import cli
 from eranntag.errors import DataError, UsageError
-from eranntag.labels import ontology, table, teacher
-from eranntag.labels.ontology import Neighbours, Ontology
-from eranntag.labels.teacher import Scores
-from eranntag.network import Network
+from eranntag.evaluation import metrics
+from eranntag.inference.network import Network
 from eranntag.recipes import _audioset, audioset, esc50
 from eranntag.recipes.csv import RECIPE as CSV
+from eranntag.training.label_enhancement import additions, enhance as labels, ontology, teacher
+from eranntag.training.label_enhancement.ontology import Neighbours, Ontology
+from eranntag.training.label_enhancement.teacher import Scores
 from eranntag.types import Checkpoint, Dataset, Example, Failure, Packed, Prediction, Recipe
 
 LABELS = ("animal", "dog", "rain; heavy", 'the "siren"', "door, slamming")
@@ -298,20 +299,20 @@ AWKWARD = ("a/--x_30.0-40.0.wav", 'b/say "hi", you; #1.wav', "b/c\nd.wav", "b/\u
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     data, path = dataset(*AWKWARD), tmp_path / "added.csv"
     pairs = [(0, 0), (1, 2), (1, 3), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4), (3, 4), (4, 2)]
-    names = table.clip_names(data.examples)
+    names = additions.clip_names(data.examples)
     origin = {"teacher": 'a "b", c\nd', "fold": None}
-    table.write(path, [names[example.path] for example in data.examples], enhanced(pairs), origin)
+    additions.write(path, [names[example.path] for example in data.examples], enhanced(pairs), origin)
     added: dict[str, set[int]] = {}
     for clip, target in pairs:
         added.setdefault(AWKWARD[clip], set()).add(target)
-    assert {path: set(targets) for path, targets in table.read_additions(path, data).items()} == added
+    assert {path: set(targets) for path, targets in additions.read_additions(path, data).items()} == added
     assert path.read_bytes().startswith(b'# eranntag labels enhance\r\n# teacher: a "b", c\\x0ad\r\nclip,added\r\n')
 
 
 def test_people_can_read_and_write_it(tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text('clip,added\n\na,"dog;door, slamming"\nb,animal\n', encoding="utf-8-sig")
     data = dataset("x/a.wav", "x/b.flac", "x/c.ogg")
-    assert table.read_additions(tmp_path / "own.csv", data) == {"x/a.wav": (1, 4), "x/b.flac": (0,)}
+    assert additions.read_additions(tmp_path / "own.csv", data) == {"x/a.wav": (1, 4), "x/b.flac": (0,)}
 
 
 @pytest.mark.parametrize(
@@ -335,30 +336,30 @@ def test_tables_that_do_not_fit_are_refused(text: str, error: str, tmp_path: Pat
     path = tmp_path / "own.csv"
     path.write_text(text)
     with pytest.raises(DataError, match=f"^{path}{error}"):
-        table.read_additions(path, dataset("a.wav", "b.wav", "t.wav"))
+        additions.read_additions(path, dataset("a.wav", "b.wav", "t.wav"))
 
 
 def test_more_refusals(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
-        table.read_additions(tmp_path / "none.csv", dataset("a.wav", "b.wav"))
+        additions.read_additions(tmp_path / "none.csv", dataset("a.wav", "b.wav"))
     with pytest.raises(UsageError, match="esc50: a clip has exactly one class there"):
-        table.read_additions(tmp_path / "none.csv", dataset("a.wav", "b.wav", recipe=esc50.RECIPE))
+        additions.read_additions(tmp_path / "none.csv", dataset("a.wav", "b.wav", recipe=esc50.RECIPE))
 
 
 def test_a_clip_has_the_same_name_in_any_folder_and_in_a_pack() -> None:
     files = ("/data/a/1.wav", "/data/b/1.wav", "/data/b/2.v1.wav", "/data/b/-_3.wav")
-    here = table.clip_names([Example(path, ()) for path in files])
+    here = additions.clip_names([Example(path, ()) for path in files])
     assert list(here.values()) == ["a/1", "b/1", "2.v1", "-_3"]
     moved = [Example(f"/elsewhere{path.removesuffix('.wav')}.flac", ()) for path in files]
     packed = [Example(Packed("x.tar", 512 * place, 9, path.removeprefix("/data/")), ()) for place, path in enumerate(files)]
     for examples in (moved, packed):
-        assert list(table.clip_names(examples).values()) == list(here.values())
+        assert list(additions.clip_names(examples).values()) == list(here.values())
 
 
 def test_clips_that_no_name_tells_apart_are_refused() -> None:
     for twice in (("/a/1.wav", "/a/1.flac"), ("/a/1.wav", "/a/1.wav")):
         with pytest.raises(DataError, match=r"two clips have the name /?a/1 \(without"):
-            table.clip_names([Example(path, ()) for path in twice])
+            additions.clip_names([Example(path, ()) for path in twice])
 
 
 # The teacher
@@ -563,7 +564,7 @@ def test_the_additions_are_written_and_change_the_data_only_with_them(place: Pat
     assert lines[-3:] == ["clip,added", "b,animal", 'd,"door, slamming"']
     assert "# recipe: csv" in lines and "# threshold: mean" in lines and "# type: both" in lines
     data = recipes.load("csv", str(place / "data"))
-    added = {Path(str(path)).stem: targets for path, targets in table.read_additions(out, data).items()}
+    added = {Path(str(path)).stem: targets for path, targets in additions.read_additions(out, data).items()}
     assert added == {"b": (0,), "d": (2,)}
     assert enhance(place, "--write", out, "--type", "parents").exit_code == 0  # an older one may be replaced
     assert "d," not in out.read_text(encoding="utf-8")

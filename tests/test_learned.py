@@ -12,14 +12,14 @@ import torch
 from click.testing import Result
 from safetensors.torch import load_file
 
-from eranntag import checkpoints, registry
-from eranntag.checkpoints import header, weights
-from eranntag.engine.eager import Eager
+from eranntag import registry
+from eranntag.checkpoints import header, loading, weights
+from eranntag.engines.eager import Eager
 from eranntag.errors import CheckpointError, TrainingError
-from eranntag.network import Network
+from eranntag.inference.network import Network
 from eranntag.recipes import esc50
-from eranntag.training import loop, start
-from eranntag.training.settings import from_recipe
+from eranntag.training import initialization, loop
+from eranntag.training.config import from_recipe
 from eranntag.types import Clip
 
 RATE = 44100
@@ -56,7 +56,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def begun() -> Network:
     """What a run begins with."""
-    return start.network(esc50.RECIPE, from_recipe(esc50.RECIPE, "erann-0-1", features="wavegram"), None)
+    return initialization.network(esc50.RECIPE, from_recipe(esc50.RECIPE, "erann-0-1", features="wavegram"), None)
 
 
 def sounds() -> np.ndarray:
@@ -103,7 +103,7 @@ def test_tensors_are_the_models_and_the_front_ends_and_come_back(trained: Path) 
     assert network.learned and network.trained is network
     other.load_tensors(tensors)
     assert all(torch.equal(tensor, other.tensors()[name]) for name, tensor in tensors.items())
-    plain = start.network(esc50.RECIPE, from_recipe(esc50.RECIPE, "erann-0-1"), None)
+    plain = initialization.network(esc50.RECIPE, from_recipe(esc50.RECIPE, "erann-0-1"), None)
     assert not plain.learned and plain.trained is plain.model and plain.tensors().keys() == plain.model.state_dict().keys()
     with pytest.raises(RuntimeError, match="Missing key"):
         other.load_tensors({name: tensor for name, tensor in tensors.items() if name != FIRST})
@@ -262,13 +262,13 @@ def test_predict_and_evaluate_take_it(trained: Path, data: Path) -> None:
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
 def test_engines_agree(engine: str, told_apart: Path) -> None:
     pytest.importorskip(engine)
-    eager = checkpoints.load(told_apart, engine="eager", device="cpu", dtype="float32")
+    eager = loading.load(told_apart, engine="eager", device="cpu", dtype="float32")
     clips = [Clip(waveform[None], RATE, "sound") for waveform in sounds()]
     clips.append(Clip(sounds()[:1, : RATE // 3], RATE, "short"))  # another number of frames
     expected = np.array([eager.tag(clip).scores for clip in clips])
     assert np.abs(expected[0] - expected[1]).max() > 0.01
     for _ in range(2):  # openvino: compiled now, then as it was kept
-        tagger = checkpoints.load(told_apart, engine=engine, device="cpu", dtype="float32")
+        tagger = loading.load(told_apart, engine=engine, device="cpu", dtype="float32")
         np.testing.assert_allclose([tagger.tag(clip).scores for clip in clips], expected, atol=1e-4)
 
 
@@ -279,7 +279,7 @@ def test_two_checkpoints_of_one_architecture_do_not_share_a_compiled_front_end(t
     torch.nn.init.normal_(network.frontend.first[0].weight, 0, 0.5, torch.Generator().manual_seed(0))
     weights.save(network, tmp_path / "other.safetensors", half=False)
     load = {"engine": "openvino", "device": "cpu", "dtype": "float32"}
-    taggers = [checkpoints.load(path, **load) for path in (told_apart, tmp_path / "other.safetensors")]
+    taggers = [loading.load(path, **load) for path in (told_apart, tmp_path / "other.safetensors")]
     first, other = (each.prepare(Clip(sounds()[1:], RATE)) for each in taggers)
     assert first.shape == other.shape == (1, 128, 256) and np.abs(first - other).max() > 0.1
 
@@ -290,7 +290,7 @@ def test_two_checkpoints_of_one_architecture_do_not_share_a_compiled_front_end(t
 def test_fine_tuning_begins_with_its_front_end_and_trains_it(trained: Path, data: Path, tmp_path: Path) -> None:
     base = weights.load(trained / "last.safetensors")
     settings = from_recipe(esc50.RECIPE, "erann-0-1", base="base", features="wavegram", head="fc2")
-    network = start.network(esc50.RECIPE, settings, base)
+    network = initialization.network(esc50.RECIPE, settings, base)
     for (name, ours), theirs in zip(network.frontend.state_dict().items(), base.frontend.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs) and ours.data_ptr() != theirs.data_ptr(), name
     assert all(parameter.requires_grad and not parameter.is_meta for parameter in network.parameters())

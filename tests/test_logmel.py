@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from eranntag.features import _filters
+from eranntag.audio import filterbanks
 from eranntag.features._logmel_numpy import compute, frames
 from eranntag.features.logmel import Config, Frontend
-from eranntag.tagger import Tagger
+from eranntag.inference.tagger import Tagger
 from eranntag.types import Clip
 
 RATE = 44100
 CONFIG = Config()
-CENTRES = _filters.mel_edges(128, 50.0, 14000.0)[1:-1]
+CENTRES = filterbanks.mel_edges(128, 50.0, 14000.0)[1:-1]
 
 
 def signal(kind: str, seconds: float) -> np.ndarray:
@@ -57,9 +57,9 @@ def test_filter_banks_are_the_oracles(oracle: Callable[[str], Any]) -> None:
     assert len(ours) == 6
     for name, bank in ours.items():
         bands, scale = (bank["n_mels"], bank["fmin"], bank["fmax"]), name.partition("/")[2]
-        edges = _filters.mel_edges(*bands, scale)
+        edges = filterbanks.mel_edges(*bands, scale)
         np.testing.assert_allclose(edges, bank["edges_hz (n_mels+2; centres are entries 1..n_mels)"], rtol=0, atol=1e-9)
-        filters = _filters.mel_filterbank(bank["sr"], bank["n_fft"], *bands, scale)
+        filters = filterbanks.mel_filterbank(bank["sr"], bank["n_fft"], *bands, scale)
         assert filters.shape == (bank["n_mels"], bank["n_fft"] // 2 + 1)
         np.testing.assert_allclose(filters.sum(1), bank["row_sums (area-normalised)"], rtol=0, atol=1e-9)
         nonzero = (filters > 0).sum(1)
@@ -76,7 +76,7 @@ def test_the_front_end_uses_the_recommended_filter_bank(oracle: Callable[[str], 
 @pytest.mark.parametrize("scale", ["slaney", "htk"])
 def test_hz_and_mel_are_inverse(scale: str) -> None:
     hz = np.array([0.0, 50.0, 999.9, 1000.0, 1000.1, 14000.0])
-    np.testing.assert_allclose(_filters.mel_to_hz(_filters.hz_to_mel(hz, scale), scale), hz, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(filterbanks.mel_to_hz(filterbanks.hz_to_mel(hz, scale), scale), hz, rtol=1e-12, atol=1e-9)
 
 
 def test_padding_and_frames_follow_the_oracle(oracle: Callable[[str], Any]) -> None:
@@ -111,14 +111,14 @@ def test_the_numpy_form_equals_the_torch_form(kind: str, seconds: int) -> None:
 def test_the_numpy_form_is_the_same_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     waveform = signal("noise", 2)
     whole = compute(waveform, CONFIG)
-    monkeypatch.setattr("eranntag.features._spectrum_numpy.CACHED_FRAMES", 100)
+    monkeypatch.setattr("eranntag.features._spectrogram_numpy.CACHED_FRAMES", 100)
     np.testing.assert_allclose(compute(waveform, CONFIG), whole, rtol=0, atol=1e-4)
 
 
 def test_the_torch_form_is_the_same_in_small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     waveform = signal("noise", 3)
     whole = image(waveform)
-    monkeypatch.setattr("eranntag.features._windowed.BLOCK_FRAMES", 100)
+    monkeypatch.setattr("eranntag.features._framed.BLOCK_FRAMES", 100)
     np.testing.assert_allclose(image(waveform), whole, rtol=0, atol=1e-3)
 
 

@@ -10,13 +10,13 @@ import torch
 from scipy import signal
 
 from eranntag import features
-from eranntag.features import _filters
+from eranntag.audio import filterbanks
 from eranntag.features.melmag import Config, Frontend
 
 RATE = 32000
 CONFIG = Config()
 FRONTEND = Frontend(CONFIG)
-CENTRES = _filters.mel_edges(64, 50.0, 16000.0)[1:-1]
+CENTRES = filterbanks.mel_edges(64, 50.0, 16000.0)[1:-1]
 
 
 def image(waveform: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ def test_the_filter_bank_is_the_oracles(oracle: Callable[[str], Any]) -> None:
     bank = oracle("mel_filterbanks")["filterbanks"]["two_step_32000_2048_64/slaney"]
     assert (bank["sr"], bank["n_fft"], bank["n_mels"], bank["fmin"], bank["fmax"]) == (RATE, 2048, 64, 50.0, 16000.0)
     filters = CONFIG.filters()
-    edges = _filters.mel_edges(64, 50.0, 16000.0)
+    edges = filterbanks.mel_edges(64, 50.0, 16000.0)
     np.testing.assert_allclose(edges, bank["edges_hz (n_mels+2; centres are entries 1..n_mels)"], rtol=0, atol=1e-6)
     np.testing.assert_allclose(filters.sum(1), bank["row_sums (area-normalised)"], rtol=0, atol=1e-9)
     assert (filters > 0).sum(1).tolist() == bank["nonzero_bins_per_filter"]

@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from test_journal import NAMES, prediction
 
-from eranntag import inputs, journal, merging, records, render
-from eranntag.cli import _inputs, cli
+from eranntag.cli import cli
+from eranntag.cli._options import inputs as inputs_options
+from eranntag.cli.display import parquet as tables, predictions
 from eranntag.errors import EranntagError
-from eranntag.journal import parts
-from eranntag.render import parts as tables
+from eranntag.inference import sources as inputs
+from eranntag.results import formats, merge as merging, parquet as parts, resumable_file
 from eranntag.types import Failure, Prediction
 
 FORMS = ("jsonl", "json", "csv", "parquet")
@@ -36,9 +36,9 @@ def write(path: Path, form: str, names: list[str], checkpoint: str = "tiny", top
                 for name in names:
                     show(prediction(name))
         return path
-    with journal.opened(path) as run:
+    with resumable_file.opened(path) as run:
         run.begin({})
-        with render.results(form, run, top, 0.0) as show:
+        with predictions.results(form, run, top, 0.0) as show:
             for name in names:
                 show(prediction(name)) if checkpoint == "tiny" else show(_by(name, checkpoint))
     return path
@@ -258,7 +258,7 @@ def test_parquet_goes_on_behind_its_parts(tmp_path: Path, monkeypatch: pytest.Mo
     rows = [row for part in sorted(place.glob("*.parquet")) for row in parts.read(part)]
     assert [os.fsdecode(row["source_bytes"]) for row in rows] == names
     assert [row["tags"] for row in rows] == [prediction(name).to_dict(5)["tags"] for name in names]
-    assert all(row["source"].isprintable() or "\n" in row["source"] for row in rows) and rows[0]["schema"] == records.SCHEMA
+    assert all(row["source"].isprintable() or "\n" in row["source"] for row in rows) and rows[0]["schema"] == formats.SCHEMA
     run(resume=True)  # nothing is left
     monkeypatch.setattr(parts.Parts, "begin", lambda *_: 1 / 0)  # as where the checkpoint is not found
     with pytest.raises(ZeroDivisionError):
@@ -315,7 +315,7 @@ def test_a_list_may_be_a_pipe_with_a_name(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(20)
     try:
-        assert _inputs.names((), str(tmp_path / "list")) == ["a.wav"]
+        assert inputs_options.names((), str(tmp_path / "list")) == ["a.wav"]
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)

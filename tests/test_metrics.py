@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eranntag import metrics
+from eranntag.evaluation import metrics
 
 Oracle = Callable[[str], Any]
 

@@ -15,14 +15,15 @@ import pytest
 import runs
 import soundfile
 
-from eranntag import audio, noise, recipes
+from eranntag import recipes
+from eranntag.audio import noise, reader
+from eranntag.datasets.mixing import mix, plan
+from eranntag.datasets.mixing.plan import Protocol, Sources
 from eranntag.errors import DataError
-from eranntag.mixing import plan, sound
-from eranntag.mixing.plan import Protocol, Sources
-from eranntag.recipes import _sources, mixtures
-from eranntag.recipes._own import OWN
-from eranntag.training import comparison
-from eranntag.training.settings import from_recipe
+from eranntag.recipes import mixtures
+from eranntag.recipes._custom import OWN
+from eranntag.training import paper_comparison
+from eranntag.training.config import from_recipe
 from eranntag.types import Dataset, Event, Example
 
 RATE = 32_000
@@ -49,12 +50,12 @@ def test_the_oracles_samples(oracle: Callable[[str], Any], number: int) -> None:
     case = numbers["cases"][number]
     background = sine(200, 0.2, 32000) + lcg(5, 32000, 0.05)
     event = np.concatenate([sine(1000, 0.3, 8000), np.zeros(4000)])
-    assert sound.rms(background) == pytest.approx(numbers["background_rms"], rel=1e-9)
-    assert sound.rms(event) == pytest.approx(numbers["event_rms_whole_file"], rel=1e-9)
+    assert mix.rms(background) == pytest.approx(numbers["background_rms"], rel=1e-9)
+    assert mix.rms(event) == pytest.approx(numbers["event_rms_whole_file"], rel=1e-9)
     onset, most = (round(case[name] * RATE) for name in ("onset_s", "kept_s"))
-    mixture = sound.mix([event], background, [onset], most, case["snr_db"]).mean(0)
+    mixture = mix.mix([event], background, [onset], most, case["snr_db"]).mean(0)
     assert {at: mixture[int(at)] for at in case["mix_at"]} == pytest.approx(case["mix_at"], abs=1e-9)
-    assert sound.rms(mixture) == pytest.approx(case["mix_rms"], rel=1e-9)
+    assert mix.rms(mixture) == pytest.approx(case["mix_rms"], rel=1e-9)
 
 
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 10.0, 20.0])
@@ -62,9 +63,9 @@ def test_the_level_measured_back(snr_db: float) -> None:
     """Of an event that is as loud throughout; it stays in its place, and neither channel leaves [-1, 1]."""
     rng = np.random.default_rng(0)
     event, background = rng.normal(0, 0.01, 3 * RATE), rng.normal(0, 0.3, 10 * RATE)
-    track, scene = sound.mix([event] * 2, background, [RATE, 6 * RATE], 2 * RATE, snr_db)
+    track, scene = mix.mix([event] * 2, background, [RATE, 6 * RATE], 2 * RATE, snr_db)
     for start in (RATE, 6 * RATE):
-        measured = 20 * np.log10(sound.rms(track[start : start + 2 * RATE]) / sound.rms(scene))
+        measured = 20 * np.log10(mix.rms(track[start : start + 2 * RATE]) / mix.rms(scene))
         assert measured == pytest.approx(snr_db, abs=0.1)  # the whole event's level is not quite that of its part
     silent = np.r_[track[:RATE], track[3 * RATE : 6 * RATE], track[8 * RATE :]]
     assert not silent.any() and np.abs([track, scene]).max() == 1
@@ -73,7 +74,7 @@ def test_the_level_measured_back(snr_db: float) -> None:
 
 def test_silence_has_no_level() -> None:
     with pytest.raises(ValueError, match="silence"):
-        sound.mix([np.zeros(10)], np.ones(10), [0], 10, 0)
+        mix.mix([np.zeros(10)], np.ones(10), [0], 10, 0)
 
 
 @pytest.mark.parametrize(("number", "slope_db"), [(0, 0.0), (1, -3.01), (2, -6.02)])
@@ -83,7 +84,7 @@ def test_the_colours_of_noise(number: int, slope_db: float) -> None:
     power = np.abs(np.fft.rfft(found)) ** 2
     octaves = [power[(1 << k) : (2 << k)].mean() for k in range(10, 16)]
     np.testing.assert_allclose(np.diff(10 * np.log10(octaves)), slope_db, atol=0.8)
-    assert sound.rms(found) == pytest.approx(1)
+    assert mix.rms(found) == pytest.approx(1)
     assert not np.array_equal(found, noise.background(number + 4, 0, 1 << 18, RATE))
     np.testing.assert_array_equal(found, noise.background(number, 0, 1 << 18, RATE))
 
@@ -218,7 +219,7 @@ def test_files_hold_what_the_tables_say(mixed: Path, events: Path) -> None:
             seconds = soundfile.info(events / row["label"] / row["source"]).duration
             assert end - begin == round(min(seconds, 2.0) * RATE)
             there[begin:end] = True
-            measured = 20 * np.log10(sound.rms(stems[begin:end, 0]) / sound.rms(stems[:, 1]))
+            measured = 20 * np.log10(mix.rms(stems[begin:end, 0]) / mix.rms(stems[:, 1]))
             assert measured == pytest.approx(20, abs=0.2)
         assert not stems[~there, 0].any()
 
@@ -325,19 +326,19 @@ def test_fsdkaggle2018s_verified_training_clips(tmp_path: Path) -> None:
             miniature.tones(tmp_path / "FSDKaggle2018.audio_train" / name)
     (tmp_path / "FSDKaggle2018.meta").mkdir()
     (tmp_path / "FSDKaggle2018.meta" / "train_post_competition.csv").write_text("\n".join(rows) + "\n")
-    found = _sources.events(str(tmp_path), "dcase2018")
+    found = recipes.mixture_events(str(tmp_path), "dcase2018")
     assert [(Path(str(each.path)).name, each.targets) for each in found.examples] == [("a.wav", (0,)), ("c.wav", (1,))]
     assert (found.recipe.labels, found.missing) == (("Bark", "Hi-hat"), ("gone.wav",))
 
 
 def test_esc50_keeps_its_folds_and_recordings(tmp_path: Path) -> None:
-    found = _sources.events(str(runs.esc50(tmp_path / "esc50")), "esc50")
+    found = recipes.mixture_events(str(runs.esc50(tmp_path / "esc50")), "esc50")
     assert {each.fold for each in found.examples} == {1, 2, 3, 4, 5} and all(each.group for each in found.examples)
 
 
 def test_the_padding_of_a_collection_is_no_event(wav: Callable[..., Path]) -> None:
     path = wav("x.wav", np.r_[np.zeros(1000), 0.5 * np.ones(RATE), np.zeros(4 * RATE)], RATE)
-    whole, trimmed = (sound.hear(str(path), Protocol(trim_padding=trim)) for trim in (False, True))
+    whole, trimmed = (mix.hear(str(path), Protocol(trim_padding=trim)) for trim in (False, True))
     assert (len(whole), len(trimmed)) == (5 * RATE + 1000, RATE + 1000)
 
 
@@ -350,21 +351,21 @@ def test_esc10_is_the_part_of_esc50_that_it_names(tmp_path: Path) -> None:
     (tmp_path / "meta" / "esc50.csv").write_text("\n".join(("filename,fold,target,category", *rows)))
     for name in names[:4]:
         soundfile.write(tmp_path / "audio" / name, np.ones(100), RATE)
-    found = _sources.events(str(tmp_path), "esc10")
+    found = recipes.mixture_events(str(tmp_path), "esc10")
     assert [(found.recipe.labels[each.targets[0]], each.fold) for each in found.examples] == [
         ("dog", 1),
         ("crackling_fire", 2),
         ("clock_tick", 3),
     ]
     assert len(found.recipe.labels) == 10 and found.missing == ("4-6-A-41.wav",)
-    assert _sources.events(str(tmp_path), "esc50").missing == ("3-5-A-2.wav", "4-6-A-41.wav")
+    assert recipes.mixture_events(str(tmp_path), "esc50").missing == ("3-5-A-2.wav", "4-6-A-41.wav")
 
 
 def test_scenes_in_a_table_of_tabs(tmp_path: Path) -> None:
     (tmp_path / "meta.csv").write_text("filename\tscene_label\naudio/airport-1.wav\tairport\naudio/bus-2.wav\tbus\n")
     expected = (str(tmp_path / "audio" / "airport-1.wav"), str(tmp_path / "audio" / "bus-2.wav"))
-    assert _sources.backgrounds(str(tmp_path / "meta.csv")) == expected
-    assert _sources.backgrounds("synthetic") is None
+    assert recipes.mixture_backgrounds(str(tmp_path / "meta.csv")) == expected
+    assert recipes.mixture_backgrounds("synthetic") is None
 
 
 # The recipe
@@ -384,7 +385,7 @@ def test_the_recipe_reads_what_was_mixed(mixed: Path) -> None:
     for example in dataset.examples:
         assert example.events and len(example.events) == 3 and example.group == f"fold {example.fold}"
         assert {event.label for event in example.events} == {recipe.labels[target] for target in example.targets}
-        assert len(audio.mono(audio.read(str(example.path)), RATE)) == 10 * RATE
+        assert len(reader.mono(reader.read(str(example.path)), RATE)) == 10 * RATE
 
 
 def test_one_level_must_be_chosen(mixed: Path) -> None:
@@ -444,5 +445,5 @@ def test_a_run_stands_beside_the_row_of_its_level_and_alpha(model: str, alpha: f
     rows = [row for row in mixtures.RECIPE.paper if "10 dB" in row.how]
     level = [dataclasses.replace(row, how=row.how.replace(", 10 dB", "")) for row in rows]
     recipe = dataclasses.replace(mixtures.RECIPE, paper=tuple(level))
-    row, odd = comparison.published(recipe, from_recipe(recipe, model, reconstruction=alpha)) or (None, "")
+    row, odd = paper_comparison.published(recipe, from_recipe(recipe, model, reconstruction=alpha)) or (None, "")
     assert row is not None and row.value == value and not odd

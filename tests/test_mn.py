@@ -10,13 +10,14 @@ import pytest
 import runs
 import torch
 
-from eranntag import audio, models
+from eranntag import models
+from eranntag.audio import reader
 from eranntag.checkpoints import header
-from eranntag.engine.eager import Eager
-from eranntag.engine.torch import Fast
+from eranntag.engines.eager import Eager
+from eranntag.engines.torch import Fast
 from eranntag.features import melstft
+from eranntag.inference.network import Network
 from eranntag.models import mn
-from eranntag.network import Network
 from eranntag.recipes import audioset
 from eranntag.types import Checkpoint, Clip
 
@@ -65,7 +66,7 @@ def signal(name: str, samples: int, data: Path) -> Clip:
         _, _, seed, _, amplitude, *_ = name.replace(",", "").split()
         waveform = lcg(int(seed), samples, float(amplitude))
     else:
-        waveform = audio.mono(audio.read(data / name.partition(",")[0]), RATE)
+        waveform = reader.mono(reader.read(data / name.partition(",")[0]), RATE)
     assert len(waveform) == samples
     return Clip(waveform[None].astype(np.float32), RATE, name)
 
@@ -79,9 +80,9 @@ def built(engine: str, network: Network) -> Any:
     if engine == "torch":
         return Fast(own.eval(), "float32")
     pytest.importorskip("openvino")
-    from eranntag.engine import Source
-    from eranntag.engine._compile import compiled
-    from eranntag.engine.openvino import OpenVINO, writable
+    from eranntag.engines._openvino_compile import compiled
+    from eranntag.engines.openvino import OpenVINO, writable
+    from eranntag.engines.selection import Source
 
     source = Source(network.checkpoint, "", lambda: own.eval())
     facts, parts = compiled(source, "float32", False)
@@ -117,8 +118,7 @@ def test_every_engine_reproduces_the_oracle(
 def test_exported_networks_reproduce_the_oracle(
     form: str, published: Network, data_root: Path, oracle: Callable[[str], Any], tmp_path: Path
 ) -> None:
-    from eranntag import export
-    from eranntag.checkpoints import weights
+    from eranntag.checkpoints import export, weights
 
     for package in export.FORMATS[form].packages:
         pytest.importorskip(package)

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from eranntag import records, terminal
 from eranntag.checkpoints import weights
 from eranntag.cli import cli
-from eranntag.records import guarded, printable, unguarded
-from eranntag.tagger import Tagger
+from eranntag.cli.display import terminal
+from eranntag.inference.tagger import Tagger
+from eranntag.results import formats
+from eranntag.results.formats import guarded, printable, unguarded
 from eranntag.types import Checkpoint, Prediction
 
 FORBIDDEN = re.compile(
@@ -75,7 +75,7 @@ def harmless(text: str) -> bool:
 @given(texts)
 def test_no_text_reaches_a_terminal_as_a_command(text: str) -> None:
     assert harmless(printable(text)) and "\n" not in printable(text)
-    assert harmless(records.dumps(text)) and json.loads(records.dumps(text)) == text
+    assert harmless(formats.dumps(text)) and json.loads(formats.dumps(text)) == text
 
 
 @given(texts)
@@ -90,7 +90,7 @@ def test_every_way_to_the_terminal_is_harmless(text: str) -> None:
         patch.setattr("sys.stderr", err)
         terminal.say(text)
         terminal.tell(text, text)
-        for style in records.FORMATS.values():
+        for style in formats.FORMATS.values():
             clip = Prediction((text,), np.array([0.5], np.float32), 1.0, text, text)
             terminal.give(style(None, 0.0).record(clip))
     shown, said = (stream.buffer.getvalue().decode() for stream in (out, err))
@@ -103,9 +103,9 @@ def test_no_cell_starts_a_formula_and_every_name_comes_back(text: str) -> None:
     assert unguarded(guarded(text)) == text
     assert text == "-" or not guarded(text).lstrip(" ").startswith(FORMULA)
     clip = Prediction((text,), np.array([0.5], np.float32), 1.0, text, text)
-    row = next(csv.reader(io.StringIO(records.Csv(None, 0.0).record(clip), newline="")))
+    row = next(csv.reader(io.StringIO(formats.Csv(None, 0.0).record(clip), newline="")))
     assert [unguarded(row[index]) for index in (0, 3, 5)] == [text] * 3
-    assert records.encoded(records.Csv(None, 0.0).record(clip))
+    assert formats.encoded(formats.Csv(None, 0.0).record(clip))
 
 
 def test_apostrophes_are_only_where_they_are_needed() -> None:

@@ -13,16 +13,15 @@ import numpy as np
 import odd_sounds
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from odd_sounds import Odd, encoded, patched, waveform
 
-from eranntag import audio, cli, decoding
+from eranntag import cli
+from eranntag.audio import _ogg, decode, reader
 from eranntag.checkpoints import weights
-from eranntag.decoding import _ogg
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import AudioError
-from eranntag.predict import result_of
+from eranntag.inference.pipeline import result_of
 from eranntag.types import Packed
 
 WITH_AV = find_spec("av") is not None
@@ -32,10 +31,10 @@ FILES = tuple(odd for odd in odd_sounds.files() if WITH_AV or odd.name not in od
 def said(path: Path) -> tuple[float, int] | str:
     """Seconds and channels of a sound whose samples are all finite; or the reason why it is none."""
     try:
-        sound = audio.stream(path)
+        sound = reader.stream(path)
         samples, channels = 0, 0
         for block in sound.blocks:
-            assert np.isfinite(block).all() and block.size <= 8 * 1.01 * decoding.BLOCK_SAMPLES
+            assert np.isfinite(block).all() and block.size <= 8 * 1.01 * decode.BLOCK_SAMPLES
             samples, channels = samples + block.shape[1], len(block)
         return samples / sound.rate, channels
     except AudioError as error:
@@ -129,7 +128,7 @@ def test_what_is_no_file_is_refused_and_nobody_waits(model: str, tmp_path: Path)
 
 def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "x.wav")
-    monkeypatch.setattr(audio, "_check_regular", lambda *_: None)  # it was regular then
+    monkeypatch.setattr(reader, "_check_regular", lambda *_: None)  # it was regular then
     assert said(tmp_path / "x.wav") == "cannot be read (File or stream is not seekable.)"
 
 
@@ -153,7 +152,7 @@ class Failing(odd_sounds.io.BytesIO):
 def test_an_error_of_the_disk_midway_is_told(form: str, capfd: pytest.CaptureFixture[str]) -> None:
     content = encoded(waveform(40_000), form)
     with pytest.raises(AudioError, match=r"\Ax: cannot be read \(Input/output error\)\Z"):
-        list(decoding.decoded(decoding.Part(Failing(content)), "x"))
+        list(decode.decoded(decode.Part(Failing(content)), "x"))
     assert capfd.readouterr().err == ""
 
 
@@ -176,14 +175,14 @@ def test_a_file_that_may_not_be_read_is_refused(tmp_path: Path) -> None:
 
 # Files that others change meanwhile
 
-LONG = np.tile(waveform(8000), 3 * decoding.BLOCK_SAMPLES // 8000 + 1)
+LONG = np.tile(waveform(8000), 3 * decode.BLOCK_SAMPLES // 8000 + 1)
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC"])
 def test_what_is_added_meanwhile_is_not_heard(form: str, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(encoded(LONG, form))
-    stream = audio.stream(path)
+    stream = reader.stream(path)
     samples = next(stream.blocks).shape[1]
     with path.open("ab") as file:
         file.write(b"more" * 1000)
@@ -193,7 +192,7 @@ def test_what_is_added_meanwhile_is_not_heard(form: str, tmp_path: Path) -> None
 def test_a_file_that_is_replaced_meanwhile_is_heard_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(encoded(LONG))
-    stream = audio.stream(path)
+    stream = reader.stream(path)
     first = next(stream.blocks)
     (tmp_path / "y").write_bytes(b"something else")
     (tmp_path / "y").replace(path)
@@ -203,7 +202,7 @@ def test_a_file_that_is_replaced_meanwhile_is_heard_as_it_was(tmp_path: Path) ->
 def test_a_file_that_is_cut_meanwhile_is_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(encoded(LONG))
-    stream = audio.stream(path)
+    stream = reader.stream(path)
     next(stream.blocks)
     os.truncate(path, 700_000)
     with pytest.raises(AudioError, match="cut short"):
@@ -232,41 +231,41 @@ class Endless:
 def test_a_pipe_without_sound_is_not_read_to_its_end(rest: bytes) -> None:
     source = Endless(b"", rest)
     with pytest.raises(AudioError, match=r"\A-: not a readable audio file"):
-        audio.read(source)  # type: ignore[arg-type]
-    assert source.given == audio.PROBED_BYTES
+        reader.read(source)  # type: ignore[arg-type]
+    assert source.given == reader.PROBED_BYTES
 
 
 @pytest.mark.parametrize("beginning", [encoded(), b"\0\0\0\x20ftypM4A ", b"ID3\4\0\0\1\1\1\1"], ids=["wav", "m4a", "tag"])
 def test_a_pipe_that_never_ends_is_left_at_a_limit(beginning: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "PIPED_BYTES", 1 << 23)
+    monkeypatch.setattr(reader, "PIPED_BYTES", 1 << 23)
     source = Endless(beginning, b"\0")
     with pytest.raises(AudioError, match=r"\A-: longer than 8388608 bytes; write it to a file and name that\Z"):
-        audio.read(source)  # type: ignore[arg-type]
-    assert source.given <= audio.PIPED_BYTES + audio.PROBED_BYTES
+        reader.read(source)  # type: ignore[arg-type]
+    assert source.given <= reader.PIPED_BYTES + reader.PROBED_BYTES
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF"])
 def test_a_long_sound_through_a_pipe_is_whole(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "PROBED_BYTES", 5000)
+    monkeypatch.setattr(reader, "PROBED_BYTES", 5000)
     content = encoded(waveform(40_000), form)
-    assert audio.read(odd_sounds.io.BytesIO(content)).waveform.shape == (1, 40_000)
+    assert reader.read(odd_sounds.io.BytesIO(content)).waveform.shape == (1, 40_000)
 
 
 def test_a_sound_with_a_large_picture_comes_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """What shows that it is sound lies behind what is looked at first."""
-    monkeypatch.setattr(audio, "PROBED_BYTES", 5000)
+    monkeypatch.setattr(reader, "PROBED_BYTES", 5000)
     flac = encoded(form="FLAC")
     picture = b"\1" + (9000).to_bytes(3, "big") + bytes(9000)  # a block of padding
-    assert audio.read(odd_sounds.io.BytesIO(flac[:42] + picture + flac[42:])).seconds == odd_sounds.SECONDS
+    assert reader.read(odd_sounds.io.BytesIO(flac[:42] + picture + flac[42:])).seconds == odd_sounds.SECONDS
     page = odd_sounds.io.BytesIO(b"ID3\4\0\0" + bytes([0, 0, 70, 0]) + bytes(70 << 7) + encoded(form="MP3"))
-    assert audio.read(page).seconds == odd_sounds.SECONDS
+    assert reader.read(page).seconds == odd_sounds.SECONDS
 
 
 def test_many_small_pages_are_looked_at_once() -> None:
     """The time grows with the bytes of a file, not with their number times the largest page."""
     page = b"OggS" + bytes(22) + b"\0"
     summed = page[:22] + _ogg._sum(page).to_bytes(4, "little") + page[26:]
-    part = decoding.Part.of(summed * 20_000)
+    part = decode.Part.of(summed * 20_000)
     before = time.process_time()
     with pytest.raises(AudioError, match="cut short"):
         _ogg.links(part, "x")
@@ -282,9 +281,9 @@ def test_blocks_of_many_channels_are_small(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(patched(patched(content, 40, np.uint32(frames * 2048).tobytes()), 4, b"\xff" * 4)[:44])
     os.truncate(path, 44 + frames * 2048)
-    blocks = [block.shape for block in audio.stream(path).blocks]
+    blocks = [block.shape for block in reader.stream(path).blocks]
     assert {channels for channels, _ in blocks} == {1024} and sum(count for _, count in blocks) == frames
-    assert max(channels * count for channels, count in blocks) <= 8 * decoding.BLOCK_SAMPLES
+    assert max(channels * count for channels, count in blocks) <= 8 * decode.BLOCK_SAMPLES
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(44100, 30), (3_072_000, 1)])
@@ -295,7 +294,7 @@ def test_a_wide_or_fast_sound_is_heard_in_blocks(
     path = tmp_path / "x.wav"
     path.write_bytes(encoded(np.tile(waveform(rate, rate)[:, None], channels), rate=rate))
     whole = tiny_tagger.tag(path)
-    monkeypatch.setattr("eranntag.tagger.HEARD_BYTES", 1 << 20)
+    monkeypatch.setattr("eranntag.inference.tagger.HEARD_BYTES", 1 << 20)
     heard = tiny_tagger.hear(path)
     assert heard.prepared is None
     blocks = result_of(tiny_tagger, heard)
@@ -306,10 +305,10 @@ def test_a_wide_or_fast_sound_is_heard_in_blocks(
 def test_a_clip_of_a_shard_is_read_where_it_is(tmp_path: Path) -> None:
     content = encoded(waveform())
     (tmp_path / "x.tar").write_bytes(content + content + encoded(form="FLAC"))
-    sound = audio.read(Packed(str(tmp_path / "x.tar"), len(content), len(content), "x.wav"))
-    assert np.array_equal(sound.waveform, audio.read(odd_sounds.io.BytesIO(content)).waveform)
+    sound = reader.read(Packed(str(tmp_path / "x.tar"), len(content), len(content), "x.wav"))
+    assert np.array_equal(sound.waveform, reader.read(odd_sounds.io.BytesIO(content)).waveform)
     with pytest.raises(AudioError, match="the shard is cut short"):
-        audio.read(Packed(str(tmp_path / "x.tar"), len(content), 1 << 40, "x.wav"))
+        reader.read(Packed(str(tmp_path / "x.tar"), len(content), 1 << 40, "x.wav"))
 
 
 # PyAV's formats
@@ -387,7 +386,7 @@ def test_two_tracks_are_the_first(tmp_path: Path) -> None:
             frame.sample_rate = hz
             container.mux(stream.encode(frame))
             container.mux(stream.encode(None))
-    sound = audio.read(tmp_path / "x.mka")
+    sound = reader.read(tmp_path / "x.mka")
     assert (sound.sample_rate, sound.seconds) == (8000, 1) and np.unique(sound.waveform).tolist() == [np.float32(1000 / 32768)]
 
 
@@ -412,9 +411,9 @@ def test_a_file_that_was_changed_is_sound_or_an_error(content: bytes, changes: l
     if cut < len(content):
         content = content[: len(content) - cut]
     try:
-        sound = audio.stream(odd_sounds.io.BytesIO(content))
+        sound = reader.stream(odd_sounds.io.BytesIO(content))
         assert 100 <= sound.rate <= 3_072_000
         for block in sound.blocks:
-            assert block.shape[1] and np.isfinite(block).all() and block.size <= 8 * 1.01 * decoding.BLOCK_SAMPLES
+            assert block.shape[1] and np.isfinite(block).all() and block.size <= 8 * 1.01 * decode.BLOCK_SAMPLES
     except AudioError as error:
         assert len(str(error).splitlines()) == 1

@@ -24,12 +24,12 @@ from eranntag.checkpoints import header, weights
 from eranntag.errors import DataError, TrainingError
 from eranntag.models import cnn14
 from eranntag.recipes import audioset, audioset_balanced
-from eranntag.training import averaging, comparison, loop, protocol, state
+from eranntag.training import averaging, cross_validation, loop, paper_comparison, state
 from eranntag.training.augment import Augment
-from eranntag.training.division import divide
-from eranntag.training.sampling import Weighted, WithPartners
+from eranntag.training.config import Settings, from_recipe
+from eranntag.training.samplers import Weighted, WithPartners
 from eranntag.training.schedules import SCHEDULES
-from eranntag.training.settings import Settings, from_recipe
+from eranntag.training.splits import divide
 from eranntag.types import Batch, Checkpoint, Example, Recipe
 
 PARTS = {"balanced": audioset_balanced.RECIPE, "full": audioset.RECIPE}
@@ -167,11 +167,11 @@ def test_each_step_of_the_paper_stands_beside_its_row(part: str, changes: dict[s
     """Tables II and IV: without pretraining there is no row that has balanced sampling."""
     recipe = PARTS[part]
     settings = from_recipe(recipe, **({"model": "psla"} | changes))
-    found = comparison.published(recipe, settings)
+    found = paper_comparison.published(recipe, settings)
     assert found is not None and (found[0].value, found[1]) == (value, "")
     for other in ({"features": "logmel"}, {"mixup": "log-mel"}, {"model": "psla-single"}):
-        assert comparison.published(recipe, dataclasses.replace(settings, **other)) is None
-    longer = comparison.published(recipe, dataclasses.replace(settings, warm_up=7, mixup_rate=1.0))
+        assert paper_comparison.published(recipe, dataclasses.replace(settings, **other)) is None
+    longer = paper_comparison.published(recipe, dataclasses.replace(settings, warm_up=7, mixup_rate=1.0))
     assert longer is not None and longer[1] == "warm_up 7, not 1000; mixup_rate 1.0, not 0.5"
 
 
@@ -378,7 +378,7 @@ def test_what_is_trained_on_shrinks_by_the_weight_decay(data: Path, tmp_path: Pa
     """Adam's first step moves every parameter by the rate, against the sign of its gradient: a huge decay is that sign."""
     decayed = tmp_path / "decayed"
     assert train(data, decayed, "--iterations", 1, "--lr", 1e-4, "--set", "weight_decay=1e6", "--mixup", "none").exit_code == 0
-    network = loop.start.network(*_begun("esc50", "erann-0-1"))
+    network = loop.initialization.network(*_begun("esc50", "erann-0-1"))
     state = load_file(decayed / "state.safetensors")
     for name, begun in network.model.named_parameters():
         large = begun.abs() > 2e-4
@@ -469,13 +469,13 @@ def additions(clips: Path, path: Path) -> tuple[Path, str]:
 
 
 def test_training_clips_alone_get_labels(clips: Path, tmp_path: Path) -> None:
-    from eranntag.labels import table
+    from eranntag.training.label_enhancement import additions as table
 
     path, name = additions(clips, tmp_path / "added.csv")
     dataset = recipes.load("audioset_balanced", str(clips))
     added = table.read_additions(path, dataset)
     plain = divide(dataset, None, 0.0, 0)
-    ours = protocol.enhanced(plain, added)
+    ours = cross_validation.enhanced(plain, added)
     siren = dataset.recipe.labels.index("Siren")
     for before, after in zip(plain.training, ours.training, strict=True):
         expected = {*before.targets, siren} if str(before.path) == name else set(before.targets)
@@ -484,7 +484,7 @@ def test_training_clips_alone_get_labels(clips: Path, tmp_path: Path) -> None:
     assert (ours.held_out, ours.test) == (plain.held_out, plain.test)
     carved = divide(dataset, None, 0.5, 0)
     measured = {str(each.path): (siren,) for each in carved.held_out}
-    assert protocol.enhanced(carved, {each.path: (siren,) for each in carved.held_out}) == carved and measured
+    assert cross_validation.enhanced(carved, {each.path: (siren,) for each in carved.held_out}) == carved and measured
 
 
 def test_a_run_trains_on_the_added_labels(clips: Path, tmp_path: Path) -> None:
@@ -557,9 +557,9 @@ def test_the_mean_of_the_last_five_evaluations_is_kept(data: Path, tmp_path: Pat
 
 
 def test_names_of_the_papers_first_version_have_its_rows() -> None:
-    row, odd = comparison.published(audioset.RECIPE, from_recipe(audioset.RECIPE, "erann-8x4-6")) or (None, "")
+    row, odd = paper_comparison.published(audioset.RECIPE, from_recipe(audioset.RECIPE, "erann-8x4-6")) or (None, "")
     assert row is not None and row.model == "erann-2-6" and row.value == 0.448 and not odd
-    assert comparison.published(audioset.RECIPE, from_recipe(audioset.RECIPE, "erann-8x4-6", features="mfcc")) is None
+    assert paper_comparison.published(audioset.RECIPE, from_recipe(audioset.RECIPE, "erann-8x4-6", features="mfcc")) is None
 
 
 @pytest.mark.parametrize(("rows", "most"), [(128, 15), (64, 7), (12, 1)])

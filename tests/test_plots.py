@@ -16,24 +16,24 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from click.testing import CliRunner
-from click.testing import Result as Run
+from click.testing import CliRunner, Result as Run
 
-from eranntag import audio, plots, views
+from eranntag.audio import reader
 from eranntag.checkpoints import weights
 from eranntag.cli import cli
-from eranntag.detection import Detection
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import EranntagError, UsageError
-from eranntag.evaluation import Result
-from eranntag.network import Network
-from eranntag.plots import attention, evaluation, history, literal, sound
+from eranntag.evaluation.tagging import Result
+from eranntag.inference.detector import Detection
+from eranntag.inference.network import Network
+from eranntag.inference.tagger import Tagger
 from eranntag.recipes import esc50
-from eranntag.records import printable
-from eranntag.tagger import Tagger
+from eranntag.results.formats import printable
 from eranntag.types import Checkpoint, Event, Prediction
-from eranntag.views import Sight, View
-from eranntag.views._sight import band_edges_hz
+from eranntag.visualization import attention, clip as sound, evaluation, figures as plots, history, timeline
+from eranntag.visualization.figures import literal
+from eranntag.visualization.spectrogram import band_edges_hz
+from eranntag.visualization.timeline import Sight, View
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -455,7 +455,7 @@ def test_a_sound_that_cannot_be_read_again_fails_without_its_tags(
 ) -> None:
     clip = wav("clip.wav", 0.1 * np.random.default_rng(0).standard_normal(50000))
     plain = tag("predict", clip, "-c", model)
-    monkeypatch.setattr(views, "sight", lambda source, stop, carry: audio.read(tmp_path / "gone.wav"))
+    monkeypatch.setattr(timeline, "sight", lambda source, stop, carry: reader.read(tmp_path / "gone.wav"))
     pictured = tag("predict", clip, "-c", model, "--plot", tmp_path / "clip.png")
     assert (pictured.exit_code, pictured.stdout_bytes) == (3, plain.stdout_bytes)
     assert "no such file" in pictured.stderr and not (tmp_path / "clip.png").exists()

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 import eranntag
-from eranntag import audio
+from eranntag.audio import reader
 from eranntag.checkpoints import weights
-from eranntag.engine.eager import Eager
-from eranntag.network import Network
-from eranntag.predict import predict, readers
-from eranntag.tagger import Tagger
+from eranntag.engines.eager import Eager
+from eranntag.inference.network import Network
+from eranntag.inference.pipeline import predict, readers
+from eranntag.inference.tagger import Tagger
 from eranntag.types import Checkpoint, Clip, Failure, Prediction
 
 Writer = Callable[..., Path]
@@ -96,8 +96,8 @@ def test_every_kind_of_broken_file_is_a_failure_with_a_reason_of_one_line(
 def test_whatever_a_decoder_throws_concerns_its_file_alone(
     tiny_tagger: Eager, sounds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = audio.stream
-    monkeypatch.setattr(audio, "stream", lambda path, name: stream(path) if path != sounds[1] else 1 // 0)
+    stream = reader.stream
+    monkeypatch.setattr(reader, "stream", lambda path, name: stream(path) if path != sounds[1] else 1 // 0)
     first, broken, third = predict(tiny_tagger, sounds[:3])
     assert broken == Failure(sounds[1], "integer division or modulo by zero")
     assert isinstance(first, Prediction) and isinstance(third, Prediction)

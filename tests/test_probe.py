@@ -13,11 +13,11 @@ import runs
 import torch
 from test_finetune import KINDS, base_of, body, sound, write_table
 
-from eranntag import checkpoints, recipes
-from eranntag.checkpoints import header, weights
-from eranntag.engine.eager import Eager
+from eranntag import recipes
+from eranntag.checkpoints import header, loading, weights
+from eranntag.engines.eager import Eager
 from eranntag.errors import UsageError
-from eranntag.network import Network
+from eranntag.inference.network import Network
 from eranntag.training import logistic, probe
 
 pytest.importorskip("sklearn")
@@ -177,7 +177,7 @@ def test_the_checkpoint_is_an_ordinary_one(done: tuple[Path, Any], base: Path, t
 
 def test_the_value_in_the_header_is_that_of_evaluate(done: tuple[Path, Any], table: Path) -> None:
     """From the file, whose matrices are in float16, over the same clips."""
-    from eranntag.evaluation import evaluate
+    from eranntag.evaluation.tagging import evaluate
 
     result = evaluate(Eager(weights.load(done[0])), recipes.load("csv", str(table)), 2)
     metrics = header.read(done[0]).metrics
@@ -297,5 +297,5 @@ def test_eight_clips_of_each_of_five_classes(data_root: Path, tmp_path: Path) ->
     assert result.exit_code == 0, result.stderr
     spec = header.read(tmp_path / "run" / "probe.safetensors")
     assert spec.metrics["clips"] == 20 and spec.metrics["value"] >= 0.9
-    assert checkpoints.load(tmp_path / "run" / "probe.safetensors", device="cpu").labels == tuple(sorted(names))
+    assert loading.load(tmp_path / "run" / "probe.safetensors", device="cpu").labels == tuple(sorted(names))
     assert probe.PROBE == "probe.safetensors"

@@ -15,14 +15,14 @@ import runs
 import torch
 from click.testing import Result
 
-from eranntag import lock
 from eranntag.checkpoints import header, weights
 from eranntag.errors import EranntagError
+from eranntag.files import lock
 from eranntag.recipes import audioset, esc50, ravdess
-from eranntag.training import comparison, loop, protocol
-from eranntag.training.division import Division
+from eranntag.training import cross_validation, loop, paper_comparison
+from eranntag.training.config import Settings, from_recipe
 from eranntag.training.loop import Outcome
-from eranntag.training.settings import Settings, from_recipe
+from eranntag.training.splits import Division
 from eranntag.training.validation import Validation
 from eranntag.types import Recipe
 
@@ -231,27 +231,27 @@ def test_a_loss_is_noted_for_every_iteration_of_a_run_that_patience_ends(
 
 def run(
     folder: Path, fold: int, last: float | None, best: float | None, test: float | None = None, **changes: Any
-) -> protocol.Run:
+) -> cross_validation.Run:
     settings = from_recipe(esc50.RECIPE, **({"model": "erann-1-3", "fold": fold} | changes))
     outcome = Outcome(folder / str(fold), "accuracy", last, best, 100, 200)
-    return protocol.Run(settings, Division([], [], []), outcome, "last", False, test)
+    return cross_validation.Run(settings, Division([], [], []), outcome, "last", False, test)
 
 
 def test_a_summary_has_both_selections_and_the_paper_s_row(tmp_path: Path) -> None:
     done = [run(tmp_path, 1, 0.8, 0.9), run(tmp_path, 2, 0.9, 0.9), run(tmp_path, 3, 0.7, 0.9)]
-    summary = comparison.summary(esc50.RECIPE, done)
+    summary = paper_comparison.summary(esc50.RECIPE, done)
     assert summary["last"] == pytest.approx({"mean": 0.8, "sd": 0.1}) and summary["best"] == pytest.approx(
         {"mean": 0.9, "sd": 0.0}
     )
     assert summary["paper"] == {"value": 0.892, "table": "ERANN v2, Table 6", "how": "scratch", "other_settings": ""}
     assert [row["checkpoint"] for row in summary["runs"]] == [str(tmp_path / str(n) / "last.safetensors") for n in (1, 2, 3)]
-    path = comparison.write_summary(summary, tmp_path)
+    path = paper_comparison.write_summary(summary, tmp_path)
     assert path == tmp_path / "summary.json" and json.loads(path.read_text()) == summary
 
 
 def test_a_summary_of_fine_tuned_runs_stands_beside_the_paper_s_fine_tuned_row(tmp_path: Path) -> None:
     done = [run(tmp_path, 1, 0.9, 0.9, 0.95, model="erann-1-6", base="somebody"), run(tmp_path, 2, 0.9, 0.9, 0.85)]
-    summary = comparison.summary(esc50.RECIPE, done)
+    summary = paper_comparison.summary(esc50.RECIPE, done)
     assert summary["paper"]["value"] == 0.954 and summary["paper"]["how"] == "fine-tuned"
     assert summary["paper"]["other_settings"] == "another base than AudioSet"
     assert summary["test"] == pytest.approx({"mean": 0.9, "sd": 0.1 / 2**0.5})
@@ -272,21 +272,21 @@ def test_a_summary_of_fine_tuned_runs_stands_beside_the_paper_s_fine_tuned_row(t
 def test_the_papers_row_is_that_of_the_same_training_or_says_what_differs(
     recipe: Recipe, changes: dict[str, Any], value: float, odd: str
 ) -> None:
-    found = comparison.published(recipe, from_recipe(recipe, **changes))
+    found = paper_comparison.published(recipe, from_recipe(recipe, **changes))
     assert found is not None and (found[0].value, found[1]) == (value, odd)
-    assert comparison.published(recipe, from_recipe(recipe, **(changes | {"model": "erann-3-9"}))) is None
+    assert paper_comparison.published(recipe, from_recipe(recipe, **(changes | {"model": "erann-3-9"}))) is None
 
 
 def test_a_summary_of_one_run_has_no_deviation_and_of_unmeasured_ones_no_mean(tmp_path: Path) -> None:
-    assert comparison.summary(esc50.RECIPE, [run(tmp_path, 1, 0.5, 0.75)])["best"] == {"mean": 0.75, "sd": None}
-    summary = comparison.summary(esc50.RECIPE, [run(tmp_path, 1, 0.5, 0.5), run(tmp_path, 2, None, None)])
+    assert paper_comparison.summary(esc50.RECIPE, [run(tmp_path, 1, 0.5, 0.75)])["best"] == {"mean": 0.75, "sd": None}
+    summary = paper_comparison.summary(esc50.RECIPE, [run(tmp_path, 1, 0.5, 0.5), run(tmp_path, 2, None, None)])
     assert not {"last", "best", "test"} & summary.keys()
 
 
 def test_the_difference_to_the_paper_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from eranntag.render import training as render
+    from eranntag.cli.display import training as render
 
-    summary = comparison.summary(esc50.RECIPE, [run(tmp_path, 1, 0.8, 0.9), run(tmp_path, 2, 0.9, 0.9)])
+    summary = paper_comparison.summary(esc50.RECIPE, [run(tmp_path, 1, 0.8, 0.9), run(tmp_path, 2, 0.9, 0.9)])
     render.cross_validation(summary, tmp_path / "summary.json")
     out, err = capsys.readouterr()
     assert out == "" and err.splitlines() == [

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eranntag import models
-from eranntag.engine._parts import Logits
+from eranntag.engines.traced_modules import Logits
 from eranntag.errors import FetchError, IntegrityError, UsageError
 from eranntag.models import _imagenet
 from eranntag.models._efficientnet import STAGES, Block, EfficientNet, SameConv2d, drop_connect, same_padding

@@ -20,10 +20,10 @@ from click.testing import CliRunner, Result
 from hub_server import Answer, Hub
 from test_cnn14 import CHANNELS, LABELS, constants, panns_state
 
-from eranntag import atomic, checkpoints
-from eranntag.checkpoints import convert, fetch, header, table, transfer
+from eranntag.checkpoints import catalog, convert, fetch, header, loading, transfer
 from eranntag.cli import cli
 from eranntag.errors import CheckpointError, FetchError
+from eranntag.files import atomic
 from eranntag.types import Clip
 
 SAMPLE = Path(__file__).parents[1] / "docs" / "sample.wav"
@@ -73,7 +73,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def scores(own: str, **options: Any) -> np.ndarray:
-    return checkpoints.load("mine", "cpu", "float32", own, engine="eager", **options).tag(CLIP).scores
+    return loading.load("mine", "cpu", "float32", own, engine="eager", **options).tag(CLIP).scores
 
 
 def test_first_use_downloads_and_converts_and_later_ones_are_offline(
@@ -83,7 +83,7 @@ def test_first_use_downloads_and_converts_and_later_ones_are_offline(
     steps: list[tuple[int, int]] = []
     first = scores(own, report=lambda done, total: steps.append((done, total)))
     assert steps[-1] == (len(panns), len(panns)) and len(server.requests) == 1
-    path = fetch.published_path(table.read(own).row("mine"))
+    path = fetch.published_path(catalog.read(own).row("mine"))
     assert files(cache) == [path.with_name(f".{path.name}.sha256"), path]
     server.stop()
     np.testing.assert_array_equal(scores(own), first)
@@ -93,7 +93,7 @@ def test_first_use_downloads_and_converts_and_later_ones_are_offline(
     given.write_bytes(panns)
     by_hand = run("checkpoints", "convert", given, "--model", "cnn14", "-o", tmp_path / "c.safetensors", "--float32")
     assert by_hand.exit_code == 0, by_hand.output
-    same = checkpoints.load(tmp_path / "c.safetensors", "cpu", "float32", engine="eager").tag(CLIP).scores
+    same = loading.load(tmp_path / "c.safetensors", "cpu", "float32", engine="eager").tag(CLIP).scores
     np.testing.assert_array_equal(same, first)
 
 
@@ -108,13 +108,13 @@ def mn04(data_root: Path) -> bytes:
 
 def test_the_real_mn04_scores_what_its_tensors_do(server: Hub, mn04: bytes, tmp_path: Path) -> None:
     """By the row of checkpoints.toml, but for the server; the published numbers are kept exactly."""
-    row = table.read().row("mn04-audioset")
+    row = catalog.read().row("mn04-audioset")
     assert (hashlib.sha256(mn04).hexdigest(), len(mn04)) == (row.sha256, row.size_bytes)
     own = registry(tmp_path, server.add(mn04), mn04, architecture=row.architecture, classes=row.classes)
     first = scores(own)
     server.stop()
     tensors = torch.load(io.BytesIO(mn04), weights_only=True)
-    kept = checkpoints.open_found(checkpoints.find("mine", own)).tensors()
+    kept = loading.open_found(loading.find("mine", own)).tensors()
     assert kept.keys() == tensors.keys() and all(torch.equal(kept[name], tensors[name]) for name in tensors)
     np.testing.assert_array_equal(scores(own), first)
     printed = run("predict", SAMPLE, "-c", "mine", "--registry", own, "--offline", "--top", "1", "--engine", "eager")
@@ -123,11 +123,11 @@ def test_the_real_mn04_scores_what_its_tensors_do(server: Hub, mn04: bytes, tmp_
 
 def test_the_header_has_the_rows_facts_and_the_source(server: Hub, panns: bytes, tmp_path: Path) -> None:
     own = registry(tmp_path, server.add(panns), panns)
-    found = checkpoints.find("mine", own)
+    found = loading.find("mine", own)
     spec = header.read(found.path)
     assert (spec.name, spec.title, spec.licence, spec.data) == ("mine", "Mine", "MIT", "AudioSet")
     assert spec.source_sha256 == hashlib.sha256(panns).hexdigest() and spec.labels == LABELS
-    assert found.sha256 == checkpoints.sha256(found.path)
+    assert found.sha256 == loading.sha256(found.path)
     assert {dtype for dtype, _ in header.whole(found.path).tensors.values()} == {"F32", "I64"}
 
 
@@ -135,7 +135,7 @@ def test_the_same_file_is_made_whenever_it_is_made(server: Hub, panns: bytes, ca
     """So that two processes write the same."""
     own = registry(tmp_path, server.add(panns), panns)
     paths: list[Path] = []
-    threads = [threading.Thread(target=lambda: paths.append(checkpoints.find("mine", own).path)) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: paths.append(loading.find("mine", own).path)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -143,21 +143,21 @@ def test_the_same_file_is_made_whenever_it_is_made(server: Hub, panns: bytes, ca
     assert len(set(paths)) == 1 and len(paths) == 2 and len(files(cache)) == 2
     made = paths[0].read_bytes()
     paths[0].unlink()
-    assert checkpoints.find("mine", own).path.read_bytes() == made
+    assert loading.find("mine", own).path.read_bytes() == made
 
 
 @pytest.mark.parametrize("damage", ["changed", "cut", "no note", "another note"])
 def test_a_damaged_copy_is_made_again(damage: str, server: Hub, panns: bytes, tmp_path: Path) -> None:
     own = registry(tmp_path, server.add(panns), panns)
-    path = checkpoints.find("mine", own).path
+    path = loading.find("mine", own).path
     good, note = path.read_bytes(), path.with_name(f".{path.name}.sha256")
     if damage in ("changed", "cut"):
         path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]) if damage == "changed" else good[:-100])
     else:
         note.unlink() if damage == "no note" else note.write_text("0" * 64)
     with pytest.raises(FetchError, match="offline, and the cache has no intact copy"):
-        checkpoints.find("mine", own, offline=True)
-    assert checkpoints.find("mine", own).path.read_bytes() == good and len(server.requests) == 2
+        loading.find("mine", own, offline=True)
+    assert loading.find("mine", own).path.read_bytes() == good and len(server.requests) == 2
 
 
 def test_a_copy_in_the_cache_needs_no_torch_and_no_client(server: Hub, tmp_path: Path) -> None:
@@ -208,12 +208,12 @@ def test_a_file_of_another_form_is_one_line_and_not_kept(server: Hub, panns: byt
     other = (tmp_path / "x.pth").read_bytes()
     address = server.add(other)
     with pytest.raises(CheckpointError, match=f"^mine: {address}: not the weights of mine: .* missing; correct ") as caught:
-        checkpoints.find("mine", registry(tmp_path, address, other))
+        loading.find("mine", registry(tmp_path, address, other))
     assert "\n" not in str(caught.value) and files(cache) == []
     for changed in ({"architecture": "erann-1-6"}, {"classes": 527}):  # found before a download
         server.requests.clear()
         with pytest.raises(CheckpointError, match=r"^mine: published weights are read for cnn14 \(3 classes\)"):
-            checkpoints.find("mine", registry(tmp_path, server.add(panns), panns, **changed))
+            loading.find("mine", registry(tmp_path, server.add(panns), panns, **changed))
         assert server.requests == []
     assert files(cache) == []
 
@@ -226,7 +226,7 @@ def test_no_code_of_a_published_file_runs(server: Hub, cache: Path, tmp_path: Pa
     torch.save({"model": {"x": Hostile()}}, tmp_path / "x.pth")
     content = (tmp_path / "x.pth").read_bytes()
     with pytest.raises(CheckpointError, match="could run code; nothing of it was run"):
-        checkpoints.find("mine", registry(tmp_path, server.add(content), content))
+        loading.find("mine", registry(tmp_path, server.add(content), content))
     assert not (tmp_path / "canary").exists() and files(cache) == []
 
 
@@ -287,7 +287,7 @@ def test_the_list_shows_where_weights_are(server: Hub, panns: bytes, tmp_path: P
     assert "AudioSet (3)" in line and "32 kHz" in line and "MIT" in line and line.split()[-1] == "download"
     assert run("checkpoints", "labels", "mine", "--registry", own).stdout.startswith("Speech\nMale speech")  # the set's
     markdown = run(*listed, "--markdown").stdout
-    checkpoints.find("mine", own)
+    loading.find("mine", own)
     line = next(line for line in run(*listed).stdout.splitlines() if line.startswith("mine "))
     assert line.split()[-1] == "cached"
     assert run(*listed, "--markdown").stdout == markdown

@@ -10,12 +10,12 @@ import soundfile
 import soxr
 
 import eranntag
-from eranntag import audio
-from eranntag.checkpoints import table
+from eranntag.audio import reader
+from eranntag.checkpoints import catalog
 from eranntag.errors import UsageError
-from eranntag.predict import predict
+from eranntag.inference.pipeline import predict
+from eranntag.inference.tagger import Tagger
 from eranntag.recipes import esc50
-from eranntag.tagger import Tagger
 from eranntag.types import Clip, Example, Prediction
 
 TELEPHONE_HZ = 8000
@@ -23,7 +23,7 @@ TELEPHONE_HZ = 8000
 
 @pytest.fixture(scope="module")
 def tagger() -> Tagger:
-    rows = table.read()
+    rows = catalog.read()
     if rows.default not in rows.rows:
         pytest.skip(f"{rows.default} is not in checkpoints.toml yet")
     return eranntag.load(rows.default, device="cpu")
@@ -60,7 +60,7 @@ def test_ravdess_decodes(data_root: Path) -> None:
         rows = list(csv.DictReader(file))[::48]
     assert len(rows) == 30
     for row in rows:
-        clip = audio.read(data_root / "ravdess" / row["file"])
+        clip = reader.read(data_root / "ravdess" / row["file"])
         assert (clip.sample_rate, len(clip.waveform)) == (48000, 1)
         assert clip.seconds == pytest.approx(float(row["duration_s"]), abs=0.001)
         assert 0.01 < np.abs(clip.waveform).max() < 1.5
@@ -71,7 +71,7 @@ def test_the_accuracy_is_the_registrys(predictions: list[Prediction], clips: lis
     assert len(predictions) == len(clips) == 50
     truth = [esc50.LABELS[clip.targets[0]] for clip in clips]
     right = [prediction.top(1)[0].label == label for prediction, label in zip(predictions, truth, strict=True)]
-    metrics = table.read().row(table.read().default).metrics
+    metrics = catalog.read().row(catalog.read().default).metrics
     assert metrics["metric"] == "accuracy"
     assert np.mean(right) == pytest.approx(metrics["value"], abs=0.15)
 
@@ -97,11 +97,11 @@ def test_bfloat16_stays_within_what_is_promised(engine: str, predictions: list[P
 
 
 def test_a_long_sound_of_real_clips_is_heard_as_in_one_pass(clips: list[Example], tmp_path: Path) -> None:
-    sound = np.concatenate([audio.read(clip.path).waveform[0] for clip in clips[:30]])[:-12345]
+    sound = np.concatenate([reader.read(clip.path).waveform[0] for clip in clips[:30]])[:-12345]
     soundfile.write(tmp_path / "long.flac", sound, 44100)
     tagger = eranntag.load(device="cpu", dtype="float32")
     assert tagger.longest_seconds < len(sound) / 44100
-    clip = audio.read(tmp_path / "long.flac")
+    clip = reader.read(tmp_path / "long.flac")
     one_pass = eranntag.load(device="cpu", engine="torch", dtype="float32")
     expected = one_pass.scores(one_pass.prepare(clip)[None])[0]
     (result,) = predict(tagger, [str(tmp_path / "long.flac")])
@@ -118,11 +118,11 @@ def sure(tagger: Tagger, predictions: list[Prediction]) -> tuple[np.ndarray, str
     """Of twenty clips the one that the model is surest of even on the telephone, at 44.1 kHz, and its label."""
 
     def certainty(prediction: Prediction) -> float:
-        telephone = Clip(at_rate(audio.mono(audio.read(prediction.source), 44100), TELEPHONE_HZ)[None], TELEPHONE_HZ)
+        telephone = Clip(at_rate(reader.mono(reader.read(prediction.source), 44100), TELEPHONE_HZ)[None], TELEPHONE_HZ)
         return float(np.minimum(prediction.scores, tagger.tag(telephone).scores).max())
 
     best = max(predictions[:20], key=certainty)
-    return audio.mono(audio.read(best.source), 44100), best.top(1)[0].label
+    return reader.mono(reader.read(best.source), 44100), best.top(1)[0].label
 
 
 @pytest.mark.parametrize(

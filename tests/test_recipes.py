@@ -8,7 +8,8 @@ from pathlib import Path
 import miniature
 import pytest
 
-from eranntag import audio, recipes, registry
+from eranntag import recipes, registry
+from eranntag.audio import reader
 from eranntag.errors import DataError
 from eranntag.recipes import _audioset, _layout, audioset, csv, folder, ravdess, urbansound8k
 from eranntag.types import Dataset, Example
@@ -106,7 +107,7 @@ def test_audioset_in_miniature(tmp_path: Path) -> None:
             {audioset.CLASSES[frequencies[(index + 1) % 4]]} if index % 2 else set()
         )
         assert labels(dataset, example) == expected
-        assert audio.read(example.path).seconds == 1.0
+        assert reader.read(example.path).seconds == 1.0
     assert {example.group[:2] for example in dataset.examples} == set(miniature.BEGINNINGS)
     assert len({example.path for example in dataset.examples}) == 18
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eranntag.records import FORMATS, printable
+from eranntag.results.formats import FORMATS, printable
 from eranntag.types import Prediction, Tag
 
 LABELS = ("dog", "rain", "door, slamming")

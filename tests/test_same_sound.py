@@ -17,9 +17,9 @@ from click.testing import CliRunner
 from conftest import CHECKOUT
 
 import eranntag
-from eranntag import audio
+from eranntag.audio import reader
 from eranntag.cli import cli
-from eranntag.tagger import Tagger
+from eranntag.inference.tagger import Tagger
 
 RATE = 44100
 SIXTEEN = [
@@ -66,7 +66,7 @@ def test_every_lossless_format_has_the_same_samples(bits: int, ways: list[tuple[
     for sound in (chirp(0.2), np.stack([chirp(0.2), chirp(0.2)[::-1]], 1)):
         sound = sound // step * step
         for way in ways:
-            clip = audio.read(io.BytesIO(written(sound, *way)), "-".join(way))
+            clip = reader.read(io.BytesIO(written(sound, *way)), "-".join(way))
             assert clip.sample_rate == RATE and np.array_equal(clip.waveform.T.squeeze(), sound / np.float32(32768)), way
 
 

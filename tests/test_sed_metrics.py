@@ -26,7 +26,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from eranntag import metrics
+from eranntag.evaluation import metrics
 from eranntag.types import Event
 
 LABELS = ("bark", "rain", "siren", "never there", "never said")

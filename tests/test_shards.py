@@ -19,12 +19,13 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from eranntag import audio, packing, recipes, shards
-from eranntag.ahead import ahead
+from eranntag import recipes
+from eranntag.audio import reader
 from eranntag.cli import cli
+from eranntag.datasets import pack as packing, shard_writer, shards
 from eranntag.errors import AudioError, DataError
+from eranntag.prefetch import ahead
 from eranntag.recipes import esc50
-from eranntag.shards import writing
 from eranntag.types import Dataset, Example, Failure, Packed
 
 RATE = 44100
@@ -98,7 +99,7 @@ def test_a_pack_is_the_data_set(data: Path, out: Path, codec: str) -> None:
     for ours, theirs in zip(packed.examples, files.examples, strict=True):
         assert dataclasses.replace(ours, path="") == dataclasses.replace(theirs, path="")
         assert isinstance(ours.path, Packed) and isinstance(theirs.path, str) and ours.path.name == Path(theirs.path).name
-        a, b = audio.read(ours.path), audio.read(theirs.path)
+        a, b = reader.read(ours.path), reader.read(theirs.path)
         assert a.sample_rate == RATE
         np.testing.assert_array_equal(a.waveform, b.waveform)  # 16-bit mono sound at 44.1 kHz is not changed
 
@@ -110,8 +111,8 @@ def test_other_sound_becomes_mono_at_44100_hz_to_half_a_bit(tmp_path: Path, out:
     soundfile.write(loud, np.array([2.0, -2.0, 0.25]), RATE, "FLOAT")
     dataset = Dataset(esc50.RECIPE, tuple(Example(str(each), (1,)) for each in (path, loud)))
     list(packing.pack(dataset, out, "flac", 10**6, 2))
-    ours = [audio.read(example.path) for example in shards.read(out, esc50.RECIPE).examples]
-    theirs = audio.mono(audio.read(path), RATE)
+    ours = [reader.read(example.path) for example in shards.read(out, esc50.RECIPE).examples]
+    theirs = reader.mono(reader.read(path), RATE)
     assert ours[0].sample_rate == RATE and ours[0].waveform.shape == (1, len(theirs))
     assert abs(ours[0].waveform[0] - theirs).max() <= 0.5 / 32768
     np.testing.assert_array_equal(ours[1].waveform[0], np.array([32767 / 32768, -1, 0.25], np.float32))  # clipped, not wrapped
@@ -145,7 +146,7 @@ def test_names_labels_and_groups_survive(odd: Dataset, out: Path) -> None:
     for place, (ours, theirs) in enumerate(zip(packed.examples, odd.examples, strict=True)):
         assert dataclasses.replace(ours, path="") == dataclasses.replace(theirs, path="")
         assert ours.path.name == str(Path(theirs.path).relative_to(common))  # type: ignore[arg-type, union-attr]
-        np.testing.assert_array_equal(audio.read(ours.path).waveform[0] * 32768, sound(place, 400))
+        np.testing.assert_array_equal(reader.read(ours.path).waveform[0] * 32768, sound(place, 400))
     assert [bad for bad in shards.verify(out) if isinstance(bad, Failure)] == []
 
 
@@ -182,7 +183,7 @@ def test_a_pack_can_be_packed_anew_but_not_onto_itself(data: Path, out: Path, tm
     first, second = (recipes.load("esc50", str(folder)) for folder in (out, tmp_path / "again"))
     for a, b in zip(first.examples, second.examples, strict=True):
         assert a.path.name == b.path.name  # type: ignore[union-attr]
-        np.testing.assert_array_equal(audio.read(a.path).waveform, audio.read(b.path).waveform)
+        np.testing.assert_array_equal(reader.read(a.path).waveform, reader.read(b.path).waveform)
 
 
 def test_workers_and_order_change_nothing(data: Path, out: Path, tmp_path: Path) -> None:
@@ -264,7 +265,7 @@ def test_what_was_lost_is_made_again(data: Path, out: Path, whole: dict[str, str
 def test_a_full_disk_is_one_line_and_packing_goes_on(
     data: Path, out: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = writing.Tar._write, 0
+    write, written = shard_writer.Tar._write, 0
 
     def full(tar: Any, content: bytes) -> None:
         nonlocal written
@@ -274,7 +275,7 @@ def test_a_full_disk_is_one_line_and_packing_goes_on(
         write(tar, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing.Tar, "_write", full)
+        patch.setattr(shard_writer.Tar, "_write", full)
         line = failure(pack(data, out))
     assert "No space left on device" in line and "same command goes on" in line
     assert tars(out) and list(out.glob(".*.part")) == []
@@ -391,10 +392,10 @@ def test_a_shard_that_was_cut_is_an_audio_error(packed: Path) -> None:
     examples = recipes.load("esc50", str(packed)).examples
     os.truncate(tars(packed)[0], 2000)
     with pytest.raises(AudioError, match="cut short"):
-        audio.read(examples[0].path)
+        reader.read(examples[0].path)
     tars(packed)[0].unlink()
     with pytest.raises(AudioError, match="no such file"):
-        audio.read(examples[0].path)
+        reader.read(examples[0].path)
 
 
 def forge(folder: Path, row: str) -> None:

@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from eranntag import saved, similarity
 from eranntag.checkpoints import weights
 from eranntag.cli import cli
-from eranntag.embedding import Embedding
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import EranntagError
-from eranntag.journal import matrix
-from eranntag.records import unguarded
-from eranntag.similarity import cosine, nearest
+from eranntag.inference import saved, similarity
+from eranntag.inference.similarity import cosine, nearest
+from eranntag.results import matrix
+from eranntag.results.formats import unguarded
+from eranntag.types import Embedding
 
 RATE = 44100
 Writer = Callable[..., Path]
@@ -239,7 +239,7 @@ def test_the_nearest_of_real_clips_are_of_the_same_kind(data_root: Path, tmp_pat
     import test_mn
     import torch
 
-    from eranntag.network import Network
+    from eranntag.inference.network import Network
 
     published, meta = data_root / "teacher" / test_mn.PUBLISHED, data_root / "esc50" / "manifest.csv"
     if not published.is_file() or not meta.is_file():

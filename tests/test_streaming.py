@@ -10,15 +10,16 @@ import pytest
 import soundfile
 import torch
 
-from eranntag import audio, streaming
-from eranntag.engine.eager import Eager, geometry
+from eranntag.audio import reader
+from eranntag.engines.eager import Eager, geometry
 from eranntag.errors import AudioError, EranntagError
 from eranntag.features import _logmel_numpy as logmel
-from eranntag.hearing import Heard
+from eranntag.inference import streaming
+from eranntag.inference.network import Network
+from eranntag.inference.prepared import Heard
+from eranntag.inference.streaming import Geometry
+from eranntag.inference.tagger import Tagger
 from eranntag.models import erann
-from eranntag.network import Network
-from eranntag.streaming import Geometry
-from eranntag.tagger import Tagger
 from eranntag.types import Checkpoint, Clip
 
 RATE = 44100
@@ -64,8 +65,8 @@ def one_pass(tagger: Tagger, clip: Clip) -> np.ndarray:
 
 def in_pieces(tagger: Tagger, clip: Clip, seed: int = 0) -> np.ndarray:
     """Even of sound that is short enough for one pass."""
-    stream = audio.Stream(clip.sample_rate, clip.source, cut(clip.waveform, seed))
-    heard = Heard(clip.source, lambda: clip.seconds, blocks=audio.mono_blocks(stream, RATE))
+    stream = reader.Stream(clip.sample_rate, clip.source, cut(clip.waveform, seed))
+    heard = Heard(clip.source, lambda: clip.seconds, blocks=reader.mono_blocks(stream, RATE))
     return tagger.tag_long(heard).scores
 
 
@@ -264,7 +265,7 @@ def test_a_file_is_read_while_it_is_computed(tmp_path: Path, tiny_tagger: Eager,
 def test_the_duration_of_a_long_sound_is_that_of_its_file(wav: Callable[..., Path], tiny_tagger: Eager) -> None:
     path = wav("x.wav", sound(20 * 8000 + 1).waveform[0][: 20 * 8000 + 1], 8000)
     prediction = in_blocks(tiny_tagger, 1024).tag(path)
-    assert prediction.seconds == audio.read(path).seconds == 20 + 1 / 8000
+    assert prediction.seconds == reader.read(path).seconds == 20 + 1 / 8000
 
 
 def test_a_long_sound_whose_logits_are_not_finite_has_no_scores(

@@ -18,10 +18,10 @@ import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
-from eranntag import cache
 from eranntag.checkpoints import weights
 from eranntag.cli import cli
-from eranntag.tagger import Tagger
+from eranntag.files import cache
+from eranntag.inference.tagger import Tagger
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 BARE = {"PATH": os.defpath, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
@@ -258,7 +258,7 @@ def test_whatever_is_raised_is_a_line_and_an_exit_code(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("eranntag.checkpoints.table.read", fail)
+    monkeypatch.setattr("eranntag.checkpoints.catalog.read", fail)
     result = run("checkpoints", "list")
     assert (result.exit_code, result.stdout) == (code, "")
     assert words in result.stderr and result.stderr.count("\n") == (1 if words else 0)

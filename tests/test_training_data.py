@@ -11,7 +11,7 @@ import torch
 
 from eranntag.errors import DataError
 from eranntag.training.data import Batches, Sounds, crop
-from eranntag.training.sampling import SAMPLERS, Balanced, Sampler, Shuffled, Weighted, weights
+from eranntag.training.samplers import SAMPLERS, Balanced, Sampler, Shuffled, Weighted, weights
 from eranntag.types import Example
 
 WHOLE = slice(None)

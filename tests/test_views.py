@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from eranntag import detection, views
-from eranntag.detection import Detector, Windowed
-from eranntag.engine.eager import Eager
-from eranntag.ensemble import Ensemble
+from eranntag.engines.eager import Eager
 from eranntag.errors import AudioError
-from eranntag.predict import predict
+from eranntag.inference import detector as detection
+from eranntag.inference.detector import Detector, Windowed
+from eranntag.inference.ensemble import Ensemble
+from eranntag.inference.pipeline import predict
 from eranntag.types import Failure, Prediction
-from eranntag.views import View, Viewer, _sight
+from eranntag.visualization import spectrogram as _sight, timeline
+from eranntag.visualization.timeline import View, Viewer
 
 RATE = 44100
 EVENTS = detection.postprocessing(np.full(4, 0.5), min_length_seconds=0.0)
@@ -51,7 +52,7 @@ def sounding(image: np.ndarray, seconds: float) -> tuple[float, float]:
     [(44100, 3.0, 3000), (8000, 3.0, 440), (96000, 1.5, 12000), (44100, 62.0, 500), (31250, 61.0, 3000)],
 )
 def test_a_tone_is_bright_in_its_band_while_it_sounds(rate: int, seconds: float, hz: float, wav: Callable[..., Path]) -> None:
-    sight = views.sight(wav("tone.wav", tone(seconds, hz, seconds / 2, seconds * 0.75, rate), rate))
+    sight = timeline.sight(wav("tone.wav", tone(seconds, hz, seconds / 2, seconds * 0.75, rate), rate))
     assert sight.highest_hz == min(rate / 2, 22050) and sight.image.dtype == np.float32
     assert sight.image.shape == (64, min(1000, 100 * seconds))
     edges = _sight.band_edges_hz(sight.highest_hz)
@@ -67,7 +68,7 @@ def test_the_image_is_librosas_mel_spectrogram(wav: Callable[..., Path]) -> None
     surrounded = np.concatenate([np.zeros(1024 - 220, np.float32), waveform, np.zeros(2048, np.float32)])
     options = {"sr": RATE, "n_fft": 2048, "hop_length": 441, "n_mels": 64, "fmin": 0, "fmax": 22050, "center": False}
     expected = 10 * np.log10(librosa.feature.melspectrogram(y=surrounded, **options)[:, :100])
-    image = views.sight(wav("tone.wav", waveform, subtype="FLOAT")).image
+    image = timeline.sight(wav("tone.wav", waveform, subtype="FLOAT")).image
     assert image.shape == (64, 100)
     np.testing.assert_allclose(image, expected, rtol=0, atol=0.02)
 
@@ -79,7 +80,7 @@ def test_columns_are_mean_powers_however_the_sound_comes() -> None:
         spectrogram = _sight._Spectrogram(RATE, _sight.LONG_HOPS_PER_SECOND)
         for at in range(0, len(sound), step):
             spectrogram.add(sound[at : at + step].astype(np.float32))
-            assert spectrogram._columns.shape[1] < 2 * views.COLUMNS and spectrogram._rest.shape[1] <= len(sound) / 1764
+            assert spectrogram._columns.shape[1] < 2 * timeline.COLUMNS and spectrogram._rest.shape[1] <= len(sound) / 1764
         image[step] = spectrogram.image()
     same, whole = image.values()
     np.testing.assert_allclose(same, whole, rtol=0, atol=1e-3)
@@ -94,16 +95,16 @@ def test_columns_are_mean_powers_however_the_sound_comes() -> None:
 @mp3
 def test_the_mp3_is_the_sound(wav: Callable[..., Path]) -> None:
     waveform = np.stack([tone(2.5, 700, 0, 2.5), tone(2.5, 700, 0, 2.5)], 1)
-    heard, rate = soundfile.read(io.BytesIO(views.sight(wav("tone.wav", waveform)).mp3))
+    heard, rate = soundfile.read(io.BytesIO(timeline.sight(wav("tone.wav", waveform)).mp3))
     assert rate == 32000 and heard.ndim == 1 and len(heard) / rate == pytest.approx(2.5, abs=0.1)
     spectrum = np.abs(np.fft.rfft(heard[8000:40000]))  # a second, so that a bin is 1 Hz
     assert spectrum.argmax() == 700 and np.abs(heard).max() == pytest.approx(0.5, abs=0.05)
-    assert len(views.sight(wav("tone.wav", waveform)).mp3) < 2.5 * 9000
+    assert len(timeline.sight(wav("tone.wav", waveform)).mp3) < 2.5 * 9000
 
 
 @pytest.mark.parametrize("samples", [1, 40, 441, 500])
 def test_very_short_sounds_have_a_picture(samples: int, wav: Callable[..., Path]) -> None:
-    image = views.sight(wav("short.wav", noise(1)[:samples] + 0.1)).image
+    image = timeline.sight(wav("short.wav", noise(1)[:samples] + 0.1)).image
     assert image.shape == (64, -(-samples // 441)) and np.isfinite(image).all()
 
 
@@ -149,8 +150,8 @@ def test_lanes_cover_the_seconds_of_the_sound(seconds: float, tiny_tagger: Eager
 def test_an_hour_has_as_many_lanes_columns_as_a_screen() -> None:
     scores = np.zeros((225_000, 3), np.float32)
     scores[100_000, 1] = 0.9
-    lanes = views._lanes(scores, 225_000 - 0.3)
-    assert lanes.shape == (3, views.COLUMNS) and lanes.sum() == pytest.approx(0.9) and lanes[1].argmax() == 444
+    lanes = timeline._lanes(scores, 225_000 - 0.3)
+    assert lanes.shape == (3, timeline.COLUMNS) and lanes.sum() == pytest.approx(0.9) and lanes[1].argmax() == 444
 
 
 def test_the_best_labels_are_those_with_events_then_those_with_the_highest_scores() -> None:
@@ -158,7 +159,7 @@ def test_the_best_labels_are_those_with_events_then_those_with_the_highest_score
     scores, highest = np.linspace(0.5, 0, 20, dtype=np.float32), np.zeros(20, np.float32)
     highest[19] = 0.9  # for a moment
     events = tuple(detection.Event(labels[index], 0, 1, 0.5) for index in (15, 12, 15))
-    found = views._best(Prediction(labels, scores, 5.0), detection.Detection(events, 5.0, 0.5, RATE / 2), highest)
+    found = timeline._best(Prediction(labels, scores, 5.0), detection.Detection(events, 5.0, 0.5, RATE / 2), highest)
     assert found == [12, 15, 0, 1, 2, 3, 4, 19]
 
 
@@ -182,18 +183,18 @@ def test_nobody_waits_for_a_long_sound_that_nobody_wants(tiny_tagger: Eager, wav
         viewer.tag_long(viewer.hear(path))
     stopped.set()
     with pytest.raises(InterruptedError):
-        views.sight(path, stopped)
+        timeline.sight(path, stopped)
 
 
 def test_sights_come_in_order_and_failures_stay(tiny_tagger: Eager, wav: Callable[..., Path]) -> None:
     files = [str(wav(f"{number}.wav", noise(1, seed=number))) for number in range(3)]
     results = list(predict(Viewer(Detector(tiny_tagger, EVENTS)), [*files, "absent.wav"]))
     Path(files[1]).unlink()
-    first, second, third, absent = views.sights(results)
+    first, second, third, absent = timeline.sights(results)
     assert [pair[0].prediction.source for pair in (first, third)] == [files[0], files[2]]
     assert second == Failure(files[1], "no such file") and absent == results[3]
     with pytest.raises(AudioError):
-        views.sight(files[1])
+        timeline.sight(files[1])
 
 
 def test_what_is_ready_survives_an_interruption(tiny_tagger: Eager, wav: Callable[..., Path]) -> None:
@@ -207,6 +208,6 @@ def test_what_is_ready_survives_an_interruption(tiny_tagger: Eager, wav: Callabl
 
     seen = []
     with pytest.raises(KeyboardInterrupt):
-        for pair in views.sights(interrupted()):
+        for pair in timeline.sights(interrupted()):
             seen.append(pair[0])
     assert seen == ready

@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from eranntag.checkpoints import header, weights
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import CheckpointError, IntegrityError
-from eranntag.network import Network, without_memory
+from eranntag.inference.network import Network, without_memory
 from eranntag.types import Checkpoint
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal((2, 44100))).astype(np.float32)

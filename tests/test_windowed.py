@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from eranntag import registry
-from eranntag.features._windowed import Windowed
+from eranntag.features._framed import Windowed
 
 RATE = 44100
 
@@ -56,14 +56,14 @@ def test_a_batch_is_its_sounds_one_by_one(frontend: Any) -> None:
 def test_blocks_of_frames_are_the_whole(frontend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = noise(frontend, 2)
     whole = frontend(sound)
-    monkeypatch.setattr("eranntag.features._windowed.BLOCK_FRAMES", 100)
+    monkeypatch.setattr("eranntag.features._framed.BLOCK_FRAMES", 100)
     assert_same(frontend(sound), whole)
 
 
 def test_all_frames_at_once_are_the_same(frontend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = noise(frontend, 2)
     few = frontend(sound)
-    monkeypatch.setattr("eranntag.features._spectrum.CACHED_FRAMES", 10**6)
+    monkeypatch.setattr("eranntag.features._spectrogram.CACHED_FRAMES", 10**6)
     assert_same(frontend(sound), few)
 
 

@@ -12,15 +12,15 @@ import pytest
 import runs
 import torch
 
-from eranntag import streaming
 from eranntag.checkpoints import weights
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import EranntagError
 from eranntag.features._logmel_numpy import Config
-from eranntag.hearing import Heard
-from eranntag.network import Network
-from eranntag.streaming import Geometry
-from eranntag.tagger import Tagger
+from eranntag.inference import streaming
+from eranntag.inference.network import Network
+from eranntag.inference.prepared import Heard
+from eranntag.inference.streaming import Geometry
+from eranntag.inference.tagger import Tagger
 from eranntag.types import Checkpoint, Clip
 
 RATE = 44100

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from eranntag import audio
+from eranntag.audio import reader
 
 PIECE_SECONDS = 10.0
 SHORTEST_SECONDS = 0.2
@@ -41,7 +41,7 @@ def duration(path: Path) -> float:
         found = math.inf
     if found < 24 * 3600:
         return found
-    clip = audio.read(path)
+    clip = reader.read(path)
     return clip.waveform.shape[1] / clip.sample_rate
 
 
@@ -62,7 +62,7 @@ def read_piece(path: Path, onset: float) -> Piece:
             file.seek(round(onset * rate))
             waveform = file.read(round(PIECE_SECONDS * rate), dtype="float32", always_2d=True).mean(1)
     except soundfile.LibsndfileError:
-        clip = audio.read(path)
+        clip = reader.read(path)
         rate, start = clip.sample_rate, round(onset * clip.sample_rate)
         waveform = clip.waveform[:, start : start + round(PIECE_SECONDS * rate)].mean(0)
     if rate > HIGHEST_RATE_HZ:

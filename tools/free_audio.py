@@ -36,9 +36,9 @@ from manifest import Row, Source
 from packages import Sound
 from programs import run
 
-from eranntag.ahead import ahead
-from eranntag.atomic import write_text
 from eranntag.errors import AudioError, DataError, EranntagError
+from eranntag.files.atomic import write_text
+from eranntag.prefetch import ahead
 
 SYNTHESIZERS = {  # Debian packages that make sound, beside those that hold it
     "espeak-ng": speech.espeak,

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from eranntag.atomic import replace
+from eranntag.files.atomic import replace
 
 TABLE = Path(__file__).with_name("free_audio.csv")
 

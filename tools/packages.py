@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from programs import run
 
-from eranntag.audio import SOUNDS
+from eranntag.audio.reader import SOUNDS
 from eranntag.errors import DataError
 
 ZIPPED = {".zip", ".pk3", ".pk4", ".wz", ".npk"}

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eranntag import checkpoints, models, registry
-from eranntag.checkpoints import pickled, untrusted, weights
+from eranntag import models, registry
+from eranntag.checkpoints import limits, loading, pickled, weights
 from eranntag.errors import CheckpointError, UsageError
 from eranntag.features import logmel
-from eranntag.network import Network
+from eranntag.inference.network import Network
 from eranntag.recipes import audioset
 from eranntag.types import Checkpoint
 
@@ -125,7 +125,7 @@ def write(file: Path, output: Path, published: Published, checkpoint: Checkpoint
     Raises CheckpointError for a file of another form.
     """
     given = _state(pickled.read(file, REMEDY), published.entry, file)
-    network = Network(replace(checkpoint, source_sha256=checkpoints.sha256(file))).eval()
+    network = Network(replace(checkpoint, source_sha256=loading.sha256(file))).eval()
     expected = network.model.state_dict()
     sources = {name: published.theirs(name) for name in expected}
     constants = published.constants(network.frontend.config)
@@ -165,7 +165,7 @@ def _state(content: Any, entry: str, file: Path) -> dict[Any, Any]:
 
 
 def _first(names: list[str]) -> str:
-    plain = (name if name.isprintable() and len(name) <= 60 else untrusted.shown(name) for name in names[:3])
+    plain = (name if name.isprintable() and len(name) <= 60 else limits.shown(name) for name in names[:3])
     return ", ".join(plain) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 

@@ -19,11 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from eranntag import atomic, cache, checkpoints
-from eranntag.checkpoints import hub, transfer, web
-from eranntag.checkpoints.table import Row
+from eranntag.checkpoints import hub, loading, transfer, web
+from eranntag.checkpoints.catalog import Row
 from eranntag.checkpoints.transfer import Refused, Report, Unreachable, Wrong
 from eranntag.errors import CheckpointError, FetchError, IntegrityError, reason
+from eranntag.files import atomic, cache
 
 T = TypeVar("T")
 
@@ -67,7 +67,7 @@ def published(row: Row, offline: bool = False, report: Report | None = None) -> 
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             put(file, path)
-        digest = checkpoints.sha256(path)
+        digest = loading.sha256(path)
         _write_note(path, digest)
     return path, digest
 
@@ -134,7 +134,7 @@ def _from_hub(source: hub.HubFile, path: Path, sha256: str, size: int | None, co
         if got is None:
             return
         file, etag = got
-        found, expected = checkpoints.sha256(file), sha256 or (etag if re.fullmatch("[0-9a-f]{64}", etag) else "")
+        found, expected = loading.sha256(file), sha256 or (etag if re.fullmatch("[0-9a-f]{64}", etag) else "")
         if expected and found != expected:
             raise Wrong(f"{file.stat().st_size} bytes with SHA-256 {found}, not {expected}")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -204,7 +204,7 @@ def _write_note(path: Path, text: str) -> None:
 
 def _is_intact(path: Path, sha256: str) -> bool:
     with suppress(CheckpointError):  # what cannot be read is as good as none
-        return bool(sha256) and path.is_file() and checkpoints.sha256(path) == sha256
+        return bool(sha256) and path.is_file() and loading.sha256(path) == sha256
     return False
 
 

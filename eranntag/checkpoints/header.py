@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from eranntag.checkpoints import untrusted
-from eranntag.checkpoints.untrusted import is_number, shown
+from eranntag.checkpoints import limits
+from eranntag.checkpoints.limits import is_number, shown
 from eranntag.errors import CheckpointError, reason
 from eranntag.types import Checkpoint
 
@@ -79,7 +79,7 @@ def whole(path: str | os.PathLike[str]) -> Header:
 
 def _bytes(path: str) -> bytes:
     """The header's JSON. ValueError or CheckpointError for a file that has none."""
-    file, size = untrusted.opened(path, REMEDY)
+    file, size = limits.opened(path, REMEDY)
     with file:
         start = file.read(32)
         for beginning, what in _FOREIGN:
@@ -140,9 +140,9 @@ def wrong(fields: dict[str, Any]) -> str:
             return f"{name} must be {kind}, not {shown(fields[name])}"
         if name not in fields and field.default is field.default_factory is dataclasses.MISSING:
             return f"{name} is missing"
-    if flaw := untrusted.wrong_value(fields):
+    if flaw := limits.wrong_value(fields):
         return flaw
-    if flaw := untrusted.wrong_name(fields["name"]):
+    if flaw := limits.wrong_name(fields["name"]):
         return f"name {flaw}"
     if (source := fields.get("source_sha256", "")) and not _is_sha256(source):
         return f"source_sha256 must be 64 hexadecimal digits, not {shown(source)}"

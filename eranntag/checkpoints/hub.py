@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import eranntag
-from eranntag.checkpoints import transfer, untrusted
+from eranntag.checkpoints import limits, transfer
 from eranntag.checkpoints.transfer import Meter, Refused, Unreachable, Wrong, cause
 from eranntag.errors import UsageError
 
@@ -70,7 +70,7 @@ def download(source: HubFile, size: int | None, copy: str | None, folder: Path, 
         if about.commit_hash is None:
             raise Unreachable("the answer is no hub's (no X-Repo-Commit)")
         if about.etag is None or not _ETAG.fullmatch(about.etag):
-            raise Unreachable(f"the answer has no usable ETag: {untrusted.shown(about.etag)}")
+            raise Unreachable(f"the answer has no usable ETag: {limits.shown(about.etag)}")
         if url.startswith("https:") and not about.location.startswith("https:"):
             raise Unreachable("a redirect from https to another protocol")
         if about.etag == copy:

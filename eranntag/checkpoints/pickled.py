@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from eranntag.checkpoints import untrusted
+from eranntag.checkpoints import limits
 from eranntag.errors import CheckpointError
 
 MAX_PICKLE = 4 << 20  # bytes of what is not tensors; PANNs' file has 0.1 MB
@@ -59,7 +59,7 @@ def _is_plain_zip(file: Path, remedy: str) -> bool:
     """Whether it is a zip archive, as torch.save writes them: nothing in it compressed, so that none of it is larger than it
     looks. False for the older format. CheckpointError for what is neither, and where what is no tensors is too much."""
     try:
-        with untrusted.opened(file, remedy)[0] as opened:
+        with limits.opened(file, remedy)[0] as opened:
             if not zipfile.is_zipfile(opened):
                 opened.seek(0)
                 _check(opened.read(MAX_PICKLE), OLDER_PICKLES, file)
@@ -111,5 +111,5 @@ def _check(content: bytes, pickles: int, name: Path) -> None:
 
 def _check_global(asked: str, name: Path) -> None:
     if not (TENSORS.fullmatch(asked) or asked in NUMPY or asked in PLAIN):
-        asks = f"it asks for {untrusted.shown(asked)[1:-1]}, which is no tensor and could run code; nothing of it was run"
+        asks = f"it asks for {limits.shown(asked)[1:-1]}, which is no tensor and could run code; nothing of it was run"
         raise CheckpointError(f"{name}: refused: {asks}")

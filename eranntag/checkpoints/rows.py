@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eranntag.checkpoints import untrusted
-from eranntag.checkpoints.untrusted import is_number
+from eranntag.checkpoints import limits
+from eranntag.checkpoints.limits import is_number
 from eranntag.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def of_ensemble(name: str, members: Sequence[str], spec: Checkpoint) -> str:
     """The TOML row of an ensemble of `members`, as they are given; `spec` is `ensemble.described` of them. Raises UsageError
     for a name that no registry takes."""
-    if wrong := untrusted.wrong_name(name):
+    if wrong := limits.wrong_name(name):
         raise UsageError(f"the name of a checkpoint {wrong}")
     about = {"title": spec.title, "classes": len(spec.labels), "data": spec.data, "licence": spec.licence}
     return _toml(name, {**about, **spec.model, "members": list(members)})
@@ -29,7 +29,8 @@ def of_ensemble(name: str, members: Sequence[str], spec: Checkpoint) -> str:
 def of_file(file: str) -> str:
     """The TOML row of a weight file, its path as it is given. Raises CheckpointError."""
     from eranntag import models
-    from eranntag.checkpoints import sha256, weights
+    from eranntag.checkpoints import weights
+    from eranntag.checkpoints.loading import sha256
 
     tagger = weights.load(file)
     spec = tagger.checkpoint

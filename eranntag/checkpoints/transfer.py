@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from eranntag.checkpoints import untrusted
+from eranntag.checkpoints import limits
 
 T = TypeVar("T")
 Report = Callable[[int, int], None]  # bytes done, bytes in all
@@ -21,7 +21,7 @@ SLOWEST_BYTES = 32 << 10  # in 25 seconds: 1.3 kB/s, a fifth of a slow modem
 TIMEOUT = 10.0  # seconds of silence on one connection, for the libraries
 PIECE = 16 << 10  # bytes that the libraries are to pass on at once, or a slow line would seem to be silent
 POLL_SECONDS = 0.1
-MOST = untrusted.MAX_FILE  # bytes of a file whose size is not known
+MOST = limits.MAX_FILE  # bytes of a file whose size is not known
 
 
 class Unreachable(Exception):

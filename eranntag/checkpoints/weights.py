@@ -16,11 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from eranntag import atomic
 from eranntag.checkpoints import header
-from eranntag.checkpoints.untrusted import shown
+from eranntag.checkpoints.limits import shown
 from eranntag.errors import CheckpointError, EranntagError, IntegrityError
-from eranntag.network import Network, without_memory
+from eranntag.files import atomic
+from eranntag.inference.network import Network, without_memory
 
 FLOATS, WHOLE = ("F16", "BF16", "F32"), ("I64",)  # the dtypes of a weight file, as safetensors names them
 AGAIN = "write or fetch it again"

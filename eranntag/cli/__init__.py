@@ -15,9 +15,10 @@ from typing import Any, NoReturn
 import click
 
 import eranntag
-from eranntag import registry, terminal
+from eranntag import registry
 from eranntag.cli import _process
 from eranntag.cli._process import stopped
+from eranntag.cli.display import terminal
 from eranntag.errors import EranntagError
 
 

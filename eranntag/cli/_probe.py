@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from eranntag import terminal
+from eranntag.cli.display import terminal
 
 # The probe has no iterations: what else `finetune` takes would be without effect.
 OPTIONS = {
@@ -44,23 +44,23 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
     The checkpoints' paths go to standard output, what they reach to standard error. SystemExit(3) if some clips cannot
     be read.
     """
-    from eranntag import checkpoints, render
-    from eranntag.cli._training import folds_from
-    from eranntag.render import training as pages
-    from eranntag.training import comparison, probe, protocol
+    from eranntag.checkpoints import loading
+    from eranntag.cli._options.training import folds_from
+    from eranntag.cli.display import predictions, training as pages
+    from eranntag.training import cross_validation, paper_comparison, probe
     from eranntag.types import Failure
 
     folds = folds_from(options["folds"], dataset.recipe)
     seeds = range(options["seed"], options["seed"] + options["repeats"])
-    with render.download_bar() as report:
-        found = checkpoints.find(name, options["registry"], options["offline"], report)
-        tagger = checkpoints.load(name, options["device"], registry=options["registry"], offline=True, many=True)
-    base = checkpoints.open_found(found)
+    with predictions.download_bar() as report:
+        found = loading.find(name, options["registry"], options["offline"], report)
+        tagger = loading.load(name, options["device"], registry=options["registry"], offline=True, many=True)
+    base = loading.open_found(found)
     identity = f"{base.checkpoint.name} {tagger.sha256[0][:12]}"
     pages.data(dataset)
     failures: list[Failure] = []
     counts = {"embedded": 0}
-    with render.progress(counts) as step:
+    with predictions.progress(counts) as step:
 
         def one() -> None:
             counts["embedded"] += 1
@@ -68,7 +68,7 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
 
         vectors = probe.embedded(tagger, dataset, failures, options["batch"], one)
     for failure in failures:
-        render.failure(failure)
+        predictions.failure(failure)
     one_fold = f"-fold{folds[0]}" if folds[0] is not None else ""
     several = len(folds) * len(seeds) > 1
     where = f"{base.checkpoint.name}-{dataset.recipe.name}-probe"
@@ -76,11 +76,11 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
     done = []
     for each in probe.probes(dataset, vectors, base, identity, folds, seeds, folder, options["restart"]):
         done.append(each)
-        doubts = protocol.circumstances(dataset.recipe, each.division, base)
+        doubts = cross_validation.circumstances(dataset.recipe, each.division, base)
         pages.probe(dataset.recipe, each, base.checkpoint.name, doubts)
         terminal.give(f"{each.path}\n")
     if several:
         result = probe.summary(dataset.recipe, base.checkpoint.name, done)
-        pages.cross_validation(result, comparison.write_summary(result, folder))
+        pages.cross_validation(result, paper_comparison.write_summary(result, folder))
     if failures:
         raise SystemExit(3)

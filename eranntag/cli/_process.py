@@ -13,7 +13,7 @@ import warnings
 from types import TracebackType
 from typing import Any
 
-from eranntag import terminal
+from eranntag.cli.display import terminal
 
 AGAIN_SECONDS = 0.25
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from eranntag import terminal
+from eranntag.cli.display import terminal
 
 
 @click.command()
@@ -18,8 +18,7 @@ def command(checkpoints: tuple[str, ...], output: Path, force: bool, registry: s
 
     `eranntag train ... --set keep_every=208` keeps RUN/iteration-*.safetensors for it.
     """
-    from eranntag import checkpoints as found
-    from eranntag.checkpoints import weights
+    from eranntag.checkpoints import loading as found, weights
     from eranntag.errors import UsageError
     from eranntag.training import averaging
 

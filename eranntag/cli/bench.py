@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from eranntag import records, terminal
-from eranntag.cli._tagger import DEVICE, ENGINE, OFFLINE, REGISTRY
-from eranntag.cli._typed import typed
+from eranntag.cli._command_line import typed
+from eranntag.cli._options.tagger import DEVICE, ENGINE, OFFLINE, REGISTRY
+from eranntag.cli.display import terminal
+from eranntag.results import formats
 
 PAGE = "docs/benchmarks.md"
 
@@ -56,17 +57,16 @@ def command(ctx: click.Context, **options: Any) -> None:
             raise click.UsageError(f"options of `bench {ctx.invoked_subcommand}` come after it")
         return
     _limit(options["threads"])
-    from eranntag import bench
-    from eranntag.bench import page
-    from eranntag.bench.plan import Plan
+    from eranntag.benchmark import report_page, run
+    from eranntag.benchmark.plan import Plan
     from eranntag.cli._allocator import keep_memory
-    from eranntag.render import bench as tables
+    from eranntag.cli.display import benchmark as tables
 
     if options["write"]:
-        page.check(Path(options["write"]))
+        report_page.check(Path(options["write"]))
     keep_memory()
     fields = ("seconds", "clips", "engine", "device", "budget", "cold_runs")
-    report = bench.run(
+    report = run.run(
         list(dict.fromkeys(options["names"])) or [None],
         Plan(tuple(dict.fromkeys(options["batches"])), **{name: options[name] for name in fields}),
         options["registry"],
@@ -77,11 +77,11 @@ def command(ctx: click.Context, **options: Any) -> None:
         tuple(dict.fromkeys(options["dtypes"])),
     )
     if options["json"]:
-        terminal.give(records.dumps(report.to_dict(), indent=1) + "\n")
+        terminal.give(formats.dumps(report.to_dict(), indent=1) + "\n")
     else:
         tables.report(report)
     if options["write"]:
-        page.write(Path(options["write"]), tables.markdown(report))
+        report_page.write(Path(options["write"]), tables.markdown(report))
 
 
 @command.command()
@@ -99,16 +99,16 @@ def train(threads: int | None, json: bool, **options: Any) -> None:
     _limit(threads)
     import dataclasses
 
-    from eranntag.bench import training
+    from eranntag.benchmark import training
     from eranntag.cli._allocator import keep_memory
+    from eranntag.cli.display import benchmark as tables
     from eranntag.models import resolve
-    from eranntag.render import bench as tables
 
     keep_memory()
     resolve(options["model"])
     measured = training.measured(**options, tell=lambda line: terminal.say(f"eranntag: {line}"))
     if json:
-        terminal.give(records.dumps(dataclasses.asdict(measured), indent=1) + "\n")
+        terminal.give(formats.dumps(dataclasses.asdict(measured), indent=1) + "\n")
     else:
         tables.training(measured)
 
@@ -125,14 +125,14 @@ def features(threads: int | None, json: bool, **options: Any) -> None:
     _limit(threads)
     import dataclasses
 
-    from eranntag.bench import frontends
+    from eranntag.benchmark import frontends
     from eranntag.cli._allocator import keep_memory
-    from eranntag.render import bench as tables
+    from eranntag.cli.display import benchmark as tables
 
     keep_memory()
     measured = frontends.measured(**options, tell=lambda line: terminal.say(f"eranntag: {line}"))
     if json:
-        terminal.give(records.dumps([dataclasses.asdict(each) for each in measured], indent=1) + "\n")
+        terminal.give(formats.dumps([dataclasses.asdict(each) for each in measured], indent=1) + "\n")
     else:
         tables.frontends(measured)
 
@@ -153,13 +153,13 @@ def memory(json: bool, files: int, hours: tuple[float, ...], **options: Any) -> 
     """
     import dataclasses
 
-    from eranntag.bench import memory
-    from eranntag.render import bench as tables
+    from eranntag.benchmark import memory
+    from eranntag.cli.display import benchmark as tables
 
     given = [word for name, value in options.items() if value for word in (f"--{name}", value)]
     measured = memory.measured(given, files, hours, lambda line: terminal.say(f"eranntag: {line}"))
     if json:
-        terminal.give(records.dumps(dataclasses.asdict(measured), indent=1) + "\n")
+        terminal.give(formats.dumps(dataclasses.asdict(measured), indent=1) + "\n")
     else:
         tables.memory(measured)
 

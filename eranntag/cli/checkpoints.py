@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from eranntag import terminal
+from eranntag.cli.display import terminal
 
 CONVERTED = ("cnn14", "mn04", "mn10")
 
@@ -29,16 +29,15 @@ def command(ctx: click.Context, papers: bool) -> None:
 @click.option("--markdown", is_flag=True, help="As a Markdown table, the same on every machine.")
 def list_(registry: str | None = None, papers: bool = False, markdown: bool = False) -> None:
     """All names, with labels, results, size, license and where the weights are."""
-    from eranntag import checkpoints
-    from eranntag.checkpoints import table
-    from eranntag.render import tables
+    from eranntag.checkpoints import catalog, loading
+    from eranntag.cli.display import checkpoints as tables
 
-    found = table.read(registry)
+    found = catalog.read(registry)
     show = tables.show_markdown if markdown else tables.show
     if papers:
         show(tables.PAPERS, map(tables.paper, found.papers.values()), ["no weights are published of these models"])
         return
-    places = [checkpoints.place(row, look=not markdown) for row in found.rows.values()]
+    places = [loading.place(row, look=not markdown) for row in found.rows.values()]
     cells = [tables.checkpoint(row, place, found.default) for row, place in zip(found.rows.values(), places, strict=True)]
     notes = ["* the default", "download, hub: fetched on first use; --papers shows the models that the papers describe"]
     show(tables.CHECKPOINTS, cells, notes)
@@ -51,16 +50,16 @@ def show(name: str, registry: str | None) -> None:
     """Everything known of NAME: a row of the table, or the header of a weight file."""
     import dataclasses
 
-    from eranntag import checkpoints, render
-    from eranntag.checkpoints import header, table
+    from eranntag.checkpoints import catalog, header, loading
+    from eranntag.cli.display import predictions
 
-    found = table.read(registry)
+    found = catalog.read(registry)
     row = found.rows.get(name) or found.papers.get(name)
     fields = {key: value for key, value in dataclasses.asdict(row).items() if value} if row else {}
-    if row is None or (name in found.rows and checkpoints.place(found.rows[name]) in ("embedded", "cached")):
-        spec = dataclasses.asdict(header.read(checkpoints.find(name, registry, offline=row is not None).path))
+    if row is None or (name in found.rows and loading.place(found.rows[name]) in ("embedded", "cached")):
+        spec = dataclasses.asdict(header.read(loading.find(name, registry, offline=row is not None).path))
         fields = {**spec, **fields, "labels": ", ".join(spec["labels"])}
-    render.fields({key: value for key, value in fields.items() if value})
+    predictions.fields({key: value for key, value in fields.items() if value})
 
 
 @command.command()
@@ -68,9 +67,9 @@ def show(name: str, registry: str | None) -> None:
 @registry_option
 def labels(name: str, registry: str | None) -> None:
     """Print the labels of NAME, or of a weight file, one a line in the order of its scores; nothing is downloaded."""
-    from eranntag import checkpoints
+    from eranntag.checkpoints import loading
 
-    terminal.tell(*checkpoints.labels(name, registry))
+    terminal.tell(*loading.labels(name, registry))
 
 
 @command.command()
@@ -78,10 +77,11 @@ def labels(name: str, registry: str | None) -> None:
 @registry_option
 def pull(name: str, registry: str | None) -> None:
     """Download NAME into the cache, verify it, and print its path; of an ensemble those of all members."""
-    from eranntag import checkpoints, render
+    from eranntag.checkpoints import loading
+    from eranntag.cli.display import predictions
 
-    with render.download_bar() as report:
-        for found in checkpoints.find_all(name, registry, report=report):
+    with predictions.download_bar() as report:
+        for found in loading.find_all(name, registry, report=report):
             terminal.give(f"{found.path}\n")
 
 
@@ -90,12 +90,11 @@ def pull(name: str, registry: str | None) -> None:
 @registry_option
 def verify(name: str | None, registry: str | None) -> None:
     """Load NAME (default: every embedded one) and check hashes, shapes and finite values."""
-    from eranntag import checkpoints
-    from eranntag.checkpoints import table
+    from eranntag.checkpoints import catalog, loading
 
-    rows = table.read(registry).rows.values()
+    rows = catalog.read(registry).rows.values()
     for target in [name] if name else [row.name for row in rows if row.weights.startswith("embedded:")]:
-        tagger = checkpoints.load(target, device="cpu", registry=registry)
+        tagger = loading.load(target, device="cpu", registry=registry)
         terminal.tell(f"{target}: good ({len(tagger.labels)} classes)")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from eranntag import terminal
+from eranntag.cli.display import terminal
 
 data_option = click.option(
     "--data", envvar="ERANNTAG_DATA", help="The data set's folder, or one that holds it.  [$ERANNTAG_DATA]"
@@ -32,7 +32,10 @@ def pack(recipe: str, out: Path, data: str | None, codec: str, shard_size: float
 
     Interrupt it at any moment: the same command goes on where it stopped. Exit code 3: some clips could not be decoded.
     """
-    from eranntag import lock, packing, recipes, render
+    from eranntag import recipes
+    from eranntag.cli.display import predictions
+    from eranntag.datasets import pack as packing
+    from eranntag.files import lock
     from eranntag.types import Failure
 
     dataset = recipes.load(recipe, data)
@@ -41,11 +44,11 @@ def pack(recipe: str, out: Path, data: str | None, codec: str, shard_size: float
     with lock.held(out):
         for shard, there in packing.pack(dataset, out, codec, int(shard_size * 1e6), workers or os.cpu_count() or 1):
             for source, reason in shard.failed:
-                render.failure(Failure(source, reason))
+                predictions.failure(Failure(source, reason))
             packed, failed, size_bytes = packed + len(shard.rows), failed + len(shard.failed), size_bytes + shard.bytes
             fresh += 0 if there else shard.clips
             if not there:
-                render.packing(shard.name, packed + failed, total, fresh / (time.monotonic() - started))
+                predictions.packing(shard.name, packed + failed, total, fresh / (time.monotonic() - started))
     left_out = {"could not be decoded": failed, "are missing": len(dataset.missing)}
     notes = "".join(f", {count} {what}" for what, count in left_out.items() if count)
     terminal.tell(f"{out}: {packed} clips, {size_bytes / 1e6:.1f} MB{notes}")
@@ -57,15 +60,16 @@ def pack(recipe: str, out: Path, data: str | None, codec: str, shard_size: float
 @click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def verify(out: Path) -> None:
     """Compare every file of the pack OUT with its SHA-256. A bad one: delete it, and `pack` makes it again."""
-    from eranntag import render, shards
+    from eranntag.cli.display import predictions
+    from eranntag.datasets import shards
     from eranntag.types import Failure
 
     counts = {"good": 0, "bad": 0}
-    with render.progress(counts) as step:
+    with predictions.progress(counts) as step:
         for result in shards.verify(out):
             bad = isinstance(result, Failure)
             if isinstance(result, Failure):
-                render.failure(result)
+                predictions.failure(result)
             counts["bad" if bad else "good"] += 1
             step()
     if counts["bad"]:
@@ -82,7 +86,8 @@ def speed(recipe: str, data: str | None, seconds: float, workers: int) -> None:
     """Measure how many clips of RECIPE a second can be read for training: random ones, decoded, mono, at 44.1 kHz."""
     import math
 
-    from eranntag import packing, recipes
+    from eranntag import recipes
+    from eranntag.datasets import pack as packing
 
     measured = packing.speed(recipes.load(recipe, data), seconds, workers)
     pace, several = measured.clips / measured.seconds, "s" * (workers > 1)
@@ -141,16 +146,16 @@ def mix(
     folder, a CSV file, or `synthetic` for computed noise. Interrupt it at any moment: the same command goes on where it
     stopped. Exit code 3: some files were left out.
     """
-    from eranntag import lock, render
-    from eranntag.mixing import files
-    from eranntag.mixing import plan as plans
-    from eranntag.recipes import _sources
+    from eranntag import recipes
+    from eranntag.cli.display import predictions
+    from eranntag.datasets.mixing import plan as plans, write
+    from eranntag.files import lock
 
     threads = workers or os.cpu_count() or 1
-    sources = plans.Sources(_sources.events(events, preset), _sources.backgrounds(backgrounds))
-    protocol = plans.Protocol(snr, clips_per_fold, folds, seed, trim_padding=preset in _sources.PADDED)
+    sources = plans.Sources(recipes.mixture_events(events, preset), recipes.mixture_backgrounds(backgrounds))
+    protocol = plans.Protocol(snr, clips_per_fold, folds, seed, trim_padding=preset in recipes.PADDED_PRESETS)
     counts = {"source files": 0, "mixtures": 0}
-    with lock.held(out), render.progress(counts) as step:
+    with lock.held(out), predictions.progress(counts) as step:
 
         def heard() -> None:
             counts["source files"] += 1
@@ -158,10 +163,10 @@ def mix(
 
         plan = plans.decide(sources, protocol, out, threads, heard)
         for failure in plan.left_out:
-            render.failure(failure)
+            predictions.failure(failure)
         asked = [events, backgrounds, str(out), "--snr", ",".join(f"{level:g}" for level in snr), "--seed", str(seed)]
         asked += ["--clips-per-fold", str(clips_per_fold), "--folds", str(folds), *(["--preset", preset] if preset else [])]
-        for _ in files.write(plan, out, threads, stems, shlex.join(["eranntag", "data", "mix", *asked])):
+        for _ in write.write(plan, out, threads, stems, shlex.join(["eranntag", "data", "mix", *asked])):
             counts["mixtures"] += 1
             step()
     missing = len(sources.events.missing)

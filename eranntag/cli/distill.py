@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from eranntag import terminal
-from eranntag.cli import _tagger, _training
+from eranntag.cli._options import tagger as tagger_options, training as training_options
+from eranntag.cli.display import terminal
 
 EMBEDDING_WEIGHT = 0.02  # of one teacher, where no other is named
 
@@ -26,9 +26,9 @@ EMBEDDING_WEIGHT = 0.02  # of one teacher, where no other is named
     metavar="X",
     help="Weight of the cosine distance from the teacher's embedding.  [0.02; 0 with several teachers]",
 )
-@_training.run_options
-@_tagger.REGISTRY
-@_tagger.OFFLINE
+@training_options.run_options
+@tagger_options.REGISTRY
+@tagger_options.OFFLINE
 def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
     """Train a student on the scores of TEACHER (a checkpoint, or several that are averaged) for sound without labels.
 
@@ -42,14 +42,14 @@ def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
 
     from eranntag import recipes
     from eranntag.cli._allocator import keep_memory
-    from eranntag.render import training as pages
+    from eranntag.cli.display import training as pages
     from eranntag.training import agreement, distillation, run
+    from eranntag.training.augment.options import parse
     from eranntag.training.augment.specaugment import STRIPES
-    from eranntag.training.augmentations import parse
 
     keep_memory()
-    _training.check(options)
-    if odd := [name for name in parse(_training.augmentations(options["augment"] or "")) if name not in STRIPES]:
+    training_options.check(options)
+    if odd := [name for name in parse(training_options.augmentations(options["augment"] or "")) if name not in STRIPES]:
         raise click.UsageError(f"--augment {odd[0]}: the student alone would get it; use {' or '.join(STRIPES)}")
     dataset = recipes.unlabeled(data)
     zero_shot = None
@@ -59,11 +59,11 @@ def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
     teacher, weight, identity = _teacher(teachers, options)
     base, student = _student(teacher, options)
     fixed = {"teacher": identity, "embedding_weight": weight, **student}
-    settings = _training.settings_from(dataset.recipe, options, **fixed)
+    settings = training_options.settings_from(dataset.recipe, options, **fixed)
     lesson = distillation.Lesson(distillation.Teacher(teacher, bool(weight)), zero_shot=zero_shot)
     folder = options["out"] or Path("runs") / f"{settings.model}-distill-seed{settings.seed}"
     with ExitStack() as stack:
-        machine, progress = _training.begun(dataset, options, stack)
+        machine, progress = training_options.begun(dataset, options, stack)
         outcome = run.distill(dataset, settings, lesson, folder, machine, base, options["restart"], progress)
         if machine.world.first:
             pages.distilled(dataclasses.asdict(settings), outcome)
@@ -75,12 +75,13 @@ def _teacher(names: tuple[str, ...], options: dict[str, Any]) -> tuple[Any, floa
 
     UsageError for a weight where several teachers have no common embedding.
     """
-    from eranntag import checkpoints, render
+    from eranntag.checkpoints import loading
+    from eranntag.cli.display import predictions
     from eranntag.training import distillation
 
     where = {"registry": options["registry"], "offline": options["offline"]}
-    with render.download_bar() as report:
-        taggers = [checkpoints.load(name, options["device"], many=True, report=report, **where) for name in names]
+    with predictions.download_bar() as report:
+        taggers = [loading.load(name, options["device"], many=True, report=report, **where) for name in names]
     teacher = distillation.joined(taggers, names)
     weight = options["embedding_weight"]
     if weight is None:
@@ -93,20 +94,22 @@ def _teacher(names: tuple[str, ...], options: dict[str, Any]) -> tuple[Any, floa
 
 def _student(teacher: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The Network that the student begins with, None for random weights, and the settings that name it."""
-    from eranntag import checkpoints, registry, render
+    from eranntag import registry
+    from eranntag.checkpoints import loading
+    from eranntag.cli.display import predictions
     from eranntag.models import front_end, name_of
-    from eranntag.training.settings import KEEP
+    from eranntag.training.config import KEEP
 
     if not options["base"]:
         model = options["model"] or "erann-2-2"
         return None, {"model": model, "features": front_end(model)[0]}
-    with render.download_bar() as report:
-        found = checkpoints.find(options["base"], options["registry"], options["offline"], report)
-    base = checkpoints.open_found(found)
+    with predictions.download_bar() as report:
+        found = loading.find(options["base"], options["registry"], options["offline"], report)
+    base = loading.open_found(found)
     spec, ours = base.checkpoint, name_of(base.checkpoint.family, base.model.config)
     if options["model"] not in (None, ours):
         raise click.UsageError(f"--model {options['model']}: --from names a {ours}; leave out one of the two")
     same = spec.labels == teacher.labels and spec.activation == teacher.checkpoint.activation
     head = KEEP if same else registry.get("eranntag.models", spec.family).HEADS[0]
-    identity = f"{spec.name} {(found.sha256 or checkpoints.sha256(found.path))[:12]}"
+    identity = f"{spec.name} {(found.sha256 or loading.sha256(found.path))[:12]}"
     return base, {"model": ours, "features": spec.frontend_family, "head": head, "base": identity}

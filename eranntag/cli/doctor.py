@@ -2,7 +2,8 @@
 
 import click
 
-from eranntag import records, terminal
+from eranntag.cli.display import terminal
+from eranntag.results import formats
 
 
 @click.command()
@@ -14,15 +15,16 @@ def command(json: bool) -> None:
     """
     import dataclasses
 
-    from eranntag import doctor, render
+    from eranntag.cli import _diagnostics
     from eranntag.cli._allocator import keep_memory
+    from eranntag.cli.display import predictions
 
     keep_memory()
-    findings = list(doctor.examine())
+    findings = list(_diagnostics.examine())
     if json:
-        terminal.give(records.dumps([dataclasses.asdict(finding) for finding in findings], indent=1) + "\n")
+        terminal.give(formats.dumps([dataclasses.asdict(finding) for finding in findings], indent=1) + "\n")
     else:
-        render.fields({finding.name: finding.value for finding in findings})
+        predictions.fields({finding.name: finding.value for finding in findings})
         for finding in findings:
             if finding.remedy:
                 terminal.say(f"eranntag: {finding.name}: {finding.remedy}")

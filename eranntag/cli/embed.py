@@ -6,9 +6,14 @@ from typing import Any
 
 import click
 
-from eranntag.cli import _inputs, _output, _tagger, _workers
+from eranntag.cli._options import (
+    inputs as inputs_options,
+    output as output_options,
+    tagger as tagger_options,
+    workers as workers_options,
+)
 
-FORMATS = ("jsonl", "npz", "npy", _output.PARQUET)
+FORMATS = ("jsonl", "npz", "npy", output_options.PARQUET)
 ENDINGS = {f".{form}": form for form in FORMATS}  # of --output
 EVERY = click.option(
     "--every",
@@ -19,16 +24,16 @@ EVERY = click.option(
 
 
 @click.command()
-@_inputs.options
+@inputs_options.options
 @EVERY
 @click.option("--format", "form", type=click.Choice(FORMATS), help="Of the results.  [the ending of --output, or jsonl]")
-@_output.options
+@output_options.options
 @click.option(
     "--output-dir", type=click.Path(path_type=Path, file_okay=False), help="Write NAME.npy for each sound into this folder."
 )
-@_inputs.SHARD
-@_workers.options
-@_tagger.options
+@inputs_options.SHARD
+@workers_options.options
+@tagger_options.options
 def command(
     paths: tuple[str, ...],
     files_from: str | None,
@@ -44,24 +49,24 @@ def command(
     The vector is what the network's head classifies; its length depends on the family (docs/python.md). Results go to standard
     output in input order, errors and progress to standard error. Exit code 3: some inputs failed.
     """
-    _inputs.check(paths, files_from)
+    inputs_options.check(paths, files_from)
     form = _form(form, output, output_dir)
-    many = _inputs.many(paths, files_from)
+    many = inputs_options.many(paths, files_from)
     if form in ("npz", "npy") and not (output or output_dir):
         raise click.UsageError(f"--format {form} writes a file; name it with --output")
     if form == "npy" and many and not output_dir:
         raise click.UsageError("an .npy holds one sound; for several use an .npz, or --output-dir")
-    _output.check(output, paths, files_from, {**options, "form": form}, output_dir)
-    _workers.check(options, paths, None)
-    from eranntag.render import embeddings
+    output_options.check(output, paths, files_from, {**options, "form": form}, output_dir)
+    workers_options.check(options, paths, None)
+    from eranntag.cli.display import embeddings
 
-    run = _output.opened_folder(output_dir, options) if output_dir else _output.opened(output, form, options)
-    embedder = _embedder(_tagger.load(options, many=many), every)
-    _output.begin(run, form, embedder.tagger, options, every=every, shard=_inputs.share(shard))
-    sources = _output.left(run, _inputs.sources(paths, files_from, shard))
-    results = _workers.results(embedder, sources, options, partial(_embedder, every=every))
+    run = output_options.opened_folder(output_dir, options) if output_dir else output_options.opened(output, form, options)
+    embedder = _embedder(tagger_options.load(options, many=many), every)
+    output_options.begin(run, form, embedder.tagger, options, every=every, shard=inputs_options.share(shard))
+    sources = output_options.left(run, inputs_options.sources(paths, files_from, shard))
+    results = workers_options.results(embedder, sources, options, partial(_embedder, every=every))
     document = embeddings.document(run, alone=form == "npy")
-    _inputs.show_all(results, document, _output.before(run), maybe_none=bool(shard))
+    inputs_options.show_all(results, document, output_options.before(run), maybe_none=bool(shard))
 
 
 def _form(form: str | None, output: Path | None, output_dir: Path | None) -> str:
@@ -82,6 +87,6 @@ def _form(form: str | None, output: Path | None, output_dir: Path | None) -> str
 
 
 def _embedder(tagger: Any, every: float | None) -> Any:
-    from eranntag import embedding
+    from eranntag.inference import embedding
 
     return embedding.Embedder(tagger, every)

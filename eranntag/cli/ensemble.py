@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from eranntag import records, terminal
-from eranntag.cli._tagger import DEVICE, ENGINE, OFFLINE, REGISTRY
+from eranntag.cli._options.tagger import DEVICE, ENGINE, OFFLINE, REGISTRY
+from eranntag.cli.display import terminal
+from eranntag.results import formats
 
 members_argument = click.argument("members", nargs=-1, required=True, metavar="MEMBER...")
 data_option = click.option(
@@ -48,18 +49,19 @@ def fit(recipe: str, name: str, members: tuple[str, ...], data: str | None, **op
     Those are the clips that the runs of all members held out to select by (train --validation 0.1, the same --seed and
     --fold); test clips are never used. The weights have the smallest log loss.
     """
-    from eranntag import checkpoints, recipes
-    from eranntag.render import ensemble as render
-    from eranntag.training import combining
+    from eranntag import recipes
+    from eranntag.checkpoints import loading
+    from eranntag.cli.display import ensemble as display
+    from eranntag.training import ensemble_search
 
     _check(name, members)
     dataset, found = recipes.load(recipe, data), _found(members, options)
-    specs = [checkpoints.spec(each) for each in found]
-    combining.check(dataset.recipe, specs)
-    examples = combining.unseen(dataset, specs)
+    specs = [loading.spec(each) for each in found]
+    ensemble_search.check(dataset.recipe, specs)
+    examples = ensemble_search.unseen(dataset, specs)
     heard = _heard(members, dataset.recipe, examples, options)
-    result = combining.fit(heard)
-    render.fitted(dataset.recipe, len(heard.targets), members, result)
+    result = ensemble_search.fit(heard)
+    display.fitted(dataset.recipe, len(heard.targets), members, result)
     _print_row(name, found, "weighted-average", result.weights)
 
 
@@ -75,27 +77,28 @@ def fit(recipe: str, name: str, members: tuple[str, ...], data: str | None, **op
 @OFFLINE
 def table(recipe: str, members: tuple[str, ...], data: str | None, fold: int | None, as_json: bool, **options: Any) -> None:
     """Measure every MEMBER alone and all their combinations by every rule on RECIPE; of more than eight only all but one."""
-    from eranntag import checkpoints, recipes
-    from eranntag.render import ensemble as render
-    from eranntag.training import combining
+    from eranntag import recipes
+    from eranntag.checkpoints import loading
+    from eranntag.cli.display import ensemble as display
+    from eranntag.training import ensemble_search
 
     _check(recipe, members)
     dataset = recipes.load(recipe, data)
-    specs = [checkpoints.spec(each) for each in _found(members, options)]
-    combining.check(dataset.recipe, specs)
+    specs = [loading.spec(each) for each in _found(members, options)]
+    ensemble_search.check(dataset.recipe, specs)
     examples = recipes.to_evaluate(dataset, fold)
     known = sum(any(recipes.was_trained_on(example, spec, dataset.recipe) for spec in specs) for example in examples)
     heard = _heard(members, dataset.recipe, examples, options)
-    found = list(combining.tried(heard))
+    found = list(ensemble_search.tried(heard))
     if known:
         terminal.say(
             f"{known} of the clips were in the training set of a member: this says little about other sounds; choose --fold"
         )
     shown = dataset.recipe, len(heard.targets), members, found
     if as_json:
-        terminal.give(records.dumps(render.to_dict(*shown, known), indent=1) + "\n")
+        terminal.give(formats.dumps(display.to_dict(*shown, known), indent=1) + "\n")
     else:
-        render.combinations(*shown, fold)
+        display.combinations(*shown, fold)
     if heard.failures:
         raise SystemExit(3)
 
@@ -109,45 +112,47 @@ def _check(name: str, members: Sequence[str]) -> None:
 
 def _found(members: Sequence[str], options: dict[str, Any]) -> list[Any]:
     """The file of every member, downloaded if need be."""
-    from eranntag import checkpoints, render
+    from eranntag.checkpoints import loading
+    from eranntag.cli.display import predictions
 
-    with render.download_bar() as report:
-        return [checkpoints.find(each, options["registry"], options["offline"], report) for each in members]
+    with predictions.download_bar() as report:
+        return [loading.find(each, options["registry"], options["offline"], report) for each in members]
 
 
 def _heard(members: Sequence[str], recipe: Any, examples: Sequence[Any], options: dict[str, Any]) -> Any:
     """What every member says of every clip, with progress and failures on standard error."""
-    from eranntag import checkpoints, render
+    from eranntag.checkpoints import loading
     from eranntag.cli._allocator import keep_memory
-    from eranntag.training import combining
+    from eranntag.cli.display import predictions
+    from eranntag.training import ensemble_search
 
     keep_memory()
-    panel = combining.Panel("members", [checkpoints.load(each, many=True, **options) for each in members])
+    panel = ensemble_search.Panel("members", [loading.load(each, many=True, **options) for each in members])
     counts = {"heard": 0}
-    with render.progress(counts) as step:
+    with predictions.progress(counts) as step:
 
         def one() -> None:
             counts["heard"] += 1
             step()
 
-        heard = combining.hear(panel, recipe, examples, one)
+        heard = ensemble_search.hear(panel, recipe, examples, one)
     for failure in heard.failures:
-        render.failure(failure)
+        predictions.failure(failure)
     return heard
 
 
 def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[float]) -> None:
     """A file gets its whole path, so that the registry may lie anywhere."""
-    from eranntag import checkpoints, ensemble, fusion
-    from eranntag.checkpoints import rows, table
+    from eranntag.checkpoints import catalog, loading, rows
+    from eranntag.inference import ensemble, fusion
 
-    if name in table.read().rows:
+    if name in catalog.read().rows:
         terminal.say(
             f"{name}: eranntag's own checkpoint of that name is hidden where this row's registry is used; choose another name"
         )
     if wrong := fusion.flaw(len(found), rule, weights):
         raise click.UsageError(wrong)
-    spec = ensemble.described(name, [checkpoints.spec(each) for each in found], rule, weights)
+    spec = ensemble.described(name, [loading.spec(each) for each in found], rule, weights)
     named = [each.row is not None or each.name.startswith("hf:") for each in found]
     places = [each.name if known else os.path.abspath(each.path) for each, known in zip(found, named, strict=True)]
     terminal.give(rows.of_ensemble(name, places, spec))

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from eranntag import records, terminal
-from eranntag.cli import _detector, _tagger
-from eranntag.cli._typed import typed
+from eranntag.cli._command_line import typed
+from eranntag.cli._options import detector as detector_options, tagger as tagger_options
+from eranntag.cli.display import terminal
+from eranntag.results import formats
 
 
 @click.command()
@@ -24,8 +25,8 @@ from eranntag.cli._typed import typed
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--events", is_flag=True, help="Also look for events, as `eranntag detect` does, and measure these.")
 @click.option("--page", type=click.Path(path_type=Path), help="Write a page with figures (.html), or a figure alone (.png).")
-@_detector.options
-@_tagger.options
+@detector_options.options
+@tagger_options.options
 @click.pass_context
 def command(
     context: click.Context, /, recipe: str, paper: bool, as_json: bool, events: bool, page: Path | None, **options: Any
@@ -35,22 +36,23 @@ def command(
     With --events, for data with strong labels (mixtures): precision, recall and F1 of what `detect` finds, under its options
     from --threshold to --median.
     """
-    from eranntag import plots, recipes, render
-    from eranntag.evaluation import evaluate
-    from eranntag.evaluation import events as sed
-    from eranntag.plots import evaluation
+    from eranntag import recipes
+    from eranntag.cli.display import predictions
+    from eranntag.evaluation import sed as sed
+    from eranntag.evaluation.tagging import evaluate
+    from eranntag.visualization import evaluation, figures
 
-    if not events and (idle := _detector.given(options)):
+    if not events and (idle := detector_options.given(options)):
         raise click.UsageError(f"{idle} says how to find events, which needs --events")
     if page:
-        plots.check(page, "--page", (".html", ".png"))
+        figures.check(page, "--page", (".html", ".png"))
     dataset = recipes.load(recipe, options["data"])
-    tagger = _tagger.load(options, many=True)
-    detector = _detector.build(tagger, options) if events else None
+    tagger = tagger_options.load(options, many=True)
+    detector = detector_options.build(tagger, options) if events else None
     if detector:
         sed.check(detector, dataset, options["fold"])
     counts = {"evaluated": 0}
-    with render.progress(counts) as step:
+    with predictions.progress(counts) as step:
 
         def one() -> None:
             counts["evaluated"] += 1
@@ -61,15 +63,15 @@ def command(
         found = sed.evaluate(detector, *how) if detector else None
     failures = dict.fromkeys((*result.failures, *(found.failures if found else ())))
     for failure in failures:
-        render.failure(failure)
+        predictions.failure(failure)
     if page:
         evaluation.draw(result, page, typed(context), paper)
     if as_json:
         record = result.to_dict(paper) | ({"events": found.to_dict()} if found else {})
-        terminal.give(records.dumps(record, indent=1) + "\n")
+        terminal.give(formats.dumps(record, indent=1) + "\n")
     else:
-        render.evaluation(result, paper)
+        predictions.evaluation(result, paper)
         if found:
-            render.found_events(found)
+            predictions.found_events(found)
     if failures:
         raise SystemExit(3)

@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from eranntag import terminal
-from eranntag.cli._tagger import OFFLINE, REGISTRY
+from eranntag.cli._options.tagger import OFFLINE, REGISTRY
+from eranntag.cli.display import terminal
 
 FORMATS = ("onnx", "openvino")
 
@@ -26,11 +26,12 @@ def command(name: str, form: str, **options: Any) -> None:
     The network takes images of its front-end, and its file says how they are computed (docs/export.md). It is written only if
     it computes the same as eranntag on built-in sounds and on every --clip. Prints the path.
     """
-    from eranntag import export, render
-    from eranntag.records import printable
+    from eranntag.checkpoints import export
+    from eranntag.cli.display import predictions
+    from eranntag.results.formats import printable
 
-    with render.download_bar() as report:
+    with predictions.download_bar() as report:
         done = export.export(name, form, **options, report=report)
     within = f"probabilities within {done.difference:.1e} of eranntag's ({done.worst})"
-    render.say(printable(f"eranntag: {done.path}: {done.size / 1e6:.1f} MB, {within}, on {', '.join(done.sounds)}"))
+    predictions.say(printable(f"eranntag: {done.path}: {done.size / 1e6:.1f} MB, {within}, on {', '.join(done.sounds)}"))
     terminal.give(f"{done.path}\n")

@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from eranntag import records, terminal
-from eranntag.cli import _tagger
+from eranntag.cli._options import tagger as tagger_options
+from eranntag.cli.display import terminal
+from eranntag.results import formats
 
 
 @click.group()
@@ -72,7 +73,7 @@ def _file(context: click.Context, parameter: click.Parameter, value: Path | None
     "--write", "output", type=click.Path(path_type=Path), callback=_file, metavar="FILE.csv", help="Write the additions."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_tagger.options
+@tagger_options.options
 def enhance(
     recipe: str, kind: str, ancestors: str, which: str | float, output: Path | None, as_json: bool, **options: Any
 ) -> None:
@@ -85,27 +86,27 @@ def enhance(
 
     Exit code 3: some clips could not be read, and are left as they are.
     """
-    from eranntag import labels, recipes, render
-    from eranntag.labels import ontology, table, teacher
-    from eranntag.render import labels as pages
+    from eranntag import recipes
+    from eranntag.cli.display import labels as pages, predictions
+    from eranntag.training.label_enhancement import additions, enhance as labels, ontology, teacher
 
     if output and options["scores"] and output.resolve() == options["scores"].resolve():
         raise click.UsageError("--write and --scores must be two files")
     if output:
-        table.check_replaceable(output)
+        additions.check_replaceable(output)
     graph = ontology.read(options["ontology"])
     dataset, fold = recipes.load(recipe, options["data"]), options["fold"]
     teacher.check(dataset.recipe)
     neighbours = ontology.neighbours(graph, dataset.recipe.labels, kind, ancestors)
-    clips, paths = teacher.training_clips(dataset, fold), table.clip_names(dataset.examples)
+    clips, paths = teacher.training_clips(dataset, fold), additions.clip_names(dataset.examples)
     names = [paths[clip.path] for clip in clips]
     spec, digest = _teacher(options)
     recipes.check_classes(spec, dataset.recipe)
     for doubt in teacher.doubts(spec, dataset, fold):
-        render.say(f"eranntag: {doubt}")
+        predictions.say(f"eranntag: {doubt}")
     scores = _scores(options, dataset.recipe, clips, teacher.key_of(digest, dataset.recipe, names))
     for failure in scores.failures:
-        render.failure(failure)
+        predictions.failure(failure)
     result = labels.enhance(scores, clips, dataset.recipe, neighbours, which)
     origin = {
         "teacher": spec.name,
@@ -118,37 +119,38 @@ def enhance(
         "threshold": which,
     }
     if output:
-        table.write(output, names, result, origin)
+        additions.write(output, names, result, origin)
     if as_json:
-        terminal.give(records.dumps({**origin, **result.to_dict()}, indent=1) + "\n")
+        terminal.give(formats.dumps({**origin, **result.to_dict()}, indent=1) + "\n")
     else:
         pages.enhancement(result)
-    render.say(f"eranntag: {output} is written" if output else "eranntag: nothing is written without --write FILE.csv")
+    predictions.say(f"eranntag: {output} is written" if output else "eranntag: nothing is written without --write FILE.csv")
     if scores.failures:
         raise SystemExit(3)
 
 
 def _teacher(options: dict[str, Any]) -> tuple[Any, str]:
     """The teacher's Checkpoint, and the SHA-256 of its file."""
-    from eranntag import checkpoints, render
+    from eranntag.checkpoints import loading
+    from eranntag.cli.display import predictions
 
-    with render.download_bar() as report:
-        found = checkpoints.find(options["checkpoint"], options["registry"], options["offline"], report)
-    return checkpoints.spec(found), found.sha256 or checkpoints.sha256(found.path)
+    with predictions.download_bar() as report:
+        found = loading.find(options["checkpoint"], options["registry"], options["offline"], report)
+    return loading.spec(found), found.sha256 or loading.sha256(found.path)
 
 
 def _scores(options: dict[str, Any], recipe: Any, clips: list[Any], key: dict[str, str]) -> Any:
     """The kept ones, or those that the teacher gives now."""
-    from eranntag import render
-    from eranntag.labels import teacher
+    from eranntag.cli.display import predictions
+    from eranntag.training.label_enhancement import teacher
 
     path = options["scores"]
     if path and path.exists():
         return teacher.kept(path, key)
-    tagger = _tagger.load(options, many=True)
+    tagger = tagger_options.load(options, many=True)
     name = f"of {len(clips)} heard"
     counts = {name: 0}
-    with render.progress(counts) as step:
+    with predictions.progress(counts) as step:
 
         def one() -> None:
             counts[name] += 1

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from eranntag import terminal
-from eranntag.cli import _inputs, _output
+from eranntag.cli._options import inputs as inputs_options, output as output_options
+from eranntag.cli.display import terminal
 
 _PATH = click.Path(path_type=Path)
 
@@ -34,17 +34,18 @@ def command(
     Records stay as they are, in the order of the documents; of a sound in two of them the first counts. With --inputs or
     --files-from, as the runs had them, each sound without a record is named. Exit code 3: something is missing.
     """
-    from eranntag import merging, render
+    from eranntag.cli.display import predictions
+    from eranntag.results import merge
     from eranntag.types import Failure
 
-    expected = _inputs.names(inputs, files_from) if inputs or files_from else None
+    expected = inputs_options.names(inputs, files_from) if inputs or files_from else None
     if missing and expected is None:
         raise click.UsageError("--missing is about --inputs or --files-from; name what was to be tagged")
     if missing:
         _check_list(
             missing, overwrite, (*documents, *([output] if output else ()), *inputs, *([files_from] if files_from else ()))
         )
-    forms = {form: path for path in reversed(documents) if (form := merging.form_of(path))}
+    forms = {form: path for path in reversed(documents) if (form := merge.form_of(path))}
     if not forms and all(path.exists() for path in documents):  # shards without any sound, as JSON lines
         forms = {"jsonl": documents[0]}
     if len(forms) != 1:
@@ -52,20 +53,20 @@ def command(
         raise click.UsageError(f"documents of one format can be merged ({found})")
     (form, like), *_ = forms.items()
     given = {"resume": False, "overwrite": overwrite, "form": form}
-    _output.check(output, tuple(map(os.fspath, documents)), files_from, given)
-    with _document(form, output, merging.beginning(form, like), given) as (write, finish):
-        report = merging.merge(documents, form, write)
+    output_options.check(output, tuple(map(os.fspath, documents)), files_from, given)
+    with _document(form, output, merge.beginning(form, like), given) as (write, finish):
+        report = merge.merge(documents, form, write)
         finish(not report.wrong)
     absent = [name for name in expected or () if not report.has(name)]
     for line in report.wrong:
         terminal.say(f"eranntag: {line}")
     for name in report.differ:
-        render.failure(Failure(name, "its records in two documents differ; the first was taken"))
+        predictions.failure(Failure(name, "its records in two documents differ; the first was taken"))
     if missing:
         _write_list(missing, absent)
     else:
         for name in absent:
-            render.failure(Failure(name, "is in no document"))
+            predictions.failure(Failure(name, "is in no document"))
     line = f"{report.taken} records" + (f"; {report.left_out} that were in two documents" if report.left_out else "")
     terminal.say(f"eranntag: {line}" + (f"; {len(absent)} of {len(expected)} sounds missing" if expected is not None else ""))
     if report.wrong or report.differ or absent:
@@ -89,20 +90,20 @@ def _document(
 
     A file that is not finished is removed: nothing goes on with it.
     """
-    from eranntag import records
+    from eranntag.results import formats
 
-    run: Any = _output.opened(output, form, given)
+    run: Any = output_options.opened(output, form, given)
     if run:
-        run.begin({"command": "merge", "schema": records.SCHEMA, "--format": form})
-    if form == _output.PARQUET:
+        run.begin({"command": "merge", "schema": formats.SCHEMA, "--format": form})
+    if form == output_options.PARQUET:
         yield lambda record: run.write(record.content), lambda complete: run.finish()
         return
-    end = records.Json(None, 0.0).finish if form == "json" else lambda complete: ""
+    end = formats.Json(None, 0.0).finish if form == "json" else lambda complete: ""
     empty = True
 
     def put(text: str, source: str | None = None) -> None:
         if run:
-            run.write(records.encoded(text), source)
+            run.write(formats.encoded(text), source)
         else:
             terminal.give(text)
 
@@ -129,7 +130,7 @@ def _document(
 
 def _write_list(path: Path, names: list[str]) -> None:
     """As `--files-from` reads it, and `find` writes it."""
-    from eranntag import atomic
+    from eranntag.files import atomic
 
     separator = b"\0" if any("\n" in name for name in names) else b"\n"
     with atomic.replace(path) as temporary:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eranntag import terminal
+from eranntag.cli.display import terminal
 
 
 @click.command()
@@ -15,13 +15,12 @@ from eranntag import terminal
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The figure's file, .png.  [RUN/history.png]")
 def command(run: Path, output: Path | None) -> None:
     """Draw the loss, the held-out measure and the learning rate of RUN: a run's folder, or one that holds several."""
-    from eranntag import plots
-    from eranntag.plots import history
+    from eranntag.visualization import figures, history
 
     if not (paths := _histories(run)):
         raise click.UsageError(f"{run}: no training run: neither it nor a folder in it holds a history.jsonl")
     path = output or run / "history.png"
-    plots.check(path, "--output", (".png",))
+    figures.check(path, "--output", (".png",))
     history.draw({name: _read(file) for name, file in paths.items()}, path)
     terminal.give(f"{path}\n")
 
@@ -35,8 +34,8 @@ def _histories(run: Path) -> dict[str, Path]:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """The rows, all of them or one clear error."""
-    from eranntag import bounded
     from eranntag.errors import EranntagError
+    from eranntag.files import bounded
 
     lines = bounded.text(path).splitlines()
     if not lines:

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from eranntag.cli import _inputs, _tagger
+from eranntag.cli._options import inputs as inputs_options, tagger as tagger_options
 from eranntag.cli.embed import EVERY
-from eranntag.inputs import STDIN
+from eranntag.inference.sources import STDIN
 
 
 @click.command()
@@ -19,7 +19,7 @@ from eranntag.inputs import STDIN
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="So many neighbors.")
 @EVERY
 @click.option("--format", "form", type=click.Choice(("table", "json", "jsonl", "csv")), default="table", show_default=True)
-@_tagger.options
+@tagger_options.options
 def command(query: str, places: tuple[str, ...], top: int, every: float | None, form: str, **options: Any) -> None:
     """Find the sounds that are most like QUERY, a sound file or -, by the cosine of their embeddings.
 
@@ -32,34 +32,36 @@ def command(query: str, places: tuple[str, ...], top: int, every: float | None, 
         raise click.UsageError(f"{query}: QUERY is a sound, and comes first; embeddings are a PLACE")
     if matrices := [place for place in places if place.lower().endswith(".npy")]:
         raise click.UsageError(f"{matrices[0]}: an .npy does not name its sound and checkpoint; use an .npz, .jsonl or parquet")
-    from eranntag import render, saved, similarity
-    from eranntag.embedding import Embedder
-    from eranntag.predict import predict
-    from eranntag.render import embeddings
+    from eranntag.cli.display import embeddings, predictions
+    from eranntag.inference import saved, similarity
+    from eranntag.inference.embedding import Embedder
+    from eranntag.inference.pipeline import predict
 
     made = {place: saved.about(Path(place)) for place in places if saved.is_saved(place)}
     sounds = tuple(place for place in places if place not in made)
     if every and not sounds:
         raise click.UsageError("--every is for sounds; saved embeddings have the windows with which `embed` made them")
-    tagger = _tagger.load(_named(options, made), many=bool(sounds))
+    tagger = tagger_options.load(_named(options, made), many=bool(sounds))
     for place, about in made.items():
         _check(place, about, tagger)
     target = tagger.embed(sys.stdin.buffer if query == STDIN else Path(query))
-    with _inputs.telling(nullcontext(render.showing(lambda _: None))) as report:
-        results = predict(Embedder(tagger, every), _inputs.sources(sounds, None), options["batch"]) if sounds else iter(())
+    with inputs_options.telling(nullcontext(predictions.showing(lambda _: None))) as report:
+        results = (
+            predict(Embedder(tagger, every), inputs_options.sources(sounds, None), options["batch"]) if sounds else iter(())
+        )
         found = similarity.nearest(target.vectors[0], _all(places, made, results, tagger.checkpoint.name, report), top)
         embeddings.neighbors(form, target, found)
 
 
 def _named(options: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     """The options with the checkpoint by which the embeddings were made, where no other is named."""
-    from eranntag.checkpoints import table
+    from eranntag.checkpoints import catalog
     from eranntag.errors import UsageError
 
     if options["checkpoint"] or not made:
         return options
     place, about = next(iter(made.items()))
-    if about.checkpoint not in table.read(options["registry"]).rows:
+    if about.checkpoint not in catalog.read(options["registry"]).rows:
         raise UsageError(f"{place}: made by {about.checkpoint}, which has no row in the registry; name its file with -c")
     return {**options, "checkpoint": about.checkpoint}
 
@@ -79,8 +81,8 @@ def _all(
     places: tuple[str, ...], made: dict[str, Any], results: Iterator[Any], checkpoint: str, report: Callable[[Any], None]
 ) -> Iterator[Any]:
     """The Embeddings in saved places, then those of sounds; `report` is called with each of them, and with the failures."""
-    from eranntag import saved
     from eranntag.errors import UsageError
+    from eranntag.inference import saved
     from eranntag.types import Failure
 
     for place in made:

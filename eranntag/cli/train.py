@@ -5,14 +5,14 @@ from typing import Any
 import click
 
 from eranntag import registry
-from eranntag.cli import _training
+from eranntag.cli._options import training as training_options
 
 
 @click.command()
 @click.argument("recipe")
 @click.option("--model", default="erann-1-3", show_default=True, help="Architecture: erann-S-W, mn04, mn10, psla or cnn14.")
 @click.option("--features", metavar="NAME", help=f"Front-end: {', '.join(registry.names('eranntag.features'))}.  [the model's]")
-@_training.options
+@training_options.options
 def command(recipe: str, model: str, features: str | None, **options: Any) -> None:
     """Train a model from scratch by the protocol of RECIPE: audioset, audioset_balanced, esc50, urbansound8k, ravdess, or csv
     and folder for sounds of your own.
@@ -26,8 +26,8 @@ def command(recipe: str, model: str, features: str | None, **options: Any) -> No
     keep_memory()
     features = features or models.front_end(model)[0]
     registry.get("eranntag.features", features)
-    _training.check(options)
+    training_options.check(options)
     dataset = recipes.load(recipe, options["data"])
-    settings = _training.settings_from(dataset.recipe, options, model=model, features=features)
+    settings = training_options.settings_from(dataset.recipe, options, model=model, features=features)
     name = models.described(model, models.resolve(model)[0], features)
-    _training.run(dataset, settings, options, f"{name}-{recipe}", options["select"] or "last")
+    training_options.run(dataset, settings, options, f"{name}-{recipe}", options["select"] or "last")

@@ -9,9 +9,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from eranntag.features._filters import hann, mel_filterbank
+from eranntag.audio.filterbanks import hann, mel_filterbank
 from eranntag.features._framing import FRAMING_IN_WORDS, Framing
-from eranntag.features._spectrum_numpy import BandGroups, band_groups, filtered_power
+from eranntag.features._spectrogram_numpy import BandGroups, band_groups, filtered_power
 
 IN_WORDS = FRAMING_IN_WORDS + (
     "periodic Hann window of window_samples, |FFT|^2, n_mels triangles of the mel_scale with unit area from fmin_hz to "

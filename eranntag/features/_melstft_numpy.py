@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from eranntag.features._filters import kaldi_filterbank, raised_cosine
-from eranntag.features._spectrum_numpy import BandGroups, band_groups, filtered_power
+from eranntag.audio.filterbanks import kaldi_filterbank, raised_cosine
+from eranntag.features._spectrogram_numpy import BandGroups, band_groups, filtered_power
 
 IN_WORDS = (
     "Mono sound at sample_rate_hz, in [-1, 1]. Zeros at the end up to min_seconds and to n_fft / 2 + 2 samples, and as many as "

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eranntag.features._filters import chroma_filterbank, hann
+from eranntag.audio.filterbanks import chroma_filterbank, hann
+from eranntag.features._framed import Windowed
 from eranntag.features._framing import FRAMING_IN_WORDS, Framing
-from eranntag.features._spectrum import filtered_power
-from eranntag.features._windowed import Windowed
+from eranntag.features._spectrogram import filtered_power
 
 IN_WORDS = FRAMING_IN_WORDS + (
     "periodic Hann window of window_samples, |FFT|^2, weighted sums with librosa.filters.chroma(sr=sample_rate_hz, "

@@ -1,7 +1,7 @@
 """Constant-Q spectrogram, computed directly: rows equally spaced in pitch, each with a window of as many periods.
 
-Brown, "Calculation of a constant Q spectral transform", J. Acoust. Soc. Am. 89 (1991); kernels as in `_filters`. The slides
-name the feature and librosa; [R]: 16 bins per octave from 50 Hz, magnitude in dB.
+Brown, "Calculation of a constant Q spectral transform", J. Acoust. Soc. Am. 89 (1991); kernels as in `audio.filterbanks`. The
+slides name the feature and librosa; [R]: 16 bins per octave from 50 Hz, magnitude in dB.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eranntag.features._filters import constant_q_factor, constant_q_kernels
+from eranntag.audio.filterbanks import constant_q_factor, constant_q_kernels
+from eranntag.features._framed import Windowed
 from eranntag.features._framing import FRAMING_IN_WORDS, Framing
-from eranntag.features._windowed import Windowed
 
 IN_WORDS = FRAMING_IN_WORDS + (
     "n_bins tones with frequencies f = fmin_hz * 2^(k / bins_per_octave), k = 0, 1, ...; with r = 2^(1 / bins_per_octave) and "

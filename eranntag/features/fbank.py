@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eranntag.features._filters import kaldi_filterbank, raised_cosine
+from eranntag.audio.filterbanks import kaldi_filterbank, raised_cosine
 
 WINDOWS = {"hann": 0.5, "hamming": 0.54}  # the raised cosine's mean
 COLUMN_FRAMES = 32  # that PSLA's network makes one column of

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eranntag.features._filters import dct_matrix, gammatone_filterbank, hann
+from eranntag.audio.filterbanks import dct_matrix, gammatone_filterbank, hann
+from eranntag.features._framed import Windowed
 from eranntag.features._framing import FRAMING_IN_WORDS, Framing
-from eranntag.features._spectrum import filtered_power
-from eranntag.features._windowed import Windowed
+from eranntag.features._spectrogram import filtered_power
 
 IN_WORDS = FRAMING_IN_WORDS + (
     "periodic Hann window of window_samples, |FFT|^2, weighted sums with the power responses |H|^2 of n_filters fourth-order "

@@ -4,7 +4,7 @@
 """
 
 from eranntag.features._logmel_numpy import IN_WORDS, Config
-from eranntag.features._spectrum import LogMel
+from eranntag.features._spectrogram import LogMel
 
 __all__ = ["IN_WORDS", "Config", "Frontend"]
 

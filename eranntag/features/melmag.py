@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eranntag.features._filters import mel_filterbank, raised_cosine
+from eranntag.audio.filterbanks import mel_filterbank, raised_cosine
 
 BLOCK_FRAMES = 128  # of all sounds, computed at once on a CPU, so that they stay in its cache
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eranntag.features._melstft_numpy import IN_WORDS, Config
-from eranntag.features._spectrum import filtered_power
+from eranntag.features._spectrogram import filtered_power
 
 __all__ = ["IN_WORDS", "Config", "Frontend"]
 

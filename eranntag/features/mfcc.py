@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from eranntag.audio.filterbanks import dct_matrix
 from eranntag.features import _logmel_numpy
-from eranntag.features._filters import dct_matrix
-from eranntag.features._spectrum import LogMel
+from eranntag.features._spectrogram import LogMel
 
 IN_WORDS = _logmel_numpy.IN_WORDS + " Orthonormal DCT-II over the mels, of which the first n_mfcc coefficients."
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from eranntag.audio.filterbanks import hann
 from eranntag.features import _logmel_numpy
-from eranntag.features._filters import hann
+from eranntag.features._framed import Windowed
 from eranntag.features._framing import FRAMING_IN_WORDS, Framing
-from eranntag.features._spectrum import LogMel
-from eranntag.features._windowed import Windowed
+from eranntag.features._spectrogram import LogMel
 
 IN_WORDS = FRAMING_IN_WORDS + (
     "window_samples are mel_window_samples + lags * hop_samples, of which lags + 1 log-mel frames, one every hop_samples "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from eranntag.models._layers import Pooled, logits, without_autocast
+from eranntag.models._pooling import Pooled, logits, without_autocast
 
 ATTENTION_RANGE = 0.1, 0.9  # of each cell before it is normalised, in the atrous network
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eranntag.errors import UsageError
-from eranntag.models._layers import logits
+from eranntag.models._pooling import logits
 from eranntag.models._weak_pooling import AtrousAttention, RankPooling, Steps, TwoStepAttention
 from eranntag.types import Output
 

@@ -2,7 +2,7 @@
 
 Kong, Cao, Iqbal, Wang, Wang, Plumbley, "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition",
 2020, arXiv:1912.10211 (Table 1, Section II-A). What the paper does not print, the initialisation say, is as in the authors'
-public code. `eranntag.checkpoints.convert` reads their published weights.
+public code. `eranntag.checkpoints.loading.convert` reads their published weights.
 
 The image is (batch, 1, rows, frames): frequency before time. The authors' is transposed, and so are their kernels.
 """

@@ -156,7 +156,7 @@ class Model(nn.Module):
         """Mean and maximum of each column of the feature map over its rows: twice (batch, 128 W, frames / frame_multiple).
 
         Global pooling is the mean of the means plus the maximum of the maxima, so that an image may be computed in pieces
-        (`eranntag.streaming`).
+        (`eranntag.inference.streaming`).
         """
         features = self.feature_map(image, mask).float()
         # max and not amax: torch.compile recomputes amax's ties at another precision, and gradients become NaN.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eranntag.models._efficientnet import EfficientNet
-from eranntag.models._layers import EPSILON, Pooled, logits, without_autocast
+from eranntag.models._pooling import EPSILON, Pooled, logits, without_autocast
 from eranntag.models._resnet import ResNet
 from eranntag.types import Output
 

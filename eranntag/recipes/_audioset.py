@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout, _tables
+from eranntag.recipes import _csv, _layout
 from eranntag.types import Dataset, Example, Published, Recipe
 
 EVALUATION, BALANCED, UNBALANCED = "eval_segments.csv", "balanced_train_segments.csv", "unbalanced_train_segments.csv"
@@ -83,7 +83,7 @@ def _find(recipe: str, data: str | None, parts: Mapping[str, str]) -> tuple[Path
 def check_classes(path: Path) -> None:
     """DataError if the official list of classes at `path` is not ours; fine if there is none."""
     if path.is_file():
-        theirs = [row.get("mid") for _, row in _tables.rows("audioset", path, ())]
+        theirs = [row.get("mid") for _, row in _csv.rows("audioset", path, ())]
         if theirs != list(CLASSES):
             raise DataError(f"audioset: {path} does not list the {len(CLASSES)} official classes in their order; remove it")
 
@@ -93,7 +93,7 @@ def segments(table: Path) -> Iterator[tuple[str, float, float, tuple[int, ...]]]
 
     The official files have comments (#), and a space after each comma, also before the quotes.
     """
-    rows = csv.reader(_tables.lines("audioset", table), skipinitialspace=True)
+    rows = csv.reader(_csv.lines("audioset", table), skipinitialspace=True)
     try:
         for row in rows:
             if row and not row[0].startswith("#") and row[0] != "YTID":

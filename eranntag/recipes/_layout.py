@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from eranntag import audio
+from eranntag.audio import reader
 
 PARTS = {
     "train": "train",
@@ -21,7 +21,7 @@ PARTS = {
 
 def is_sound(name: str) -> bool:
     """Neither hidden (as macOS's `._x.wav` are) nor with an ending that sound files do not have."""
-    return os.path.splitext(name)[1][1:].lower() in audio.SOUNDS and not name.startswith(".")
+    return os.path.splitext(name)[1][1:].lower() in reader.SOUNDS and not name.startswith(".")
 
 
 def sounds(folder: str | os.PathLike[str]) -> Iterator[str]:

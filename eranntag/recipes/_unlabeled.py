@@ -4,9 +4,9 @@ import dataclasses
 import os
 from pathlib import Path
 
-from eranntag import shards
+from eranntag.datasets import shards
 from eranntag.errors import DataError
-from eranntag.recipes import _layout, _tables
+from eranntag.recipes import _csv, _layout
 from eranntag.types import Dataset, Example, Recipe
 
 RECIPE = Recipe(  # the values are this project's choice; labels and activation are the teacher's
@@ -54,7 +54,7 @@ def unlabeled(data: str | None) -> Dataset:
 def _listed(table: Path) -> tuple[list[Example], list[str]]:
     """The clips of a table that are there, and the names of the others."""
     examples, missing = [], []
-    for where, row in _tables.rows("distill", table, ()):
+    for where, row in _csv.rows("distill", table, ()):
         name = next((row[column] for column in COLUMNS if row.get(column)), None)
         if name is None:
             raise DataError(f"{where} names no file: its table needs a column {', '.join(COLUMNS[:-1])} or {COLUMNS[-1]}")

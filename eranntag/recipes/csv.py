@@ -13,7 +13,7 @@ columns, in any order (others are fine):
 
 UTF-8; separated by commas, semicolons or tabs. With `label` clips have exactly one class (softmax, accuracy), unless a file is
 in several rows with different ones: with these, and with `labels`, classes are independent (sigmoid, mAP). Classes are in
-alphabetical order. How to train: `_own.py`.
+alphabetical order. How to train: `_custom.py`.
 """
 
 import csv
@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout, _tables
-from eranntag.recipes._own import OWN
+from eranntag.recipes import _csv, _layout
+from eranntag.recipes._custom import OWN
 from eranntag.types import Dataset, Example, Recipe
 
 RECIPE = dataclasses.replace(OWN, name="csv", title="Own data, listed in a CSV file")
@@ -138,7 +138,7 @@ def _clips(table: Path) -> tuple[list[_Clip], bool]:
 def _rows(table: Path) -> list[tuple[int, list[str]]]:
     """(line from 1, cells) of all rows that are not blank, without the empty cells at their ends."""
     try:
-        lines = _tables.lines("csv", table)
+        lines = _csv.lines("csv", table)
         first = next((line for line in lines if line.strip()), "")
         reader = csv.reader(lines, delimiter=max(",;\t", key=first.count))
         rows = [(reader.line_num, _trimmed(row)) for row in reader]

@@ -14,7 +14,7 @@ mouse click, "Mouse" is a rodent. The labels are Google's (CC BY 4.0), the map i
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout, _tables, find_root, published
+from eranntag.recipes import _csv, _layout, find_root, published
 from eranntag.types import Dataset, Example, Recipe
 
 LABELS = (
@@ -47,7 +47,7 @@ RECIPE = Recipe(
         *published(TABLE, SCRATCH),
         *published(TABLE, FINE_TUNED, "fine-tuned"),
     ),
-    audioset_labels=_tables.audioset_labels("esc50"),
+    audioset_labels=_csv.audioset_labels("esc50"),
 )
 
 
@@ -56,8 +56,8 @@ def read(data: str | None = None) -> Dataset:
     root = find_root("esc50", data, ("esc50", "ESC-50-master", "ESC-50"), "meta/esc50.csv")
     files = _layout.by_stem(root / "audio")
     examples, missing = [], []
-    for where, row in _tables.rows("esc50", root / "meta" / "esc50.csv", ("filename", "fold", "target")):
-        with _tables.told(where, "ESC-50's"):
+    for where, row in _csv.rows("esc50", root / "meta" / "esc50.csv", ("filename", "fold", "target")):
+        with _csv.told(where, "ESC-50's"):
             targets, fold = (range(50)[int(row["target"])],), int(row["fold"])
             if path := files.get(Path(row["filename"]).stem):
                 examples.append(Example(path, targets, fold, group=Path(path).stem.split("-")[1]))

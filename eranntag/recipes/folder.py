@@ -11,7 +11,7 @@ or with one such tree for each part of the data, so that some clips are held out
     validation/...                                  also valid, val, dev
     test/...                                        also testing, eval, evaluation
 
-Classes are in alphabetical order; hidden files and folders are skipped. How to train: `_own.py`.
+Classes are in alphabetical order; hidden files and folders are skipped. How to train: `_custom.py`.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from eranntag.errors import DataError
 from eranntag.recipes import _layout
-from eranntag.recipes._own import OWN
+from eranntag.recipes._custom import OWN
 from eranntag.types import Dataset, Example
 
 RECIPE = dataclasses.replace(OWN, name="folder", title="Own data, a folder for each class")

@@ -19,10 +19,10 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from eranntag import bounded
 from eranntag.errors import DataError
-from eranntag.recipes import _tables, find_root
-from eranntag.recipes._tables import told
+from eranntag.files import bounded
+from eranntag.recipes import _csv, find_root
+from eranntag.recipes._csv import told
 from eranntag.types import Dataset, Event, Example, Published, Recipe
 
 LABELS = (
@@ -89,12 +89,12 @@ def read(data: str | None = None) -> Dataset:
     recipe = _recipe(root)
     index = {label: at for at, label in enumerate(recipe.labels)}
     events: dict[str, list[Event]] = {}
-    for where, row in _tables.rows("mixtures", root / "events.csv", ("filename", "onset", "offset", "label")):
+    for where, row in _csv.rows("mixtures", root / "events.csv", ("filename", "onset", "offset", "label")):
         with told(where, WRITTEN):
             event = Event(row["label"], float(row["onset"]), float(row["offset"]))
             events.setdefault(row["filename"], []).append(event)
     examples, missing = [], []
-    for where, row in _tables.rows("mixtures", root / "mixtures.csv", ("filename", "fold", "labels")):
+    for where, row in _csv.rows("mixtures", root / "mixtures.csv", ("filename", "fold", "labels")):
         with told(where, WRITTEN):
             path, fold = root / "audio" / row["filename"], int(row["fold"])
             targets = tuple(sorted(index[label] for label in row["labels"].split(";") if label))

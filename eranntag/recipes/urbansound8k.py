@@ -15,7 +15,7 @@ cropping, so clips are padded to 4 s; the folds are unequal, and the result is t
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout, _tables, find_root, published
+from eranntag.recipes import _csv, _layout, find_root, published
 from eranntag.types import Dataset, Example, Recipe
 
 LABELS = (
@@ -45,7 +45,7 @@ RECIPE = Recipe(
         *published(TABLE, SCRATCH),
         *published(TABLE, FINE_TUNED, "fine-tuned"),
     ),
-    audioset_labels=_tables.audioset_labels("urbansound8k"),
+    audioset_labels=_csv.audioset_labels("urbansound8k"),
 )
 
 
@@ -54,8 +54,8 @@ def read(data: str | None = None) -> Dataset:
     root = find_root("urbansound8k", data, ("urbansound8k", "UrbanSound8K"), "metadata/UrbanSound8K.csv")
     table, files = root / "metadata" / "UrbanSound8K.csv", _layout.by_stem(root / "audio")
     examples, missing = [], []
-    for where, row in _tables.rows("urbansound8k", table, ("slice_file_name", "fsID", "fold", "class")):
-        with _tables.told(where, "UrbanSound8K's"):
+    for where, row in _csv.rows("urbansound8k", table, ("slice_file_name", "fsID", "fold", "class")):
+        with _csv.told(where, "UrbanSound8K's"):
             target, fold = LABELS.index(row["class"]), 1 + RECIPE.folds.index(int(row["fold"]))
             if path := files.get(Path(row["slice_file_name"]).stem):
                 examples.append(Example(path, (target,), fold, group=row["fsID"]))

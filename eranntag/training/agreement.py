@@ -11,9 +11,9 @@ from math import sqrt
 
 import numpy as np
 
-from eranntag import metrics
-from eranntag.evaluation import evaluate
-from eranntag.tagger import Tagger
+from eranntag.evaluation import metrics
+from eranntag.evaluation.tagging import evaluate
+from eranntag.inference.tagger import Tagger
 from eranntag.training.validation import Validation
 from eranntag.types import Clip, Dataset
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from eranntag.errors import UsageError
-from eranntag.network import Network
+from eranntag.inference.network import Network
 
 
 class ExponentialMovingAverage:

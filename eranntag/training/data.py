@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from eranntag import audio
-from eranntag.ahead import ahead
+from eranntag.audio import reader
 from eranntag.errors import DataError, reason
-from eranntag.training.sampling import Sampler
+from eranntag.prefetch import ahead
+from eranntag.training.samplers import Sampler
 from eranntag.types import Batch, Clip, Example
 
 KEEP_BYTES = 4 << 30  # ESC-50 takes 0.9 GB, UrbanSound8K 3 GB; of AudioSet most is decoded anew each time
@@ -51,9 +51,9 @@ class Sounds:
             return self.kept.get(index)
         source = self.examples[index].path
         try:
-            samples = audio.read_int16(source, self.rate)
+            samples = reader.read_int16(source, self.rate)
         except Exception as error:  # whatever a hostile file does to a decoder, the others go on
-            audio.check_folder(source)
+            reader.check_folder(source)
             self._note(index, str(source), reason(error, str(source)))
             return None
         with self.lock:
@@ -65,7 +65,7 @@ class Sounds:
     def clip(self, index: int) -> Clip | None:
         """The clip as a Tagger takes it, None if it cannot be decoded."""
         samples = self.get(index)
-        return None if samples is None else Clip(samples[None].astype(np.float32) / audio.FULL_SCALE, self.rate)
+        return None if samples is None else Clip(samples[None].astype(np.float32) / reader.FULL_SCALE, self.rate)
 
     def readable(self, index: int) -> tuple[int, np.ndarray]:
         """Clip `index`, or the first after it that can be decoded, and its samples. DataError when none can."""

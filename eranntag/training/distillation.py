@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from eranntag import audio
-from eranntag.ahead import ahead
-from eranntag.ensemble import Ensemble
-from eranntag.tagger import Tagger
+from eranntag.audio import reader
+from eranntag.inference.ensemble import Ensemble
+from eranntag.inference.tagger import Tagger
+from eranntag.prefetch import ahead
 from eranntag.training.agreement import ZeroShot
 from eranntag.training.data import Drawn, Sounds
-from eranntag.training.sampling import Sampler
+from eranntag.training.samplers import Sampler
 from eranntag.training.soundscapes import PLAN, Plan, soundscape
 from eranntag.types import Batch, Clip, Output
 
@@ -55,7 +55,7 @@ class Soundscapes:
         """The examples `share` of iteration `iteration` (from 0) of `batch` examples."""
         places = range(self.batch)[share]
         crops = np.stack([self._waveform(iteration, place) for place in places])  # (batch, samples) int16
-        target, embedding = self.teacher(crops.astype(np.float32) / audio.FULL_SCALE, self.sounds.rate)
+        target, embedding = self.teacher(crops.astype(np.float32) / reader.FULL_SCALE, self.sounds.rate)
         clip_rngs, rngs = (
             tuple(np.random.default_rng([self.seed, use, iteration, place]) for place in places) for use in (5, 6)
         )
@@ -70,7 +70,7 @@ class Soundscapes:
             return self.sounds.readable(index)[1]
 
         rng = np.random.default_rng([self.seed, 9, iteration, place])
-        return audio.to_int16(soundscape(clip, self.crop_samples, self.sounds.rate, rng, self.plan))
+        return reader.to_int16(soundscape(clip, self.crop_samples, self.sounds.rate, rng, self.plan))
 
     def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[Drawn]:
         """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""

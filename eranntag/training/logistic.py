@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eranntag.activations import ACTIVATIONS
 from eranntag.errors import UsageError
+from eranntag.inference.activations import ACTIVATIONS
 
 STRENGTHS = tuple(10 ** (power / 2) for power in range(-6, 5))  # C: the inverse of the weights' penalty
 PATIENCE = 2  # strengths in a row that are worse than the best one; none is tried behind them

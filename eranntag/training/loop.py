@@ -16,24 +16,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from eranntag import atomic, audio
+from eranntag.audio import reader
 from eranntag.checkpoints import weights
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import TrainingError
-from eranntag.network import DTYPES, Network, memory_format
-from eranntag.training import distillation, files, interruption, start
-from eranntag.training import state as saved
+from eranntag.files import atomic
+from eranntag.inference.network import DTYPES, Network, memory_format
+from eranntag.training import distillation, initialization, run_directory, signals, state as saved
 from eranntag.training.agreement import Agreement
 from eranntag.training.augment import Augment
 from eranntag.training.averaging import ExponentialMovingAverage
+from eranntag.training.config import Settings
 from eranntag.training.data import KEEP_BYTES, Batches, Drawn, Sounds, tell_broken
 from eranntag.training.distillation import Lesson
 from eranntag.training.distributed import Machine, neighbours, wrapped
-from eranntag.training.division import Division
 from eranntag.training.losses import loss, reconstruction_error
-from eranntag.training.sampling import SAMPLERS, WithPartners
+from eranntag.training.samplers import SAMPLERS, WithPartners
 from eranntag.training.schedules import DIVISOR, SCHEDULES, plateaus
-from eranntag.training.settings import Settings
+from eranntag.training.splits import Division
 from eranntag.training.state import State
 from eranntag.training.validation import Validation
 from eranntag.types import Batch, Recipe
@@ -92,7 +92,7 @@ class Run:
         average = ExponentialMovingAverage(trained, settings.ema_decay, settings.ema_warm_up)
         self.state = State(trained, average, optimizer)
         averaged = average.model.model if isinstance(average.model, distillation.Student) else average.model
-        self.evaluated = start.sharing(self.network, averaged)
+        self.evaluated = initialization.sharing(self.network, averaged)
         self.losses: list[torch.Tensor] = []  # of the iterations since they were last looked at
         self.note_every = max(1, min(50, settings.iterations // 20))
         self.saved_at = time.monotonic()
@@ -110,7 +110,7 @@ class Run:
         if not self.finished():
             if not self.state.iteration:
                 self.save()  # before hours of work: is there room? And no checkpoint is ever without a state
-            with interruption.postponed() if world.size == 1 else nullcontext(lambda: None) as asked:
+            with signals.postponed() if world.size == 1 else nullcontext(lambda: None) as asked:
                 self.iterate(self.stream(sounds), asked)
             self.export("last")
             self.save()  # after the checkpoint: a state that is finished has one
@@ -161,7 +161,7 @@ class Run:
             if evaluated:
                 self.evaluate()
             if kept:
-                self.export(files.kept(state.iteration))
+                self.export(run_directory.kept(state.iteration))
             # where not all processes have just looked at the losses, one alone cannot
             if time.monotonic() - self.saved_at > SAVE_SECONDS and (noted or self.machine.world.size == 1):
                 self.save()
@@ -198,7 +198,7 @@ class Run:
 
     def loss(self, drawn: Drawn) -> torch.Tensor:
         batch = drawn.batch.to(self.device)  # 16-bit samples on the way
-        batch = Batch(batch.waveform.float() / audio.FULL_SCALE, batch.target, batch.embedding)
+        batch = Batch(batch.waveform.float() / reader.FULL_SCALE, batch.target, batch.embedding)
         network, dtype = self.network, self.settings.dtype
         frontend = nn.Identity() if network.learned else network.frontend  # a learned one is a part of what is trained
         given, target = self.augment.images(batch, frontend, drawn.clip_rngs, drawn.rngs)
@@ -266,24 +266,28 @@ class Run:
 
     def averaged(self, select: str) -> Network:
         """A Network with the averaged weights and the run's numbers."""
-        self.evaluated.checkpoint = start.measured(self.network.checkpoint, self.recipe, self.settings, self.state, select)
+        self.evaluated.checkpoint = initialization.measured(
+            self.network.checkpoint, self.recipe, self.settings, self.state, select
+        )
         return self.evaluated
 
     def export(self, select: str) -> None:
         if self.machine.world.first:
-            with files.writing(self.folder):
+            with run_directory.writing(self.folder):
                 weights.save(self.averaged(select), self.folder / f"{select}.safetensors")
 
     def save(self) -> None:
         self.look_at_losses()
         if self.machine.world.first:
-            with files.writing(self.folder):
-                saved.save(self.state, self.settings, self.folder / files.STATE)
+            with run_directory.writing(self.folder):
+                saved.save(self.state, self.settings, self.folder / run_directory.STATE)
         self.write_history()
         self.saved_at = time.monotonic()
 
     def write_history(self) -> None:
         """After the state, of which it is a view: never ahead of it, and behind it only until a killed run is gone on with."""
         if self.machine.world.first:
-            with files.writing(self.folder):
-                atomic.write_text(self.folder / files.HISTORY, "".join(json.dumps(row) + "\n" for row in self.state.history))
+            with run_directory.writing(self.folder):
+                atomic.write_text(
+                    self.folder / run_directory.HISTORY, "".join(json.dumps(row) + "\n" for row in self.state.history)
+                )

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from eranntag import metrics
-from eranntag.activations import ACTIVATIONS
 from eranntag.checkpoints import header, weights
-from eranntag.embedding import Embedder
 from eranntag.errors import CheckpointError, DataError, UsageError
-from eranntag.network import Network
-from eranntag.predict import predict_examples
-from eranntag.tagger import Tagger
-from eranntag.training import logistic, start
-from eranntag.training.division import Division, divide, group_of
+from eranntag.evaluation import metrics
+from eranntag.inference.activations import ACTIVATIONS
+from eranntag.inference.embedding import Embedder
+from eranntag.inference.network import Network
+from eranntag.inference.pipeline import predict_examples
+from eranntag.inference.tagger import Tagger
+from eranntag.training import initialization, logistic
+from eranntag.training.config import digest
 from eranntag.training.logistic import Regression
-from eranntag.training.settings import digest
+from eranntag.training.splits import Division, divide, group_of
 from eranntag.types import Checkpoint, Dataset, Example, Failure, Packed, Recipe
 
 PROBE = "probe.safetensors"  # the checkpoint of a run
@@ -112,7 +112,7 @@ def _probe(
     measured = [example for example in division.test or division.held_out if example.path in vectors]
     value = _measured(regression, measured, vectors, recipe) if measured else None
     thresholds = _thresholds(regression, targets)
-    spec = start.derived(base.checkpoint, recipe, fold, "linear probe", start.without(fold))
+    spec = initialization.derived(base.checkpoint, recipe, fold, "linear probe", initialization.without(fold))
     spec = dataclasses.replace(
         spec,
         frontend=base.checkpoint.frontend,
@@ -158,7 +158,7 @@ def _numbers(recipe: Recipe, fold: int | None, value: float, clips: int) -> dict
 
 
 def _write(base: Network, spec: Checkpoint, regression: Regression, path: Path) -> None:
-    network = start.copied(base, spec)
+    network = initialization.copied(base, spec)
     head = network.model.linear_head(len(spec.labels))
     with torch.no_grad():
         head.weight.copy_(torch.from_numpy(regression.weight))

@@ -5,15 +5,15 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from eranntag.errors import DataError, TrainingError
-from eranntag.network import Network
+from eranntag.inference.network import Network
 from eranntag.recipes import part
-from eranntag.training import files, start, state
+from eranntag.training import initialization, run_directory, state
 from eranntag.training.agreement import METRIC, ZERO_SHOT
+from eranntag.training.config import Settings, digest
 from eranntag.training.distillation import Lesson
 from eranntag.training.distributed import Machine
-from eranntag.training.division import Division
 from eranntag.training.loop import Outcome, Report, Run
-from eranntag.training.settings import Settings, digest
+from eranntag.training.splits import Division
 from eranntag.types import Dataset, Recipe
 
 
@@ -36,16 +36,16 @@ def train(
     However a run is stopped, it goes on from the last whole iteration that was saved, at most a minute ago (several processes:
     at the first note after that minute), and ends with the same numbers.
     """
-    resumed = (folder / files.STATE).exists() and not restart
-    network = start.network(recipe, settings, base, settings.pretrained and not resumed)
+    resumed = (folder / run_directory.STATE).exists() and not restart
+    network = initialization.network(recipe, settings, base, settings.pretrained and not resumed)
     if not (base or resumed) and hasattr(network.model, "standardise"):
-        start.standardise(network, division.training, machine)
-    augment = start.augmentation(settings, network)
+        initialization.standardise(network, division.training, machine)
+    augment = initialization.augmentation(settings, network)
     shares = machine.world.shares(settings.batch, settings.accumulate)
-    files.begin(folder, machine.world, restart, held)
+    run_directory.begin(folder, machine.world, restart, held)
     run = Run(recipe, settings, folder, machine, augment, shares, network, report, lesson)
-    if machine.world.gather([(folder / files.STATE).exists()])[0]:
-        state.resume(run.state, settings, folder / files.STATE)
+    if machine.world.gather([(folder / run_directory.STATE).exists()])[0]:
+        state.resume(run.state, settings, folder / run_directory.STATE)
         run.write_history()  # it may have ended between the two
     if len(set(machine.world.gather([run.state.iteration]))) > 1:
         raise TrainingError(f"{folder}: the processes see different states there; it must be one folder for all of them")

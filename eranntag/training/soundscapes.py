@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eranntag import audio, noise
+from eranntag.audio import noise, reader
 from eranntag.training.data import crop
 
 SILENCE_DB = -60.0  # the RMS, re full scale, below which a crop is drawn again
@@ -66,7 +66,7 @@ def _audible_crop(draw: Draw, number: int, samples: int, rng: np.random.Generato
     """(samples,) of a clip, which begins anywhere where it is shorter; another one in place of silence."""
     for attempt in range(TRIES):
         clip = draw(rng, number + attempt * 3)
-        part = crop(clip, min(samples, len(clip)), rng).astype(np.float32) / audio.FULL_SCALE
+        part = crop(clip, min(samples, len(clip)), rng).astype(np.float32) / reader.FULL_SCALE
         if _rms(part) > _amplitude(SILENCE_DB):
             break
     before = int(rng.random() * (samples - len(part) + 1))

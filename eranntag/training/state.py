@@ -14,11 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from eranntag import atomic
 from eranntag.checkpoints import weights
 from eranntag.errors import TrainingError
+from eranntag.files import atomic
 from eranntag.training.averaging import ExponentialMovingAverage
-from eranntag.training.settings import Settings
+from eranntag.training.config import Settings
 
 
 @dataclass

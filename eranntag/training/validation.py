@@ -5,9 +5,9 @@ from itertools import islice
 
 import numpy as np
 
-from eranntag import metrics
-from eranntag.ahead import ahead
-from eranntag.tagger import Tagger
+from eranntag.evaluation import metrics
+from eranntag.inference.tagger import Tagger
+from eranntag.prefetch import ahead
 from eranntag.training.data import Sounds
 from eranntag.training.distributed import World
 from eranntag.types import Example

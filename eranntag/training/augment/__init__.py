@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from eranntag.training.augmentations import MIXUPS, NAMES
+from eranntag.training.augment.options import MIXUPS, NAMES
 
 if TYPE_CHECKING:
     from eranntag.training.augment.pipeline import Augment

@@ -7,7 +7,7 @@ et al., 2018), which weighs by A-weighted sound level: two clips mixed half and 
 import torch
 from torch import Tensor
 
-from eranntag.training.augment.levels import SILENCE_DB, sound_level
+from eranntag.training.augment.loudness import SILENCE_DB, sound_level
 
 
 def blend(pairs: Tensor, share: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from eranntag.errors import UsageError
 from eranntag.training.augment.mixup import blend, loudness_share, modified_mixup
-from eranntag.training.augment.perturb import PERTURBATIONS
+from eranntag.training.augment.options import check_mixup, parse
 from eranntag.training.augment.specaugment import FULL_ROWS, STRIPES, spec_augment
-from eranntag.training.augmentations import check_mixup, parse
+from eranntag.training.augment.waveform import PERTURBATIONS
 from eranntag.types import Batch
 
 Generators = Sequence[np.random.Generator]

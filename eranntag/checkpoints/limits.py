@@ -1,0 +1,93 @@
+"""What comes from others may be anything: a file that never ends, a name that is a path, a number of a million digits.
+
+The limits are far above what is useful, and low enough that refusing costs no more memory than a weight file would.
+"""
+
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader
+from typing import Any
+
+from eranntag.errors import CheckpointError
+from eranntag.files import bounded
+
+MAX_FILE = 2 << 30  # bytes of a weight file; the largest network of the papers takes 0.11 GB
+MAX_REGISTRY = 1 << 20  # bytes of a registry
+MAX_DEPTH = 16  # of objects and lists in each other
+MAX_NAME = 200  # characters of a checkpoint's name
+
+
+def opened(path: str | os.PathLike[str], remedy: str, most: int = MAX_FILE) -> tuple[BufferedReader, int]:
+    """`bounded.opened`. CheckpointError, which ends in `remedy`, for what cannot be read, and FileNotFoundError."""
+    with _told(path, remedy):
+        return bounded.opened(path, most)
+
+
+def content(path: str | os.PathLike[str], remedy: str, most: int) -> bytes:
+    """All of an ordinary file of at most `most` bytes, also if it grows meanwhile. Raises as `opened`."""
+    with _told(path, remedy), bounded.opened(path, most)[0] as file:
+        return file.read(most)
+
+
+@contextmanager
+def _told(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{os.fspath(path)}: cannot be read ({error.strerror or error}); {remedy}") from None
+
+
+def wrong_name(name: str) -> str:
+    """What is wrong with the name of a checkpoint, "" if nothing is: it becomes part of file names and of messages."""
+    if not name or len(name) > MAX_NAME:
+        return f"must have 1 to {MAX_NAME} characters, not {len(name)}"
+    if not name.isprintable() or re.search(r"[/\\]", name) or name.startswith((".", "-", "hf:")):
+        return f"must be printable, without / or \\ and not begin with . or - or hf:, not {shown(name)}"
+    return ""
+
+
+def wrong_value(value: Any) -> str:
+    """What is wrong with parsed JSON or TOML, "" if nothing is: nested too deeply, an integer beyond 64 bits, a text that is
+    not Unicode (half of a surrogate pair)."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        for item in level:
+            if isinstance(item, int) and not -(2**63) <= item < 2**63:
+                return "a whole number is beyond 64 bits"
+            if isinstance(item, str) and not _encodes(item):
+                return f"a text is not Unicode: {shown(item)}"
+        level = [child for item in level if isinstance(item, dict | list) for child in _children(item)]
+        if not level:
+            return ""
+    return f"nested more than {MAX_DEPTH} deep"
+
+
+def _children(item: dict[Any, Any] | list[Any]) -> list[Any]:
+    return [*item.keys(), *item.values()] if isinstance(item, dict) else item
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_number(value: Any) -> bool:
+    """A finite one, and neither True nor False."""
+    return type(value) is int or (isinstance(value, float) and math.isfinite(value))
+
+
+def shown(value: Any) -> str:
+    """A value in a message: not more than 60 characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of too many digits, nested too deeply
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."

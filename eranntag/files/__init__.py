@@ -1,0 +1,1 @@
+"""Files and folders of our own: `atomic` writes, `bounded` reads, the `cache` folder, the `lock` of a writer."""

@@ -1,0 +1,106 @@
+"""Sounds that a program passes, one or a list of them, checked before anything is computed -> the results of a Listener.
+
+A sound is a path, an open binary file, a Clip, or a NumPy array (samples,) or (channels, samples) with its sample rate.
+"""
+
+import io
+import os
+from contextlib import closing
+from typing import Any
+
+import numpy as np
+
+from eranntag.audio import decode, reader
+from eranntag.errors import AudioError, UsageError
+from eranntag.inference.pipeline import Done, Listener, called, predict, result_of
+from eranntag.inference.prepared import Sound
+from eranntag.inference.sources import STDIN
+from eranntag.types import Clip, Failure, Packed
+
+CHANNELS = 64  # at most of an array: one with more is (samples, channels), or no sound
+
+Source = Sound | np.ndarray
+Sources = list[Any] | tuple[Any, ...]  # of Source
+
+
+def results(
+    listener: Listener[Done], source: Source | Sources, sample_rate: int | None = None, name: str = ""
+) -> Done | list[Done]:
+    """The result of `source`; of a list or tuple the list of their results, in order, computed in batches as `predict` does.
+
+    `sample_rate` (Hz) is that of arrays; `name` replaces the name of one array or open file. Raises UsageError for what is no
+    sound, AudioError for a sound that cannot be read; of a list, the error of the first that fails, with its name.
+    """
+    several = list(source) if isinstance(source, (list, tuple)) else None
+    if sample_rate is not None and not any(isinstance(each, np.ndarray) for each in several or [source]):
+        raise UsageError("sample_rate belongs to an array; a file, or a Clip, has its own")
+    if several is not None:
+        return _all(listener, several, sample_rate)
+    return result_of(listener, listener.hear(_checked(source, sample_rate, name), name))
+
+
+def _all(listener: Listener[Done], sources: Sources, sample_rate: int | None) -> list[Done]:
+    sounds: list[Any] = [_checked(each, sample_rate, where=f"item {index}: ") for index, each in enumerate(sources)]
+    found: list[Done] = []
+    with closing(predict(listener, map(_path, sounds))) as all_results:
+        for index, result in enumerate(all_results):
+            if isinstance(result, Failure):
+                name = called(sounds[index])
+                raise result.kind(f"{f'item {index}' if name in ('', STDIN) else name}: {result.reason}")
+            found.append(result)
+    return found
+
+
+def _path(sound: Any) -> Any:
+    """A file that is called "-", which `predict` would take for standard input, by its name alone."""
+    return os.path.join(os.curdir, sound) if sound == STDIN else sound
+
+
+def _checked(source: Any, sample_rate: int | None, name: str = "", where: str = "") -> Sound:
+    """The argument of `Listener.hear`. Raises UsageError, or AudioError for an array or Clip without samples, or with NaN."""
+    if isinstance(source, np.ndarray):
+        return _of_array(source, sample_rate, name, where)
+    if isinstance(source, Clip):
+        return _of_clip(source, where + (source.source or "clip"))
+    if isinstance(source, io.TextIOBase):
+        raise UsageError(f"{where}a file that is open as text; open it with mode 'rb'")
+    if isinstance(source, (str, os.PathLike, Packed, reader.Stream)) or callable(getattr(source, "read", None)):
+        return source
+    kind = type(source).__name__
+    raise UsageError(f"{where}{kind} is no sound; pass a path, a binary file, a Clip, or a NumPy array with its sample_rate")
+
+
+def _of_array(array: np.ndarray, sample_rate: int | None, name: str, where: str) -> Clip:
+    what = f"{where}array of shape {array.shape}"
+    if sample_rate is None:
+        raise UsageError(f"{what}: its sample rate is missing; pass sample_rate=, in Hz")
+    if array.ndim == 2 and (len(array) > CHANNELS or len(array) > array.shape[1] > 0):
+        raise UsageError(f"{what}: {len(array)} channels of {array.shape[1]} samples; channels come first, so pass array.T")
+    return _of_clip(Clip(array[None] if array.ndim == 1 else array, sample_rate, name), what)
+
+
+def _of_clip(clip: Clip, what: str) -> Clip:
+    waveform, rate = clip.waveform, clip.sample_rate
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)) or rate % 1 != 0:
+        raise UsageError(f"{what}: sample_rate {rate!r} is no whole number of Hz")
+    if not decode.RATES_HZ[0] <= rate <= decode.RATES_HZ[1]:
+        least, most = decode.RATES_HZ
+        raise UsageError(f"{what}: sample_rate {rate}; {least} to {most} Hz can be read")
+    if not isinstance(waveform, np.ndarray) or waveform.ndim != 2:
+        raise UsageError(f"{what}: a sound is (samples,) or (channels, samples)")
+    if waveform.dtype.kind != "f":
+        raise UsageError(f"{what}: {waveform.dtype} samples; pass floats, where 1 is full scale{_scaled(waveform.dtype)}")
+    if not waveform.size:
+        raise AudioError(f"{what}: holds no samples")
+    decode.check_samples(waveform, what)
+    return Clip(np.asarray(waveform, np.float32), int(rate), clip.source)
+
+
+def _scaled(dtype: np.dtype[Any]) -> str:
+    """How integers become such floats."""
+    if dtype.kind == "i":
+        return f": divide {dtype} by {np.iinfo(dtype).max + 1}"
+    if dtype.kind == "u":
+        half = np.iinfo(dtype).max // 2 + 1
+        return f": subtract {half} from {dtype}, then divide by {half}"
+    return ""

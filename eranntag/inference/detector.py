@@ -1,0 +1,212 @@
+"""What sounds when, with any checkpoint: scores of frames -> events. `predict.predict` takes a Detector in a Tagger's place."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, overload
+
+import numpy as np
+
+from eranntag import registry
+from eranntag.errors import EranntagError, UsageError
+from eranntag.inference import arguments, events, streaming
+from eranntag.inference.arguments import Source, Sources
+from eranntag.inference.events import Postprocessing
+from eranntag.inference.prepared import Heard, Sound, in_blocks
+from eranntag.inference.tagger import Tagger
+from eranntag.types import Checkpoint, Clip, Event, Prediction
+
+THRESHOLDS = {"sigmoid": 0.2, "softmax": 0.5}  # of frames, where nothing was calibrated: see `thresholds`
+EXTENT = 0.5  # of its threshold is what a class must keep for its event to go on, as 0.1 is of 0.2 in SEDTF
+HEARD_SECONDS = 2.0  # of a window around each frame of a --resolution
+RESOLUTION_SECONDS = 1.0  # between the windows of a network that scores no frames, unless something else is requested
+Given = tuple[str | None, float]  # a threshold of one label, or None: of all
+
+
+@dataclass(frozen=True)
+class Detection:
+    """The `events` of one sound of `seconds`, in the order of their onsets; they begin and end on frames of `frame_seconds`.
+
+    The network heard it up to `nyquist_hz`.
+    """
+
+    events: tuple[Event, ...]
+    seconds: float
+    frame_seconds: float
+    nyquist_hz: float
+    source: str = ""
+    checkpoint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record of docs/output.md."""
+        about = {"source": self.source, "seconds": round(self.seconds, 6), "checkpoint": self.checkpoint}
+        return {**about, "frame_seconds": round(self.frame_seconds, 6), "events": [_of_event(event) for event in self.events]}
+
+
+def _of_event(event: Event) -> dict[str, Any]:
+    numbers = {name: round(getattr(event, name), 6) for name in ("onset", "offset", "score")}
+    return {"label": event.label, **numbers}
+
+
+class Detector:
+    """Finds the events of a sound in the `frame_scores` of `tagger`, by `postprocessing` or the checkpoint's own thresholds:
+    those of `labels`, or of all if it has none. Thresholds are one for all, or one for each of these labels.
+
+    Raises EranntagError for a tagger that has none: then a `Windowed` one can; `detector` chooses.
+    """
+
+    def __init__(self, tagger: Tagger, postprocessing: Postprocessing | None = None, labels: Sequence[str] = ()) -> None:
+        self.tagger, self.postprocessing = tagger, postprocessing or defaults(tagger.checkpoint, labels)
+        self.labels = tuple(labels) or tagger.labels
+        some = [tagger.labels.index(label) for label in labels]
+        self.columns = some if self.labels != tagger.labels else slice(None)  # which copies no scores
+        self.gate = self._gate()
+        self.frame_seconds = self._frame_seconds()
+        self.batch, self.parallel = tagger.batch, tagger.parallel
+
+    def _gate(self) -> np.ndarray:
+        """(classes,): the score of a clip, or of a window of a long sound, up to which its frames do not count: `clip` of the
+        post-processing, or less for a class with a lower threshold; 0 for families that do not ask for it."""
+        gate = np.zeros(len(self.tagger.labels))
+        if self.tagger.geometry.gated:
+            gate[self.columns] = np.minimum(self.postprocessing.clip, self.postprocessing.high)
+        return gate
+
+    def _frame_seconds(self) -> float:
+        if self.tagger.frame_seconds is None:
+            raise EranntagError(f"{self.tagger.checkpoint.name}: {self.tagger.checkpoint.family} scores whole sounds alone")
+        return self.tagger.frame_seconds
+
+    @overload
+    def detect(self, source: Source, sample_rate: int | None = None, name: str = "") -> Detection: ...
+    @overload
+    def detect(self, source: Sources, sample_rate: int | None = None, name: str = "") -> list[Detection]: ...
+    def detect(self, source: Source | Sources, sample_rate: int | None = None, name: str = "") -> Detection | list[Detection]:
+        """The events of a sound of any length, or of each of a list; arguments and errors as of `Tagger.tag`."""
+        return arguments.results(self, source, sample_rate, name)
+
+    def hear(self, source: Sound, name: str = "") -> Heard:
+        return self.tagger.hear(source, name)
+
+    def scores(self, prepared: np.ndarray) -> Sequence[np.ndarray]:
+        """(batch, ...) of prepared clips -> of each (frames, classes), 0 for a class that the gate keeps out."""
+        frames = self.tagger.frame_scores(prepared)
+        if not self.gate.any():
+            return frames
+        return [np.where(clip <= self.gate, 0, each) for each, clip in zip(frames, self.tagger.scores(prepared), strict=True)]
+
+    def tag_long(self, heard: Heard) -> Detection:
+        return self.prediction(self.frames_of(heard), heard.seconds(), heard.source)
+
+    def frames_of(self, heard: Heard) -> np.ndarray:
+        """(frames, classes) of a sound of any length; `columns` are those of `labels`."""
+        return self.tagger.frames_of(heard, self.scores)
+
+    def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Detection:
+        """The events in (frames, classes); frames of the zeros behind the sound do not count."""
+        self.tagger.check_finite(scores, source)
+        frames = max(1, math.ceil(seconds / self.frame_seconds - 1e-6))
+        found = events.find(scores[:frames, self.columns], self.labels, self.frame_seconds, self.postprocessing)
+        inside = tuple(replace(event, offset=min(event.offset, seconds)) for event in found if self._lasts(event, seconds))
+        nyquist_hz = self.tagger.sample_rate_hz / 2
+        return Detection(inside, seconds, self.frame_seconds, nyquist_hz, source, self.tagger.checkpoint.name)
+
+    def _lasts(self, event: Event, seconds: float) -> bool:
+        """Not of one that is nearly all behind the sound's end: the last frame may reach far into the zeros there."""
+        return event.onset == 0 or min(event.offset, seconds) - event.onset > self.postprocessing.min_length_seconds
+
+
+class Windowed(Detector):
+    """The score of a frame, `frame_seconds` long, is that of a window of HEARD_SECONDS (or of the frame, if that is longer)
+    around its middle, heard as a sound of its own; zeros where the sound has not begun or is over.
+
+    For any network, and as fine as one likes; but an event is found as soon as a window touches it, so that short ones come
+    out up to HEARD_SECONDS longer, and every window costs as much as a sound of its length.
+    """
+
+    def __init__(
+        self, tagger: Tagger, postprocessing: Postprocessing | None, frame_seconds: float, labels: Sequence[str] = ()
+    ) -> None:
+        self._seconds = frame_seconds
+        super().__init__(tagger, postprocessing, labels)
+
+    def _frame_seconds(self) -> float:
+        return self._seconds
+
+    def hear(self, source: Sound, name: str = "") -> Heard:
+        return in_blocks(source, name, self.tagger.sample_rate_hz)
+
+    def frames_of(self, heard: Heard) -> np.ndarray:
+        assert heard.blocks is not None
+        windows = self._windows(heard)
+        batches = iter(lambda: list(islice(windows, self.batch)), [])
+        return np.concatenate([self.tagger.scores(np.stack(batch)) for batch in batches])
+
+    def _windows(self, heard: Heard) -> Iterator[np.ndarray]:
+        """Prepared."""
+        rate = self.tagger.sample_rate_hz
+        samples = round(max(HEARD_SECONDS, self.frame_seconds) * rate)
+        for window in streaming.centred(heard.blocks or (), samples, self.frame_seconds * rate):
+            yield self.tagger.prepare(Clip(window[None], rate, heard.source))
+
+
+def detector(
+    tagger: Tagger,
+    postprocessing: Postprocessing | None = None,
+    resolution: float | None = None,
+    labels: Sequence[str] = (),
+) -> Detector:
+    """A Detector of the network's frames; with a `resolution` in seconds, or RESOLUTION_SECONDS for a network that scores no
+    frames, a Windowed one."""
+    if resolution is None and tagger.frame_seconds is not None:
+        return Detector(tagger, postprocessing, labels)
+    return Windowed(tagger, postprocessing, resolution or RESOLUTION_SECONDS, labels)
+
+
+def postprocessing(high: np.ndarray, **lengths: float | None) -> Postprocessing:
+    """An event begins where a label is above `high` (labels,) and ends where it is below EXTENT of that; `lengths` are
+    Postprocessing's own, None for its default."""
+    given = {name: value for name, value in lengths.items() if value is not None}
+    return Postprocessing(high=tuple(high.tolist()), low=tuple((EXTENT * high).tolist()), **given)
+
+
+def defaults(checkpoint: Checkpoint, labels: Sequence[str] = ()) -> Postprocessing:
+    """What `eranntag detect` does without options: the checkpoint's own `thresholds`."""
+    return postprocessing(thresholds(checkpoint, labels=labels))
+
+
+def thresholds(
+    checkpoint: Checkpoint, given: Sequence[Given] = (), default: float | None = None, labels: Sequence[str] = ()
+) -> np.ndarray:
+    """(labels,) float32 of `labels`, or of all if it has none: `given` for a label, else `given` for all; else `default`, or
+    without one what was calibrated for the checkpoint, or THRESHOLDS: SEDTF's where classes are independent (a sigmoid), or
+    more than all the others have together (softmax). Raises UsageError for a label that is none of them.
+    """
+    usual = (checkpoint.thresholds or THRESHOLDS[checkpoint.activation]) if default is None else default
+    values = np.broadcast_to(np.asarray(usual, np.float32), len(checkpoint.labels)).copy()
+    for label, value in sorted(given, key=lambda each: each[0] is not None):  # what is for all first
+        if label is None:
+            values[:] = value
+        elif label in checkpoint.labels:
+            values[checkpoint.labels.index(label)] = value
+        else:
+            near = registry.did_you_mean(label, checkpoint.labels)
+            raise UsageError(f"--threshold {label}={value:g}: {checkpoint.name} knows no {label!r}{near}")
+        if label is not None and labels and label not in labels:
+            raise UsageError(f"--threshold {label}={value:g}: this label is not among those that --labels keeps")
+    return values[[checkpoint.labels.index(label) for label in labels]] if labels else values
+
+
+def only(prediction: Prediction, labels: tuple[str, ...]) -> Prediction:
+    """With the classes `labels` alone, in this order."""
+    if prediction.labels == labels:
+        return prediction
+    places = {label: index for index, label in enumerate(prediction.labels)}
+    return replace(prediction, labels=labels, scores=prediction.scores[[places[label] for label in labels]])
+
+
+def reaching(prediction: Prediction, least: np.ndarray) -> Prediction:
+    """With only those of its classes whose score is `least` (classes,) or more."""
+    there = np.flatnonzero(prediction.scores >= least)
+    return replace(prediction, labels=tuple(prediction.labels[index] for index in there), scores=prediction.scores[there])

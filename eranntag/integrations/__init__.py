@@ -1,0 +1,1 @@
+"""Distributed engines: `ray`, `spark`, and the `worker` that both start."""

@@ -1,0 +1,205 @@
+"""One .npz file of embeddings that another run can resume: a matrix, and the source of each row.
+
+It is held in memory and written whole or not at all, now and then and at the end. Arrays, a row each for a vector:
+`embeddings` (rows, size) float32, `source` (rows,) text, `onset` and `seconds` (rows,) float64; and of all: `checkpoint`,
+`every_seconds` (0: each sound is one row), `settings` (JSON) and `complete`. Text is NumPy's, in which a byte of a name that is
+not UTF-8 is a lone surrogate, as Python names files; nothing is pickled.
+"""
+
+import json
+import math
+import os
+import sys
+import time
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eranntag.errors import EranntagError, UsageError
+from eranntag.files import atomic, bounded, lock
+from eranntag.results.journal import Source, check_same, remaining
+from eranntag.types import Embedding
+
+SECONDS = 120.0  # of results are what a kill may cost, or more where writing is slow:
+COST = 20  # times as long as the last writing took must go by before the next
+MOST_BYTES = 1 << 40  # of a file
+ENDS = (*bounded.WHAT_A_BAD_FILE_RAISES, OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """What a file holds: `vectors` (rows, size), `sources`, `onsets` and `seconds` (rows,), and the run that wrote them."""
+
+    vectors: np.ndarray
+    sources: list[str]
+    onsets: np.ndarray
+    seconds: np.ndarray
+    every_seconds: float | None
+    checkpoint: str
+    settings: dict[str, Any]
+    complete: bool
+
+    def firsts(self) -> np.ndarray:
+        """The rows where sounds begin: of each the first window begins at 0."""
+        return np.flatnonzero(self.onsets == 0)
+
+
+def read(path: Path) -> Saved:
+    """What `write` wrote. Raises EranntagError for other files; memory is bounded by the size of the file."""
+    try:
+        file, size = bounded.opened(path, MOST_BYTES)
+        with file, zipfile.ZipFile(file) as archive:
+            vectors = _array(archive, "embeddings", "f4", 2, size)
+            sources = _array(archive, "source", "U", 1, size).tolist()
+            onsets, seconds = (_array(archive, name, "f8", 1, size) for name in ("onset", "seconds"))
+            checkpoint, settings = (str(_array(archive, name, "U", 0, size)) for name in ("checkpoint", "settings"))
+            every, complete = _array(archive, "every_seconds", "f8", 0, size), _array(archive, "complete", "b1", 0, size)
+        begun = json.loads(settings)
+        if not len(vectors) == len(sources) == len(onsets) == len(seconds) or (len(onsets) and onsets[0] != 0):
+            raise ValueError("its arrays do not fit together")
+        if not isinstance(begun, dict) or not all(np.isfinite(numbers).all() for numbers in (vectors, onsets, seconds, every)):
+            raise ValueError("it holds what no run writes")
+    except FileNotFoundError:
+        raise EranntagError(f"{path}: no such file of embeddings") from None
+    except ENDS as error:
+        why = str(error).strip("'\"").partition("\n")[0] or type(error).__name__
+        raise EranntagError(f"{path}: is no .npz of `eranntag embed` ({why}); name one that is") from None
+    return Saved(vectors, sources, onsets, seconds, float(every) or None, checkpoint, begun, bool(complete))
+
+
+def _array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int, size: int) -> np.ndarray:
+    """A member that is stored as it is, so that it has no more bytes than the file, whatever its header claims."""
+    info = archive.getinfo(f"{name}.npy")
+    if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
+        raise ValueError(f"{name} is compressed")
+    with archive.open(info) as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise ValueError(f"{name} is of another version")
+        shape, by_column, dtype = np.lib.format.read_array_header_1_0(member)
+        fits = dtype.kind == "U" and dtype.isnative if kind == "U" else dtype == np.dtype(kind)
+        if not fits or by_column or len(shape) != dimensions:
+            raise ValueError(f"{name} is {dtype} {shape}")
+        if math.prod(shape) * dtype.itemsize != info.file_size - member.tell():
+            raise ValueError(f"{name} has not the size that it claims")
+        content = member.read()
+    if kind == "U" and np.frombuffer(content, np.uint32).max(initial=0) > sys.maxunicode:
+        raise ValueError(f"{name} is no text")
+    return np.frombuffer(content, dtype).reshape(shape)
+
+
+def write(path: Path, embeddings: list[Embedding], checkpoint: str, settings: Mapping[str, Any], complete: bool) -> None:
+    """The file `path`, atomically, as `numpy.load` reads it."""
+    counts = [len(each.vectors) for each in embeddings]
+    rows, size = sum(counts), embeddings[0].vectors.shape[1] if embeddings else 0
+    names = [each.source for each in embeddings]
+    text = np.dtype(f"U{max([1, *map(len, names)])}")
+    columns: dict[str, tuple[tuple[int, ...], np.dtype[Any], Iterable[np.ndarray]]] = {
+        "embeddings": ((rows, size), np.dtype("f4"), (each.vectors for each in embeddings)),
+        "source": ((rows,), text, (np.full(count, name, text) for count, name in zip(counts, names, strict=True))),
+        "onset": ((rows,), np.dtype("f8"), (each.onsets for each in embeddings)),
+        "seconds": ((rows,), np.dtype("f8"), (np.full(len(each.vectors), each.seconds) for each in embeddings)),
+    }
+    every = float((embeddings[0].every_seconds if embeddings else None) or 0)
+    about = {"checkpoint": checkpoint, "every_seconds": every, "settings": json.dumps(dict(settings)), "complete": complete}
+    for name, value in about.items():
+        columns[name] = ((), np.asarray(value).dtype, [np.asarray(value)])
+    with atomic.replace(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, (shape, dtype, parts) in columns.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(member, header)
+                for part in parts:
+                    member.write(np.ascontiguousarray(part, dtype).tobytes())
+
+
+@contextmanager
+def opened(path: Path, resume: bool = False, overwrite: bool = False) -> Iterator["Matrix"]:
+    """The Matrix of the file `path`, held until the block ends.
+
+    Raises UsageError for what must not be replaced unasked; EranntagError where another process writes.
+    """
+    path = Path(os.path.realpath(path))
+    held = path.with_name(path.name + ".lock")
+    with lock.file(held) as file:
+        try:
+            yield Matrix(path, resume, overwrite)
+        finally:
+            if not os.fstat(file.fileno()).st_size:  # else another program wrote it
+                held.unlink(missing_ok=True)
+
+
+class Matrix:
+    """What is written of `path`. First `begin`, then `write` each Embedding, then `finish`."""
+
+    def __init__(self, path: Path, resume: bool, overwrite: bool) -> None:
+        self.path = path
+        self._embeddings: list[Embedding] = []
+        self._before: dict[str, Any] = {}
+        self._settings: dict[str, Any] = {}
+        self._done: Counter[int] = Counter()  # hashes of names
+        if not overwrite or resume:
+            self._recover(resume, overwrite)
+
+    @property
+    def records(self) -> int:
+        """The sounds that are in it."""
+        return len(self._embeddings)
+
+    def _recover(self, resume: bool, overwrite: bool) -> None:
+        if not self.path.exists() or not self.path.stat().st_size:
+            return
+        try:
+            saved = read(self.path)
+        except EranntagError:
+            if overwrite:
+                return
+            raise UsageError(f"{self.path}: is not an earlier result in this format; --overwrite replaces it") from None
+        if resume:
+            self._before, self._embeddings = saved.settings, list(embeddings_of(saved))
+            self._done.update(hash(each.source) for each in self._embeddings)
+        elif not saved.complete:
+            found = f"{self.path} holds {len(saved.firsts())} results of an interrupted run"
+            raise UsageError(f"{found}: --resume continues behind them, --overwrite replaces them")
+
+    def begin(self, settings: Mapping[str, Any]) -> None:
+        """From the start; or where the earlier run stopped, which must have had the same `settings` (UsageError)."""
+        self._settings = json.loads(json.dumps(settings))
+        if self._before:
+            check_same(self.path, self._before, settings, "use another --output, or --overwrite")
+        atomic.discard_unfinished(self.path.parent, self.path.name)
+        self._next = time.monotonic() + SECONDS
+
+    def left(self, sources: Iterable[Source]) -> Iterator[Source]:
+        """Those that are not in it yet; a name is left out as often as it is there."""
+        return remaining(sources, self._done)
+
+    def write(self, embedding: Embedding) -> None:
+        """It is on the disk after the next writing of all."""
+        self._embeddings.append(embedding)
+        if time.monotonic() > self._next:
+            self.finish(complete=False)
+
+    def finish(self, complete: bool) -> None:
+        """Writes all that there is; of a run without any embedding nothing, so that an earlier file stays."""
+        if not self._embeddings:
+            return
+        begun = time.monotonic()
+        write(self.path, self._embeddings, str(self._settings.get("checkpoint", "")), self._settings, complete)
+        ended = time.monotonic()
+        self._next = ended + max(SECONDS, COST * (ended - begun))
+
+
+def embeddings_of(saved: Saved) -> Iterator[Embedding]:
+    """An Embedding of each sound, which is a view of the matrix."""
+    firsts = saved.firsts().tolist()
+    for first, end in zip(firsts, [*firsts[1:], len(saved.onsets)], strict=True):
+        rows, seconds = slice(first, end), float(saved.seconds[first])
+        vectors, onsets = saved.vectors[rows], saved.onsets[rows]
+        yield Embedding(vectors, onsets, seconds, saved.every_seconds, saved.sources[first], saved.checkpoint)

@@ -1,0 +1,200 @@
+"""Documents of several runs as one, such as those of the shards of an archive; and what is missing in all of them.
+
+A document is what predict, detect and embed write as JSON, JSON lines, CSV or parquet. Its records are taken as they are, after
+a look at whose each is and what it is of.
+"""
+
+import csv
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eranntag.errors import EranntagError, UsageError
+from eranntag.results import formats, parquet, resumable_folder, schema as rows
+from eranntag.results.journal import parsed
+
+FORMS = ("jsonl", "json", "csv", "parquet")
+LINE = 1 << 28  # characters at most: events of some hundred hours
+About = tuple[Any, ...]  # what all records must have in common: schema, checkpoint, tags or events
+
+
+@dataclass(frozen=True)
+class Record:
+    """`content`: text as it stands in a document, or the row of a table; it is of `source`."""
+
+    source: str
+    content: Any
+    about: About
+
+
+@dataclass
+class Report:
+    """`taken` records; `left_out`, which an earlier document had alike; names whose records `differ` between two documents;
+    what is wrong with documents, a line each."""
+
+    taken: int = 0
+    left_out: int = 0
+    differ: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    _seen: dict[int, tuple[int, int]] = field(default_factory=dict)  # hash of a name -> its document, CRC-32 of the record
+
+    def has(self, source: str) -> bool:
+        return hash(source) in self._seen
+
+
+def merge(documents: Iterable[Path], form: str, write: Callable[[Record], None]) -> Report:
+    """Give `write` the records of all `documents`, in their order. Of a sound that is in two of them the first counts.
+
+    What is wrong with a document, such as that its run was interrupted, is in the Report, and its whole records are taken.
+    UsageError for documents of different checkpoints, schemas or commands.
+    """
+    report, first = Report(), None
+    for number, path in enumerate(documents):
+        if (why := unfinished(path)) is not None:
+            report.wrong.append(f"{path}: {why}")
+        try:
+            for record in read(path, form):
+                first = first or (record.about, path)
+                if record.about != first[0]:
+                    theirs, ours = (", ".join(map(str, about)) for about in (record.about, first[0]))
+                    raise UsageError(f"{path}: is of {theirs}; {first[1]} of {ours}; merge those of one command and checkpoint")
+                _take(record, number, report, write)
+        except UsageError:
+            raise
+        except EranntagError as error:
+            report.wrong.append(str(error))
+    return report
+
+
+def _take(record: Record, number: int, report: Report, write: Callable[[Record], None]) -> None:
+    known = (number, zlib.crc32(repr(record.content).encode()))
+    before = report._seen.setdefault(hash(record.source), known)
+    if before[0] == number:  # a name that was listed twice
+        report.taken += 1
+        write(record)
+    elif before[1] == known[1]:
+        report.left_out += 1
+    else:
+        report.differ.append(record.source)
+
+
+def form_of(path: Path) -> str | None:
+    """One of FORMS; None for a document that does not exist or has nothing in it. UsageError for other files."""
+    if path.is_dir():
+        if (path / resumable_folder.NAME).exists() or any(path.glob("*.parquet")):
+            return "parquet"
+        raise UsageError(f"{path}: a folder without parts of --format parquet")
+    if not path.exists():
+        return None
+    if not path.is_file():
+        raise UsageError(f"{path}: not a regular file; merge documents of predict, detect or embed")
+    with open(path, "rb") as file:
+        head = file.read(64)
+    if not head:
+        return None
+    if head.startswith(formats.BEGINNINGS["csv"]):
+        return "csv"
+    if head.startswith(formats.BEGINNINGS["json"]):
+        return "json" if b'"results": [' in head.splitlines()[0] else "jsonl"
+    raise UsageError(f"{path}: not a document of predict, detect or embed as {', '.join(FORMS)}")
+
+
+def unfinished(path: Path) -> str | None:
+    """Why a document is not all of its run; None if it is."""
+    again = "run its command again with --resume, then merge again"
+    if any(path.with_name(path.name + suffix).exists() for suffix in (".journal", ".partial")):
+        return f"its run was interrupted, or goes on; {again}"
+    return None if path.exists() else f"no such document; {again.replace(' with --resume', '')}"
+
+
+def read(path: Path, form: str) -> Iterator[Record]:
+    """The records of a document in `form`, none of one that is not there. EranntagError where one is not whole."""
+    if not path.exists():
+        return
+    if form == "parquet":
+        for part in sorted(path.glob("*.parquet")):
+            for row in parquet.read(part):
+                if not (kind := rows.kind(row)):
+                    raise EranntagError(f"{part}: has no column of {', '.join(rows.KINDS)}; leave it out")
+                yield Record(os.fsdecode(row["source_bytes"]), row, (row.get("schema"), row.get("checkpoint"), kind))
+        return
+    yield from {"jsonl": _jsonl, "json": _json, "csv": _csv}[form](lines(path), path)
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Those of a document, with their ends. Raises EranntagError for one that is too long."""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        while line := file.readline(LINE):
+            if len(line) == LINE:
+                raise EranntagError(f"{path}: has a line of {LINE} characters or more, as no document has; leave it out")
+            yield line
+
+
+def _jsonl(file: Iterable[str], path: Path) -> Iterator[Record]:
+    for number, line in enumerate(file, 1):
+        yield _record(line, line, f"{path}: line {number}", None)
+
+
+def _json(file: Iterable[str], path: Path) -> Iterator[Record]:
+    lines = iter(file)
+    schema = next(lines).partition(": ")[2].partition(",")[0]
+    for number, line in enumerate(lines, 2):
+        if line.startswith("]"):
+            if line != '], "complete": true}\n':
+                raise EranntagError(f"{path}: its run was interrupted; run its command again with --resume, then merge again")
+            return
+        text = line.rstrip(",\n")
+        yield _record(text + "\n", text, f"{path}: line {number}", schema)
+    raise EranntagError(f"{path}: its end is missing; run its command again")
+
+
+def _record(line: str, content: str, where: str, schema: Any) -> Record:
+    match parsed(line.encode("utf-8", "surrogateescape")):
+        case {"source": str(source), "checkpoint": str(checkpoint)} as found:
+            if kind := rows.kind(found):
+                return Record(source, content, (found.get("schema", schema), checkpoint, kind))
+    raise EranntagError(f"{where} is not a whole record; run its command again")
+
+
+def _csv(file: Iterable[str], path: Path) -> Iterator[Record]:
+    """Rows of one sound that follow each other are a record."""
+    raw: list[str] = []
+
+    def kept() -> Iterator[str]:
+        for line in file:
+            raw.append(line)
+            yield line
+
+    rows, text, last = csv.reader(kept()), "", None
+    header = next(rows)
+    raw.clear()
+    try:
+        for row in rows:
+            if len(row) != len(header) or not raw[-1].endswith("\n"):
+                if last and len(row) > 1 and row[0] != last[0]:
+                    yield _of_rows(last, text, header)
+                raise EranntagError(f"{path}: line {rows.line_num} is not a whole row; run its command again")
+            if last and row[0] != last[0]:
+                yield _of_rows(last, text, header)
+                text = ""
+            text, last = text + "".join(raw), row
+            raw.clear()
+    except csv.Error as error:
+        raise EranntagError(f"{path}: line {rows.line_num}: {error}; run its command again") from None
+    if last:
+        yield _of_rows(last, text, header)
+
+
+def _of_rows(row: list[str], text: str, header: list[str]) -> Record:
+    return Record(formats.unguarded(row[0]), text, (*header, row[-1]))
+
+
+def beginning(form: str, path: Path) -> str:
+    """What stands before the records of a document, as in that of `path`."""
+    if form != "csv":
+        return f'{{"schema": {formats.SCHEMA}, "results": [' if form == "json" else ""
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
+        return file.readline(LINE)

@@ -1,0 +1,150 @@
+"""A protocol is runs: folds x seeds, one after the other, each measured on the clips that nothing was chosen by."""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eranntag.checkpoints import weights
+from eranntag.engines.eager import Eager
+from eranntag.errors import CheckpointError, DataError, TrainingError, UsageError
+from eranntag.evaluation import metrics
+from eranntag.files import atomic
+from eranntag.inference.network import Network
+from eranntag.recipes import part, was_trained_on
+from eranntag.training.config import Settings, digest
+from eranntag.training.data import Sounds, tell_broken
+from eranntag.training.distributed import Machine
+from eranntag.training.loop import Outcome, Report
+from eranntag.training.run import train
+from eranntag.training.splits import Division, divide
+from eranntag.training.validation import Validation, measure
+from eranntag.types import Dataset, Example, Packed, Recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fold and seed: the run's outcome, which checkpoint is its result, whether that has calibrated thresholds, and the
+    metric on the clips that nothing was chosen by (None where the protocol leaves none)."""
+
+    settings: Settings
+    division: Division
+    outcome: Outcome
+    select: str
+    calibrated: bool
+    test: float | None
+
+    @property
+    def path(self) -> Path:
+        return self.outcome.checkpoint(self.select)
+
+    @property
+    def value(self) -> float | None:
+        return self.test if self.test is not None else getattr(self.outcome, self.select)
+
+
+def runs(
+    dataset: Dataset,
+    settings: Settings,
+    folds: Sequence[int | None],
+    repeats: int,
+    folder: Path,
+    select: str | None,
+    machine: Machine,
+    base: Network | None = None,
+    restart: bool = False,
+    report: Report = lambda _: None,
+    added: Mapping[str | Packed, tuple[int, ...]] | None = None,
+) -> Iterator[Run]:
+    """Each seed's folds, from `settings.seed` on. `folder` is the run's own when there is one run, else it holds theirs.
+
+    `added`: classes that training clips get besides their own; nothing is measured by them.
+
+    `select` "best" needs held-out clips, else UsageError. None takes the best if they are not what is reported, else the last.
+    """
+    recipe, several = dataset.recipe, len(folds) * repeats > 1
+    for seed in range(settings.seed, settings.seed + repeats):
+        for fold in folds:
+            place = folder / (f"fold{fold}-seed{seed}" if fold is not None else f"seed{seed}") if several else folder
+            division = divide(dataset, fold, settings.validation, seed)
+            share = 0.0 if part(dataset, "validation") else settings.validation
+            if select == "best" and not division.held_out:
+                raise UsageError(f"{recipe.name}: --select best needs clips to select by: a --fold or a --validation share")
+            chosen = select or ("best" if division.apart else "last")
+            clips, division = digest(division.training, division.held_out), enhanced(division, added or {})
+            ours = dataclasses.replace(settings, fold=fold, seed=seed, clips=clips, validation=share)
+            known = circumstances(recipe, division, base)
+            report({"event": "begin", "folder": str(place), "fold": fold, "seed": seed, **known})
+            calibrated = base is not None and division.apart  # never on what is reported
+            with ExitStack() as held:
+                outcome = train(recipe, division, ours, place, machine, held, base, restart, report)
+                if share and machine.world.first:
+                    _write_split(division, place)
+                test = _finish(recipe, division, outcome.checkpoint(chosen), machine, calibrated, report)
+            report({"event": "end", "folder": str(place)})
+            yield Run(ours, division, outcome, chosen, calibrated, test)
+
+
+def enhanced(division: Division, added: Mapping[str | Packed, tuple[int, ...]]) -> Division:
+    """The division with `added` classes, by the clips' paths, for what is trained on."""
+    training = [
+        dataclasses.replace(each, targets=tuple(sorted({*each.targets, *added[each.path]}))) if each.path in added else each
+        for each in division.training
+    ]
+    return dataclasses.replace(division, training=training)
+
+
+def _write_split(division: Division, folder: Path) -> None:
+    """Which clips were carved out, for whoever wants to measure on them again: split.csv, readable by the recipe csv."""
+    lines = io.StringIO()
+    table = csv.writer(lines)
+    table.writerow(("filename", "split"))
+    for name, examples in (("train", division.training), ("validation", division.held_out), ("test", division.test)):
+        table.writerows((str(example.path), name) for example in examples)
+    atomic.write_text(folder / "split.csv", lines.getvalue())
+
+
+def circumstances(recipe: Recipe, division: Division, base: Network | None) -> dict[str, Any]:
+    """What a user should know before the run: the division, classes that nothing trains, and how many of the clips to be
+    measured the base was itself trained on."""
+    trained = {label for example in division.training for label in example.targets}
+    silent = [label for index, label in enumerate(recipe.labels) if index not in trained]
+    measured = division.held_out + division.test
+    known = sum(was_trained_on(example, base.checkpoint, recipe) for example in measured) if base else 0
+    return {"division": division, "silent": silent, "known": known}
+
+
+def _finish(recipe: Recipe, division: Division, path: Path, machine: Machine, calibrated: bool, report: Report) -> float | None:
+    """Measure the chosen checkpoint on the test clips, calibrate its thresholds on the held-out ones; both go into it."""
+    try:
+        network = weights.load(path).to(machine.device)
+    except CheckpointError as error:
+        raise TrainingError(f"{error}; the run is finished: --restart makes it again, from the beginning") from None
+    spec, tagger = network.checkpoint, Eager(network)
+    if calibrated:
+        scores, examples = _scores(tagger, division.held_out, machine, lambda _: None)  # the run told of the broken ones
+        thresholds = metrics.best_thresholds(scores, metrics.multi_hot([e.targets for e in examples], len(recipe.labels)))
+        spec = dataclasses.replace(spec, thresholds=tuple(map(float, thresholds)))
+    test = None
+    if division.test:
+        scores, examples = _scores(tagger, division.test, machine, report)
+        if not examples:
+            raise DataError(f"{recipe.name}: none of the {len(division.test)} test clips can be read; {path} is not measured")
+        test = measure(recipe.metric, scores, examples).get(recipe.metric)
+        spec = dataclasses.replace(spec, metrics={**spec.metrics, "test": test, "test_clips": len(examples)})
+    machine.world.wait()  # all have read it
+    if machine.world.first and spec != network.checkpoint:
+        network.checkpoint = spec
+        weights.save(network.cpu(), path)
+    return test
+
+
+def _scores(tagger: Eager, examples: list[Example], machine: Machine, report: Report) -> tuple[np.ndarray, list[Example]]:
+    sounds = Sounds(examples, tagger.frontend.sample_rate_hz, 0, tell_broken(report))
+    return Validation(sounds, "", machine.world, machine.workers).scores(tagger)
