@@ -21,7 +21,7 @@ from eranntag.datasets.mixing import plan
 from eranntag.datasets.mixing.mix import Protocol
 from eranntag.errors import DataError, EranntagError
 from eranntag.files import bounded
-from eranntag.recipes import _audioset, csv, mixtures
+from eranntag.recipes import _audioset, csv, mixtures as mixtures_recipe
 from eranntag.training.label_enhancement import additions as table, ontology, teacher
 from eranntag.types import Dataset, Example
 
@@ -252,7 +252,7 @@ def test_any_table_is_read_or_refused(rows: list[list[str]], end: str, tmp_path_
         (root / name).write_text(end.join(",".join(row) for row in rows), encoding="utf-8", newline="")
     (root / "a.wav").touch()
     (root / "mix.json").write_text(json.dumps({"labels": ["a", "b"], "snr_db": 1, "events": {"title": "", "licence": ""}}))
-    reads = (csv.read, mixtures.read, lambda path: list(_audioset.segments(Path(path) / "eval_segments.csv")))
+    reads = (csv.read, mixtures_recipe.read, lambda path: list(_audioset.segments(Path(path) / "eval_segments.csv")))
     for read in (*reads, lambda path: recipes.mixture_backgrounds(str(Path(path) / "labels.csv"))):
         try:
             read(str(root))
