@@ -1,4 +1,4 @@
-"""`map` in threads for streams of any length: a few results are computed ahead, which bounds the memory."""
+"""Bounded parallel map: results are computed in threads, a few of them ahead of the consumer."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -10,18 +10,22 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int, most: int | None = None
+def prefetch_map(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, limit: int | None = None
 ) -> Generator[Result]:
-    """The results in order, at most `most` items (2 * `workers`) ahead of whoever takes them."""
+    """Yield `function(item)` for each item in order, computed in `workers` threads.
+
+    At most `limit` results (2 * `workers` by default) are computed or in progress ahead of the consumer, which bounds the
+    memory that a stream of any length takes.
+    """
     remaining = iter(items)
-    waiting: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="ahead")
+    pending: deque[Future[Result]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="prefetch")
     try:
-        waiting.extend(pool.submit(function, item) for item in islice(remaining, most or 2 * workers))
-        while waiting:
-            result = waiting.popleft().result()
-            waiting.extend(pool.submit(function, item) for item in islice(remaining, 1))
+        pending.extend(pool.submit(function, item) for item in islice(remaining, limit or 2 * workers))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(function, item) for item in islice(remaining, 1))
             yield result
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)  # whoever has had enough does not wait for what is under way
+        pool.shutdown(wait=False, cancel_futures=True)  # do not block on tasks in progress when the consumer stops

@@ -24,7 +24,7 @@ from eranntag.audio import reader
 from eranntag.cli import cli
 from eranntag.datasets import pack as packing, shard_writer, shards
 from eranntag.errors import AudioError, DataError
-from eranntag.prefetch import ahead
+from eranntag.prefetch import prefetch_map
 from eranntag.recipes import esc50
 from eranntag.types import Dataset, Example, Failure, Packed
 
@@ -514,7 +514,7 @@ def test_decoding_is_only_a_little_ahead() -> None:
     def numbers() -> Iterator[int]:
         yield from range(1000)
 
-    results = ahead(square, numbers(), 3)
+    results = prefetch_map(square, numbers(), 3)
     assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
     results.close()
     assert len(started) <= 5 + 2 * 3

@@ -38,7 +38,7 @@ from programs import run
 
 from eranntag.errors import AudioError, DataError, EranntagError
 from eranntag.files.atomic import write_text
-from eranntag.prefetch import ahead
+from eranntag.prefetch import prefetch_map
 
 SYNTHESIZERS = {  # Debian packages that make sound, beside those that hold it
     "espeak-ng": speech.espeak,
@@ -111,7 +111,7 @@ def pieces(plan: list[tuple[Sound, float]]) -> Iterator[tuple[Sound, Piece, floa
             return None
         return (item[0], piece, loudest_db(piece), fingerprint(piece)) if piece.seconds >= SHORTEST_SECONDS else None
 
-    return filter(None, ahead(analyzed, plan, THREADS))
+    return filter(None, prefetch_map(analyzed, plan, THREADS))
 
 
 def make(source: Source, folder: Path, data: Path, duplicates: Duplicates) -> dict[str, list]:

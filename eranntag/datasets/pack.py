@@ -24,7 +24,7 @@ from eranntag.datasets import shard_writer, shards
 from eranntag.datasets.shard_writer import Entry, Shard
 from eranntag.errors import AudioError, DataError, reason
 from eranntag.files import atomic, bounded
-from eranntag.prefetch import ahead
+from eranntag.prefetch import prefetch_map
 from eranntag.types import Dataset, Example, Packed
 
 RATE_HZ = 44100  # what every front-end hears
@@ -164,7 +164,7 @@ def _entries(examples: Sequence[Example], sources: Sequence[str], first: int, co
     def entry(place: int) -> Entry:
         return _entry(examples[place], sources[place], place, codec)
 
-    return ahead(entry, range(first, len(sources)), workers)
+    return prefetch_map(entry, range(first, len(sources)), workers)
 
 
 def _entry(example: Example, source: str, place: int, codec: str) -> Entry:
@@ -218,7 +218,7 @@ def speed(dataset: Dataset, seconds: float, workers: int) -> Speed:
         except AudioError:
             return 0
 
-    lengths = list(ahead(length, places(), workers))
+    lengths = list(prefetch_map(length, places(), workers))
     took = time.monotonic() - started
     if not any(lengths):
         raise DataError(f"{dataset.recipe.name}: none of the {len(lengths)} clips that were tried can be decoded")

@@ -19,7 +19,7 @@ from eranntag.errors import DataError, EranntagError, reason
 from eranntag.inference import devices
 from eranntag.inference.prepared import Heard, Sound
 from eranntag.inference.sources import STDIN
-from eranntag.prefetch import ahead
+from eranntag.prefetch import prefetch_map
 from eranntag.types import Clip, Example, Failure, Packed
 
 READERS = 16  # at most
@@ -53,9 +53,9 @@ def predict(tagger: Listener[Done], sources: Iterable[Source], batch: int | None
     """
     size, stop = batch or tagger.batch, Event()
     opened = (each for source in sources for each in _opened(tagger, source, waiting(tagger, size)))
-    heard = ahead(lambda source: _heard(tagger, source, stop), opened, readers(), size + readers())
+    heard = prefetch_map(lambda source: _heard(tagger, source, stop), opened, readers(), size + readers())
     try:
-        for results in ahead(
+        for results in prefetch_map(
             lambda items: list(_tagged(tagger, items)), _batches(heard, size), tagger.parallel, 2 * tagger.parallel
         ):
             yield from results

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from eranntag.prefetch import ahead
+from eranntag.prefetch import prefetch_map
 
 Frames = Callable[[np.ndarray], np.ndarray]
 Columns = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -59,7 +59,7 @@ def columns_of(
     """
     signal = _Signal(blocks, config, geometry.frame_multiple)
     pieces = _pieces(_images(signal, config, frames), geometry)
-    return ahead(lambda piece: _own(columns(piece.image), piece, geometry.frame_multiple), pieces, 1)
+    return prefetch_map(lambda piece: _own(columns(piece.image), piece, geometry.frame_multiple), pieces, 1)
 
 
 def pooled(blocks: Iterable[np.ndarray], config: Any, frames: Frames, geometry: Geometry, columns: Columns) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 
 from eranntag.audio import reader
 from eranntag.errors import DataError, reason
-from eranntag.prefetch import ahead
+from eranntag.prefetch import prefetch_map
 from eranntag.training.samplers import Sampler
 from eranntag.types import Batch, Clip, Example
 
@@ -126,4 +126,4 @@ class Batches:
     def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[Drawn]:
         """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""
         wanted = product(range(start, stop), shares)
-        return ahead(lambda job: self.draw(*job), wanted, workers, workers + 1)
+        return prefetch_map(lambda job: self.draw(*job), wanted, workers, workers + 1)

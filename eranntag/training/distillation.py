@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from eranntag.audio import reader
 from eranntag.inference.ensemble import Ensemble
 from eranntag.inference.tagger import Tagger
-from eranntag.prefetch import ahead
+from eranntag.prefetch import prefetch_map
 from eranntag.training.agreement import ZeroShot
 from eranntag.training.data import Drawn, Sounds
 from eranntag.training.samplers import Sampler
@@ -74,7 +74,7 @@ class Soundscapes:
 
     def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[Drawn]:
         """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""
-        return ahead(lambda job: self.draw(*job), product(range(start, stop), shares), workers, workers + 1)
+        return prefetch_map(lambda job: self.draw(*job), product(range(start, stop), shares), workers, workers + 1)
 
 
 @dataclass(frozen=True)

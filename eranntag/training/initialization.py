@@ -11,7 +11,7 @@ from eranntag import models, registry
 from eranntag.engines.eager import Eager
 from eranntag.errors import UsageError
 from eranntag.inference.network import Network
-from eranntag.prefetch import ahead
+from eranntag.prefetch import prefetch_map
 from eranntag.recipes import check_classes, check_scores
 from eranntag.training.augment import Augment
 from eranntag.training.config import KEEP, Settings
@@ -61,7 +61,7 @@ def standardise(network: Network, examples: Sequence[Example], machine: Machine)
     chosen = examples[:: -(-len(examples) // STANDARD)]
     sounds = Sounds(chosen, network.frontend.config.sample_rate_hz, 0)
     tagger, count, total, squares = Eager(network.eval()), 0, 0.0, 0.0
-    for clip in ahead(sounds.clip, range(len(chosen)), machine.workers):
+    for clip in prefetch_map(sounds.clip, range(len(chosen)), machine.workers):
         if clip is not None:
             with torch.inference_mode():
                 rows = network.frontend(torch.from_numpy(tagger.prepare(clip))[None])[0, 0].double()  # (rows, frames)

@@ -7,7 +7,7 @@ import numpy as np
 
 from eranntag.evaluation import metrics
 from eranntag.inference.tagger import Tagger
-from eranntag.prefetch import ahead
+from eranntag.prefetch import prefetch_map
 from eranntag.training.data import Sounds
 from eranntag.training.distributed import World
 from eranntag.types import Example
@@ -35,7 +35,7 @@ class Validation:
     def _scored(self, tagger: Tagger, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:
         """A few clips are decoded while those before them are scored."""
         at_once = tagger.batch
-        prepared = ahead(lambda index: (index, self._prepared(tagger, index)), indices, self.workers, 4 * at_once)
+        prepared = prefetch_map(lambda index: (index, self._prepared(tagger, index)), indices, self.workers, 4 * at_once)
         while some := list(islice(prepared, 2 * at_once)):
             yield from _in_batches(tagger, [(i, waveform) for i, waveform in some if waveform is not None], at_once)
 

@@ -14,7 +14,7 @@ from eranntag.audio import reader
 from eranntag.datasets.mixing.mix import Protocol, hear
 from eranntag.errors import DataError, reason
 from eranntag.files import atomic, bounded
-from eranntag.prefetch import ahead
+from eranntag.prefetch import prefetch_map
 from eranntag.types import Dataset, Example, Failure, Packed
 
 PLAN = "mixing.json"
@@ -99,7 +99,7 @@ def _heard(sources: Sources, protocol: Protocol, workers: int, step: Callable[[]
             reader.check_folder(path)
             return str(path), 0, reason(error, str(path))
 
-    with closing(ahead(listen, (example.path for example in sources.events.examples), workers)) as results:
+    with closing(prefetch_map(listen, (example.path for example in sources.events.examples), workers)) as results:
         for path, samples, why in results:
             if why:
                 left_out[path] = why
@@ -107,7 +107,7 @@ def _heard(sources: Sources, protocol: Protocol, workers: int, step: Callable[[]
                 seconds[path] = min(samples, protocol.samples(protocol.event_seconds)) / protocol.sample_rate_hz
             step()
     good = 0
-    with closing(ahead(listen, _shuffled(sources.backgrounds or (), protocol), workers)) as results:
+    with closing(prefetch_map(listen, _shuffled(sources.backgrounds or (), protocol), workers)) as results:
         while good < protocol.clips and (result := next(results, None)):
             path, _, why = result
             if why:

@@ -16,7 +16,7 @@ from eranntag.audio import reader
 from eranntag.datasets.mixing.mix import Protocol, background, hear, mix
 from eranntag.datasets.mixing.plan import FORMAT, Mixture, Plan
 from eranntag.files import atomic
-from eranntag.prefetch import ahead
+from eranntag.prefetch import prefetch_map
 
 SOURCES, EVENTS, MIXTURES = "mix.json", "events.csv", "mixtures.csv"
 
@@ -38,7 +38,7 @@ def write(plan: Plan, folder: Path, workers: int, stems: bool, command: str) -> 
         return mixture.name
 
     with atomic.resumable(folder, "mixtures"):
-        with closing(ahead(make, plan.mixtures, workers)) as names:
+        with closing(prefetch_map(make, plan.mixtures, workers)) as names:
             yield from names
         for snr_db in plan.protocol.snr_db:
             _write_tables(plan, snr_db, _place(folder, snr_db), command)
