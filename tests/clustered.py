@@ -19,14 +19,14 @@ from eranntag.integrations.worker import Load
 def fragile(checkpoint: str) -> Any:
     """A Tagger whose process dies of what is called "deadly"."""
     tagger = Load(checkpoint, "cpu", engine="eager")()
-    hear = tagger.hear
+    prepare = tagger.prepare_source
 
     def crash(source: Any, name: str = "") -> Any:
         if "deadly" in source:
             os.kill(os.getpid(), signal.SIGSEGV)
-        return hear(source, name)
+        return prepare(source, name)
 
-    tagger.hear = crash
+    tagger.prepare_source = crash
     return tagger
 
 

@@ -1,4 +1,4 @@
-"""A Listener for test_jobs whose processes start fast: a sound is its name, and some names do harm."""
+"""A Scorer for test_jobs whose processes start fast: a sound is its name, and some names do harm."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ class Heeded:
 class Ear:
     batch, parallel = 2, 1
 
-    def hear(self, source: Any, name: str = "") -> Heard:
+    def prepare_source(self, source: Any, name: str = "") -> Heard:
         if "segv" in source:
             os.kill(os.getpid(), signal.SIGSEGV)
         if "exit" in source:
@@ -46,7 +46,7 @@ class Ear:
     def prediction(self, scores: Any, seconds: float, source: str) -> Heeded:
         return Heeded(source, os.getpid(), tuple(sorted(os.sched_getaffinity(0))))
 
-    def tag_long(self, heard: Heard) -> Heeded:
+    def predict_long(self, heard: Heard) -> Heeded:
         return self.prediction(None, heard.seconds(), heard.source)
 
 

@@ -163,20 +163,20 @@ def test_frames_of_blocks_are_those_of_one_pass(seconds: float, tiny_tagger: Eag
     clip = sound(seconds, rate=48000)
     expected = frames(tiny_tagger, clip)
     tiny_tagger.geometry = dataclasses.replace(tiny_tagger.geometry, block_frames=256)
-    heard = tiny_tagger.hear(clip)
+    heard = tiny_tagger.prepare_source(clip)
     assert heard.prepared is None
-    same(tiny_tagger.frames_of(heard), expected, 1e-4)  # numpy's spectrogram beside torch's, which no pooling evens out
+    same(tiny_tagger.frame_scores_of(heard), expected, 1e-4)  # numpy's spectrogram beside torch's, which no pooling evens out
     tiny_tagger.geometry = dataclasses.replace(tiny_tagger.geometry, context_frames=128)
-    assert np.abs(tiny_tagger.frames_of(tiny_tagger.hear(clip)) - expected).max() > 5e-4
+    assert np.abs(tiny_tagger.frame_scores_of(tiny_tagger.prepare_source(clip)) - expected).max() > 5e-4
 
 
 def test_frames_of_a_family_without_columns_are_those_of_windows(framewise: Network) -> None:
     """Frames of this one depend on nothing but themselves, so that windows are the whole: but for the edges of each."""
     tagger, clip = Eager(framewise), sound(9.2)
     tagger.geometry = dataclasses.replace(tagger.geometry, window_seconds=4)
-    heard = tagger.hear(clip)
+    heard = tagger.prepare_source(clip)
     assert heard.prepared is None
-    rows, expected = tagger.frames_of(heard), frames(tagger, clip)
+    rows, expected = tagger.frame_scores_of(heard), frames(tagger, clip)
     assert len(rows) == math.ceil(clip.waveform.shape[1] / (32 * 345))
     per_window = int(4 / tagger.frame_seconds)
     inner = [row for row in range(len(rows) - 1) if row % per_window not in (0, per_window - 1)]
@@ -201,8 +201,8 @@ def test_hours_are_read_as_they_are_computed(tiny_tagger: Eager, monkeypatch: py
         return original(images)
 
     monkeypatch.setattr(tiny_tagger, "columns", columns)
-    heard = dataclasses.replace(tiny_tagger.hear(sound(1)), prepared=None, blocks=blocks())
-    scores = tiny_tagger.frames_of(heard)
+    heard = dataclasses.replace(tiny_tagger.prepare_source(sound(1)), prepared=None, blocks=blocks())
+    scores = tiny_tagger.frame_scores_of(heard)
     assert len(scores) == 40 * 128 / 64 and read == 40 * RATE
     assert most <= 512 + 2 * 960 and max(ahead) < 25
 
@@ -280,14 +280,14 @@ def test_windows_come_as_the_sound_is_read_and_hold_no_more_than_they_need() -> 
 def test_resolution_tags_a_window_around_every_frame(tiny_tagger: Eager, wav: Callable[..., Path]) -> None:
     clip = sound(2.13)
     windowed = Windowed(tiny_tagger, EVERYTHING, 0.3)
-    scores = windowed.frames_of(windowed.hear(clip))
+    scores = windowed.frame_scores_of(windowed.prepare_source(clip))
     assert scores.shape == (8, 4)
     padded = np.pad(clip.waveform[0], 2 * RATE)
     for frame in range(8):
         start = 2 * RATE + round((frame + 0.5) * 0.3 * RATE) - RATE  # of 2 s around its middle
         same(scores[frame], tiny_tagger.tag(Clip(padded[None, start : start + 2 * RATE], RATE)).scores)
     tiny_tagger.batch = 3
-    same(Windowed(tiny_tagger, EVERYTHING, 0.3).frames_of(windowed.hear(clip)), scores)
+    same(Windowed(tiny_tagger, EVERYTHING, 0.3).frame_scores_of(windowed.prepare_source(clip)), scores)
     path = wav("x.wav", clip.waveform[0], subtype="FLOAT")
     (found,) = predict(windowed, [str(path)])
     assert isinstance(found, Detection) and found.seconds == pytest.approx(2.13)
@@ -344,11 +344,11 @@ def test_an_ensemble_hears_a_long_sound_once_for_all_members(members: list[Eager
     for member, block_frames in zip(members, (2048, 256), strict=True):  # it is long for the second alone
         member.geometry = dataclasses.replace(member.geometry, block_frames=block_frames)
     duo = Ensemble("duo", members)
-    heard = duo.hear(path)
+    heard = duo.prepare_source(path)
     assert heard.prepared is None
-    same(duo.frames_of(heard), expected, 1e-4)
+    same(duo.frame_scores_of(heard), expected, 1e-4)
     windowed = Windowed(duo, EVERYTHING, 0.7)
-    rows = windowed.frames_of(windowed.hear(path))
+    rows = windowed.frame_scores_of(windowed.prepare_source(path))
     middle = Clip(clip.waveform[:, round(6.65 * RATE) - RATE :][:, : 2 * RATE], RATE)
     assert len(rows) == 19
     same(rows[9], duo.tag(middle).scores)
@@ -403,13 +403,13 @@ def test_a_gate_keeps_out_what_a_window_as_a_whole_has_not(framewise: Network, m
     tagger.geometry = dataclasses.replace(tagger.geometry, window_seconds=4)
     never = Postprocessing(clip=0.0)
     clip.waveform[:, : 4 * RATE] *= 1e-3  # so that the first window is another than those behind it
-    free = Detector(tagger, never).frames_of(tagger.hear(clip))
+    free = Detector(tagger, never).frame_scores_of(tagger.prepare_source(clip))
     first, second = (tagger.tag(Clip(clip.waveform[:, i * 4 * RATE : (i + 1) * 4 * RATE], RATE)).scores for i in range(2))
     high = int(np.abs(first - second).argmax())
     least = Postprocessing(clip=float((first[high] + second[high]) / 2), high=1.0)
-    same(Detector(tagger, least).frames_of(tagger.hear(clip)), free, 0)  # this family does not ask for it
+    same(Detector(tagger, least).frame_scores_of(tagger.prepare_source(clip)), free, 0)  # this family does not ask for it
     tagger.geometry = dataclasses.replace(tagger.geometry, gated=True)
-    gated = Detector(tagger, least).frames_of(tagger.hear(clip))
+    gated = Detector(tagger, least).frame_scores_of(tagger.prepare_source(clip))
     rows, (shut, heard) = int(4 / tagger.frame_seconds), (first, second) if first[high] < second[high] else (second, first)
     closed, opened = (slice(0, rows), slice(rows, 2 * rows)) if shut is first else (slice(rows, 2 * rows), slice(0, rows))
     assert heard[high] > shut[high] and free[closed, high].min() > 0
@@ -419,7 +419,9 @@ def test_a_gate_keeps_out_what_a_window_as_a_whole_has_not(framewise: Network, m
     scores = Detector(tagger, least).scores(tagger.prepare(short)[None])[0]
     assert ((scores == 0).all(0) == (tagger.tag(short).scores <= least.clip)).all()
     asked = dataclasses.replace(least, high=tuple(np.where(np.arange(4) == high, 0.01, 1.0)), low=0.0)
-    assert (Detector(tagger, asked).frames_of(tagger.hear(clip))[:, high] > 0).all()  # a lower threshold opens it
+    assert (
+        Detector(tagger, asked).frame_scores_of(tagger.prepare_source(clip))[:, high] > 0
+    ).all()  # a lower threshold opens it
     monkeypatch.setattr(tagger, "logits", lambda prepared: np.full((len(prepared), 4), np.nan, np.float32))
     monkeypatch.setattr(tagger, "frame_logits", lambda prepared: np.full((len(prepared), 3, 4), np.nan, np.float32))
     with pytest.raises(EranntagError, match="not finite"):

@@ -250,10 +250,10 @@ def test_a_long_sound_is_fused_of_what_each_member_makes_of_it(
     clip = sound(seconds, rate=48000, channels=2)
     path = str(wav("long.wav", clip.waveform.T, 48000, subtype="FLOAT"))
     trio = Ensemble("trio", of_blocks, "improved-dempster-shafer")
-    heard = trio.hear(path)
+    heard = trio.prepare_source(path)
     assert heard.prepared is None and heard.blocks is not None
     expected = fused(of_blocks, dataclasses.replace(clip, source=path), "improved-dempster-shafer")
-    prediction = trio.tag_long(heard)
+    prediction = trio.predict_long(heard)
     assert_same(prediction.scores, expected, 1e-5)
     assert (prediction.source, prediction.seconds) == (path, pytest.approx(seconds))
     (result,) = predict(trio, [path])
@@ -271,7 +271,7 @@ def test_a_long_sound_that_is_damaged_is_an_error(of_blocks: list[Tagger], wav: 
 
 def test_a_long_sound_ends_when_nobody_waits_for_it(of_blocks: list[Tagger]) -> None:
     trio = Ensemble("trio", of_blocks)
-    heard = trio.hear(sound(40))
+    heard = trio.prepare_source(sound(40))
     read = 0
 
     def until(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -284,7 +284,7 @@ def test_a_long_sound_ends_when_nobody_waits_for_it(of_blocks: list[Tagger]) -> 
 
     assert heard.blocks is not None
     with pytest.raises(InterruptedError):
-        trio.tag_long(dataclasses.replace(heard, blocks=until(heard.blocks)))
+        trio.predict_long(dataclasses.replace(heard, blocks=until(heard.blocks)))
 
 
 # Registry

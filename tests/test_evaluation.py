@@ -350,24 +350,24 @@ def test_a_lower_sample_rate_is_that_of_files_recorded_so(tiny_tagger: Tagger, d
     sound, low = data / "ESC-50" / "audio" / "1-0-A-0.wav", tmp_path / "low.wav"
     soundfile.write(low, soxr.resample(soundfile.read(sound)[0], 44100, 8000), 8000, subtype="FLOAT")
     telephone = narrowed(tiny_tagger, 8000)
-    heard, there = telephone.hear(str(sound)), tiny_tagger.hear(str(sound)).prepared
-    np.testing.assert_allclose(heard.prepared, tiny_tagger.hear(low).prepared, atol=1e-5)
+    heard, there = telephone.prepare_source(str(sound)), tiny_tagger.prepare_source(str(sound)).prepared
+    np.testing.assert_allclose(heard.prepared, tiny_tagger.prepare_source(low).prepared, atol=1e-5)
     assert heard.prepared.std() < 0.7 * there.std() and heard.source == str(sound)
     assert heard.seconds() == pytest.approx(9999 / 44100, abs=1e-3)
-    np.testing.assert_array_equal(telephone.hear(low).prepared, tiny_tagger.hear(low).prepared)
-    np.testing.assert_array_equal(narrowed(tiny_tagger, 48000).hear(sound).prepared, there)
+    np.testing.assert_array_equal(telephone.prepare_source(low).prepared, tiny_tagger.prepare_source(low).prepared)
+    np.testing.assert_array_equal(narrowed(tiny_tagger, 48000).prepare_source(sound).prepared, there)
     assert narrowed(tiny_tagger, None) is tiny_tagger
 
 
 def test_the_command_evaluates_at_a_lower_sample_rate(data: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard, hear = [], Tagger.hear
+    heard, prepare = [], Tagger.prepare_source
 
     def noted(tagger: Tagger, source: Any, name: str = "") -> Heard:
         heard.append(source.rate)
-        return hear(tagger, source, name)
+        return prepare(tagger, source, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Tagger, "hear", noted)
+        patch.setattr(Tagger, "prepare_source", noted)
         narrow = command(data, model, "--sample-rate", "8000")
     assert heard == [8000, 8000] and ", at 8000 Hz: accuracy " in narrow.stdout.splitlines()[0]
     assert (narrow.exit_code, narrow.stderr.count("\n")) == (3, 1)  # the broken clip, as ever

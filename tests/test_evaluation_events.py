@@ -100,13 +100,13 @@ def test_a_fold_alone(tagger: Eager, data: Path) -> None:
 
 def test_a_lower_sample_rate(tagger: Eager, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     detector, dataset = Detector(tagger, Postprocessing()), recipes.load("mixtures", str(data))
-    heard, hear = [], detector.hear
+    heard, prepare = [], detector.prepare_source
 
     def noted(source: Any, name: str = "") -> Heard:
         heard.append(source.rate)
-        return hear(source, name)
+        return prepare(source, name)
 
-    monkeypatch.setattr(detector, "hear", noted)
+    monkeypatch.setattr(detector, "prepare_source", noted)
     found = sed.evaluate(detector, dataset, sample_rate_hz=8000)
     assert heard == [8000] * len(dataset.examples) and len(found.estimated) == len(dataset.examples)
 

@@ -21,7 +21,7 @@ from eranntag.audio import _ogg, decode, reader
 from eranntag.checkpoints import weights
 from eranntag.engines.eager import Eager
 from eranntag.errors import AudioError
-from eranntag.inference.pipeline import result_of
+from eranntag.inference.pipeline import predict_one
 from eranntag.types import Packed
 
 WITH_AV = find_spec("av") is not None
@@ -295,9 +295,9 @@ def test_a_wide_or_fast_sound_is_heard_in_blocks(
     path.write_bytes(encoded(np.tile(waveform(rate, rate)[:, None], channels), rate=rate))
     whole = tiny_tagger.tag(path)
     monkeypatch.setattr("eranntag.inference.tagger.HEARD_BYTES", 1 << 20)
-    heard = tiny_tagger.hear(path)
+    heard = tiny_tagger.prepare_source(path)
     assert heard.prepared is None
-    blocks = result_of(tiny_tagger, heard)
+    blocks = predict_one(tiny_tagger, heard)
     assert blocks.seconds == whole.seconds == 1
     np.testing.assert_allclose(blocks.scores, whole.scores, atol=1e-5)
 

@@ -67,7 +67,7 @@ def in_pieces(tagger: Tagger, clip: Clip, seed: int = 0) -> np.ndarray:
     """Even of sound that is short enough for one pass."""
     stream = reader.Stream(clip.sample_rate, clip.source, cut(clip.waveform, seed))
     heard = Heard(clip.source, lambda: clip.seconds, blocks=reader.mono_blocks(stream, RATE))
-    return tagger.tag_long(heard).scores
+    return tagger.predict_long(heard).scores
 
 
 def assert_same(ours: np.ndarray, expected: np.ndarray) -> None:
@@ -105,7 +105,7 @@ def test_files_of_other_rates_and_channels(rate: int, channels: int, wav: Callab
     clip = sound(round(14.321 * rate), rate, channels)
     path = wav("x.wav", clip.waveform.T, rate, subtype="FLOAT")
     tagger = in_blocks(tiny_tagger, 256)
-    assert tagger.hear(path).prepared is None
+    assert tagger.prepare_source(path).prepared is None
     assert_same(tagger.tag(path).scores, one_pass(tagger, clip))
 
 
@@ -257,9 +257,9 @@ def test_a_file_is_read_while_it_is_computed(tmp_path: Path, tiny_tagger: Eager,
 
     monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     tagger = in_blocks(tiny_tagger, 1024)
-    heard = tagger.hear(path)
+    heard = tagger.prepare_source(path)
     assert heard.blocks is not None and sum(read) < 16 * RATE
-    assert tagger.tag_long(heard).seconds == 30 and sum(read) == 30 * RATE
+    assert tagger.predict_long(heard).seconds == 30 and sum(read) == 30 * RATE
 
 
 def test_the_duration_of_a_long_sound_is_that_of_its_file(wav: Callable[..., Path], tiny_tagger: Eager) -> None:

@@ -134,7 +134,7 @@ def test_lanes_cover_the_seconds_of_the_sound(seconds: float, tiny_tagger: Eager
     tiny_tagger.geometry = dataclasses.replace(tiny_tagger.geometry, block_frames=512)
     path = str(wav("sound.wav", 100 * noise(seconds)))
     detector = Detector(tiny_tagger, EVENTS)
-    frames, length = detector.frames_of(detector.hear(path)), detector.frame_seconds
+    frames, length = detector.frame_scores_of(detector.prepare_source(path)), detector.frame_seconds
     [view] = predict(Viewer(detector), [path])
     columns = view.lanes.shape[1]
     assert columns == 10 * int(np.ceil(seconds / length))
@@ -180,7 +180,7 @@ def test_nobody_waits_for_a_long_sound_that_nobody_wants(tiny_tagger: Eager, wav
     viewer, stopped = Viewer(Detector(tiny_tagger, EVENTS)), threading.Event()
     viewer.close()
     with pytest.raises(InterruptedError):
-        viewer.tag_long(viewer.hear(path))
+        viewer.predict_long(viewer.prepare_source(path))
     stopped.set()
     with pytest.raises(InterruptedError):
         timeline.sight(path, stopped)

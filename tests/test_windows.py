@@ -155,7 +155,7 @@ def test_one_window_is_computed_at_a_time(
         return original(prepared)
 
     monkeypatch.setattr(loudness, "logits", logits)
-    prediction = loudness.tag_long(Heard("x", lambda: 3600.0, blocks=blocks()))
+    prediction = loudness.predict_long(Heard("x", lambda: 3600.0, blocks=blocks()))
     assert len(ahead) == 60 and max(ahead) <= 60 * 1600 + 4096 and prediction.seconds == 3600
 
 
@@ -221,7 +221,7 @@ def test_real_networks_give_the_mean_of_their_windows(made: str, learned: Networ
     np.testing.assert_allclose(ours.tag(clip).scores, shares @ scores, rtol=1e-5, atol=1e-6)
     vectors = np.array([ours.embeddings(ours.prepare(part)[None])[0] for part in parts])
     assert vectors.shape == (3, ours.network.model.embedding_size) and np.ptp(vectors, 0).max() > 1e-3
-    np.testing.assert_allclose(ours.embed_long(ours.hear(clip)), shares @ vectors, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(ours.embed_long(ours.prepare_source(clip)), shares @ vectors, rtol=1e-5, atol=1e-6)
 
 
 def test_predict_takes_long_files(

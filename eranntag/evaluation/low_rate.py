@@ -3,28 +3,28 @@
 from typing import Any, TypeVar
 
 from eranntag.audio import reader
-from eranntag.inference.pipeline import Listener
+from eranntag.inference.pipeline import Scorer
 from eranntag.inference.prepared import Heard, Sound
 
 Done = TypeVar("Done")
 
 
-def narrowed(listener: Listener[Done], sample_rate_hz: int | None) -> Listener[Done]:
-    """`listener`, which then hears all sounds at `sample_rate_hz` at most; None: as they are."""
-    return listener if sample_rate_hz is None else _Narrowed(listener, sample_rate_hz)
+def narrowed(scorer: Scorer[Done], sample_rate_hz: int | None) -> Scorer[Done]:
+    """`scorer`, which then hears all sounds at `sample_rate_hz` at most; None: as they are."""
+    return scorer if sample_rate_hz is None else _Narrowed(scorer, sample_rate_hz)
 
 
 class _Narrowed:
-    """Hears the mean of the channels, resampled; what has no higher rate stays as it is. All else is the listener's."""
+    """Hears the mean of the channels, resampled; what has no higher rate stays as it is. All else is the scorer's."""
 
-    def __init__(self, listener: Listener[Any], sample_rate_hz: int) -> None:
+    def __init__(self, scorer: Scorer[Any], sample_rate_hz: int) -> None:
         self.sample_rate_hz = sample_rate_hz
-        self.batch, self.parallel, self._hear = listener.batch, listener.parallel, listener.hear
-        self.scores, self.prediction, self.tag_long = listener.scores, listener.prediction, listener.tag_long
+        self.batch, self.parallel, self._prepare_source = scorer.batch, scorer.parallel, scorer.prepare_source
+        self.scores, self.prediction, self.predict_long = scorer.scores, scorer.prediction, scorer.predict_long
 
-    def hear(self, source: Sound, name: str = "") -> Heard:
+    def prepare_source(self, source: Sound, name: str = "") -> Heard:
         sound = reader.stream(source, name)
         if sound.rate > self.sample_rate_hz:
             blocks = (block[None] for block in reader.mono_blocks(sound, self.sample_rate_hz))
             sound = reader.Stream(self.sample_rate_hz, sound.source, blocks)
-        return self._hear(sound)
+        return self._prepare_source(sound)

@@ -1,4 +1,4 @@
-"""Sounds that a program passes, one or a list of them, checked before anything is computed -> the results of a Listener.
+"""Sounds that a program passes, one or a list of them, checked before anything is computed -> the results of a Scorer.
 
 A sound is a path, an open binary file, a Clip, or a NumPy array (samples,) or (channels, samples) with its sample rate.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from eranntag.audio import decode, reader
 from eranntag.errors import AudioError, UsageError
-from eranntag.inference.pipeline import Done, Listener, called, predict, result_of
+from eranntag.inference.pipeline import Done, Scorer, called, predict, predict_one
 from eranntag.inference.prepared import Sound
 from eranntag.inference.sources import STDIN
 from eranntag.types import Clip, Failure, Packed
@@ -24,7 +24,7 @@ Sources = list[Any] | tuple[Any, ...]  # of Source
 
 
 def results(
-    listener: Listener[Done], source: Source | Sources, sample_rate: int | None = None, name: str = ""
+    scorer: Scorer[Done], source: Source | Sources, sample_rate: int | None = None, name: str = ""
 ) -> Done | list[Done]:
     """The result of `source`; of a list or tuple the list of their results, in order, computed in batches as `predict` does.
 
@@ -35,14 +35,14 @@ def results(
     if sample_rate is not None and not any(isinstance(each, np.ndarray) for each in several or [source]):
         raise UsageError("sample_rate belongs to an array; a file, or a Clip, has its own")
     if several is not None:
-        return _all(listener, several, sample_rate)
-    return result_of(listener, listener.hear(_checked(source, sample_rate, name), name))
+        return _all(scorer, several, sample_rate)
+    return predict_one(scorer, scorer.prepare_source(_checked(source, sample_rate, name), name))
 
 
-def _all(listener: Listener[Done], sources: Sources, sample_rate: int | None) -> list[Done]:
+def _all(scorer: Scorer[Done], sources: Sources, sample_rate: int | None) -> list[Done]:
     sounds: list[Any] = [_checked(each, sample_rate, where=f"item {index}: ") for index, each in enumerate(sources)]
     found: list[Done] = []
-    with closing(predict(listener, map(_path, sounds))) as all_results:
+    with closing(predict(scorer, map(_path, sounds))) as all_results:
         for index, result in enumerate(all_results):
             if isinstance(result, Failure):
                 name = called(sounds[index])
@@ -57,7 +57,7 @@ def _path(sound: Any) -> Any:
 
 
 def _checked(source: Any, sample_rate: int | None, name: str = "", where: str = "") -> Sound:
-    """The argument of `Listener.hear`. Raises UsageError, or AudioError for an array or Clip without samples, or with NaN."""
+    """The argument of `Scorer.prepare_source`. Raises UsageError; AudioError where it holds no samples or NaN."""
     if isinstance(source, np.ndarray):
         return _of_array(source, sample_rate, name, where)
     if isinstance(source, Clip):

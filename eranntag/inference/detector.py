@@ -86,8 +86,8 @@ class Detector:
         """The events of a sound of any length, or of each of a list; arguments and errors as of `Tagger.tag`."""
         return arguments.results(self, source, sample_rate, name)
 
-    def hear(self, source: Sound, name: str = "") -> Heard:
-        return self.tagger.hear(source, name)
+    def prepare_source(self, source: Sound, name: str = "") -> Heard:
+        return self.tagger.prepare_source(source, name)
 
     def scores(self, prepared: np.ndarray) -> Sequence[np.ndarray]:
         """(batch, ...) of prepared clips -> of each (frames, classes), 0 for a class that the gate keeps out."""
@@ -96,12 +96,12 @@ class Detector:
             return frames
         return [np.where(clip <= self.gate, 0, each) for each, clip in zip(frames, self.tagger.scores(prepared), strict=True)]
 
-    def tag_long(self, heard: Heard) -> Detection:
-        return self.prediction(self.frames_of(heard), heard.seconds(), heard.source)
+    def predict_long(self, heard: Heard) -> Detection:
+        return self.prediction(self.frame_scores_of(heard), heard.seconds(), heard.source)
 
-    def frames_of(self, heard: Heard) -> np.ndarray:
+    def frame_scores_of(self, heard: Heard) -> np.ndarray:
         """(frames, classes) of a sound of any length; `columns` are those of `labels`."""
-        return self.tagger.frames_of(heard, self.scores)
+        return self.tagger.frame_scores_of(heard, self.scores)
 
     def prediction(self, scores: np.ndarray, seconds: float, source: str) -> Detection:
         """The events in (frames, classes); frames of the zeros behind the sound do not count."""
@@ -134,10 +134,10 @@ class Windowed(Detector):
     def _frame_seconds(self) -> float:
         return self._seconds
 
-    def hear(self, source: Sound, name: str = "") -> Heard:
+    def prepare_source(self, source: Sound, name: str = "") -> Heard:
         return in_blocks(source, name, self.tagger.sample_rate_hz)
 
-    def frames_of(self, heard: Heard) -> np.ndarray:
+    def frame_scores_of(self, heard: Heard) -> np.ndarray:
         assert heard.blocks is not None
         windows = self._windows(heard)
         batches = iter(lambda: list(islice(windows, self.batch)), [])

@@ -31,7 +31,7 @@ class Model(Protocol):
     def sample_rate_hz(self) -> int: ...
     @property
     def embedding_size(self) -> int: ...
-    def hear(self, source: Sound, name: str = "") -> Heard: ...
+    def prepare_source(self, source: Sound, name: str = "") -> Heard: ...
     def embeddings(self, prepared: np.ndarray) -> np.ndarray: ...
     def embed_long(self, heard: Heard) -> np.ndarray: ...
     def check_finite(self, numbers: np.ndarray, source: str, what: str = "scores") -> None: ...
@@ -52,9 +52,9 @@ class Embedder:
         self.batch, self.parallel = tagger.batch, tagger.parallel
         self.window_samples = None if every is None else round(every * tagger.sample_rate_hz)
 
-    def hear(self, source: Sound, name: str = "") -> Heard:
+    def prepare_source(self, source: Sound, name: str = "") -> Heard:
         if self.window_samples is None:
-            return self.tagger.hear(source, name)
+            return self.tagger.prepare_source(source, name)
         return in_blocks(source, name, self.tagger.sample_rate_hz)
 
     def scores(self, prepared: np.ndarray) -> np.ndarray:
@@ -71,7 +71,7 @@ class Embedder:
         vectors = vectors[: max(1, math.ceil(seconds / step - 1e-6))]  # resampling may have made a sample more
         return Embedding(vectors, np.arange(len(vectors)) * step, seconds, step, source, name)
 
-    def tag_long(self, heard: Heard) -> Embedding:
+    def predict_long(self, heard: Heard) -> Embedding:
         """The Embedding of a sound of any length in blocks; a few windows are in memory."""
         vectors = self.tagger.embed_long(heard) if self.window_samples is None else np.stack(list(self._vectors(heard)))
         return self.prediction(vectors, heard.seconds(), heard.source)
@@ -80,7 +80,7 @@ class Embedder:
         assert heard.blocks is not None and self.window_samples is not None
         rate = self.tagger.sample_rate_hz
         windows = streaming.windows(heard.blocks, self.window_samples)
-        each = (self.tagger.hear(Clip(window[None], rate, heard.source)) for window in windows)
+        each = (self.tagger.prepare_source(Clip(window[None], rate, heard.source)) for window in windows)
         for batch in iter(lambda: list(islice(each, self.batch)), []):
             for shape, group in groupby(batch, lambda window: None if window.prepared is None else window.prepared.shape):
                 if shape is None:

@@ -18,7 +18,7 @@ from eranntag import features
 from eranntag.audio import reader
 from eranntag.errors import AudioError, CheckpointError, UsageError
 from eranntag.inference import fusion
-from eranntag.inference.pipeline import result_of
+from eranntag.inference.pipeline import predict_one
 from eranntag.inference.prepared import Heard
 from eranntag.inference.tagger import FrameScores, Tagger
 from eranntag.types import Checkpoint, Clip, Prediction
@@ -100,11 +100,11 @@ class Ensemble(Tagger):
         said = [_each(member.frame_scores, columns[member]) for member in self.members]
         return [self._fused_frames(clip) for clip in zip(*said, strict=True)]
 
-    def frames_of(self, heard: Heard, frame_scores: FrameScores | None = None) -> np.ndarray:
-        """(frames, classes); a long sound is spooled as for `tag_long`, and each member has its own way with it."""
+    def frame_scores_of(self, heard: Heard, frame_scores: FrameScores | None = None) -> np.ndarray:
+        """(frames, classes); a long sound is spooled as for `predict_long`, and each member has its own way with it."""
         if heard.prepared is not None:
             return (frame_scores or self.frame_scores)(heard.prepared[None])[0]
-        return self._fused_frames([member.frames_of(its) for member, its in self._spooled(heard)])
+        return self._fused_frames([member.frame_scores_of(its) for member, its in self._spooled(heard)])
 
     def _fused_frames(self, said: Sequence[np.ndarray]) -> np.ndarray:
         """Each member's (frames, classes) -> (frames, classes): for each of the finest one's frames, what the others say of the
@@ -127,9 +127,9 @@ class Ensemble(Tagger):
         """The shortest of the members'."""
         return min(member.longest_seconds for member in self.members)
 
-    def tag_long(self, heard: Heard) -> Prediction:
+    def predict_long(self, heard: Heard) -> Prediction:
         """Each member's own way with a long sound, fused."""
-        said = [result_of(member, its).scores[None] for member, its in self._spooled(heard)]
+        said = [predict_one(member, its).scores[None] for member, its in self._spooled(heard)]
         return self.prediction(self._fused(said)[0], heard.seconds(), heard.source)
 
     def _spooled(self, heard: Heard) -> Iterator[tuple[Tagger, Heard]]:
@@ -228,7 +228,7 @@ def _spool(blocks: Iterator[np.ndarray], heard: Long, path: str) -> None:
 
 def _hear(member: Tagger, path: str, of: Long) -> Heard:
     """What a member hears of the file, as long as somebody waits for it."""
-    heard, asked = member.hear(path, of.source), of.blocks
+    heard, asked = member.prepare_source(path, of.source), of.blocks
     if heard.blocks is None:
         return heard
     assert asked is not None

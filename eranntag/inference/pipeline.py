@@ -1,6 +1,6 @@
 """Paths -> results or failures, in input order: files are decoded ahead in threads while the network works.
 
-What is asked of each sound is a `Listener`: a Tagger's tags are Predictions, a `detection.Detector`'s events Detections, an
+What is asked of each sound is a `Scorer`: a Tagger's tags are Predictions, a `detection.Detector`'s events Detections, an
 `embedding.Embedder`'s vectors Embeddings.
 """
 
@@ -29,21 +29,21 @@ Done = TypeVar("Done")
 Result = TypeVar("Result", covariant=True)
 
 
-class Listener(Protocol[Result]):
+class Scorer(Protocol[Result]):
     """`scores` gives a row for each of (batch, ...) prepared sounds of one shape, of which `prediction` makes a result;
-    `tag_long` makes one of a sound that is heard in blocks. Up to `parallel` calls run side by side."""
+    `predict_long` makes one of a sound that is heard in blocks. Up to `parallel` calls run side by side."""
 
     @property
     def batch(self) -> int: ...
     @property
     def parallel(self) -> int: ...
-    def hear(self, source: Any, name: str = "") -> Heard: ...
+    def prepare_source(self, source: Any, name: str = "") -> Heard: ...
     def scores(self, prepared: np.ndarray) -> Sequence[Any] | np.ndarray: ...
     def prediction(self, scores: Any, seconds: float, source: str) -> Result: ...
-    def tag_long(self, heard: Heard) -> Result: ...
+    def predict_long(self, heard: Heard) -> Result: ...
 
 
-def predict(tagger: Listener[Done], sources: Iterable[Source], batch: int | None = None) -> Generator[Done | Failure]:
+def predict(tagger: Scorer[Done], sources: Iterable[Source], batch: int | None = None) -> Generator[Done | Failure]:
     """Tag every source (a path, "-" for standard input, a clip, also of a shard); one result each, in order, a few being read
     ahead.
 
@@ -63,15 +63,15 @@ def predict(tagger: Listener[Done], sources: Iterable[Source], batch: int | None
         stop.set()
 
 
-def result_of(listener: Listener[Done], heard: Heard) -> Done:
+def predict_one(scorer: Scorer[Done], heard: Heard) -> Done:
     """The result of one sound alone."""
     if heard.prepared is None:
-        return listener.tag_long(heard)
-    return listener.prediction(listener.scores(heard.prepared[None])[0], heard.seconds(), heard.source)
+        return scorer.predict_long(heard)
+    return scorer.prediction(scorer.scores(heard.prepared[None])[0], heard.seconds(), heard.source)
 
 
 def predict_examples(
-    tagger: Listener[Done],
+    tagger: Scorer[Done],
     recipe: str,
     examples: Sequence[Example],
     failures: list[Failure],
@@ -93,7 +93,7 @@ def predict_examples(
         raise DataError(f"{recipe}: no clip could be read; {first}")
 
 
-def waiting(tagger: Listener[Any], size: int) -> int:
+def waiting(tagger: Scorer[Any], size: int) -> int:
     """So many sources, at most, are between what comes in and what comes out, in batches of `size`."""
     return size + readers() + (2 * tagger.parallel + 1) * size
 
@@ -116,19 +116,19 @@ def _batches(items: Iterable[Heard | Failure | None], size: int) -> Iterator[lis
         yield batch
 
 
-def _opened(tagger: Listener[Any], source: Source, waiting: int) -> Iterator[Source | Heard]:
+def _opened(tagger: Scorer[Any], source: Source, waiting: int) -> Iterator[Source | Heard]:
     """Standard input is read here: a thread that waits for it could not be interrupted. What came before it comes out first."""
     if source != STDIN:
         yield source
         return
     yield from [None] * waiting
-    yield _attempt(lambda: tagger.hear(sys.stdin.buffer, STDIN), STDIN)
+    yield _attempt(lambda: tagger.prepare_source(sys.stdin.buffer, STDIN), STDIN)
 
 
-def _heard(tagger: Listener[Any], source: Source | Heard, stop: Event) -> Heard | Failure | None:
+def _heard(tagger: Scorer[Any], source: Source | Heard, stop: Event) -> Heard | Failure | None:
     heard = source
     if source is not None and not isinstance(source, (Failure, Heard)):
-        heard = _attempt(lambda: tagger.hear(source), called(source))
+        heard = _attempt(lambda: tagger.prepare_source(source), called(source))
     if isinstance(heard, Heard) and heard.blocks is not None:
         return replace(heard, blocks=until(stop, heard.blocks))
     return heard
@@ -157,7 +157,7 @@ def _attempt(work: Callable[[], Done], source: str) -> Done | Failure:
         return Failure(source, reason(error, source), kind)
 
 
-def _tagged(tagger: Listener[Done], items: list[Heard | Failure]) -> Iterator[Done | Failure]:
+def _tagged(tagger: Scorer[Done], items: list[Heard | Failure]) -> Iterator[Done | Failure]:
     """The results of one batch, in its order."""
     lengths: dict[tuple[int, ...], list[Heard]] = {}
     for item in items:
@@ -168,12 +168,12 @@ def _tagged(tagger: Listener[Done], items: list[Heard | Failure]) -> Iterator[Do
         if isinstance(item, Failure):
             yield item
         elif item.prepared is None:
-            yield _attempt(partial(tagger.tag_long, item), item.source)
+            yield _attempt(partial(tagger.predict_long, item), item.source)
         else:
             yield results[id(item)]
 
 
-def _scored(tagger: Listener[Done], group: list[Heard]) -> Iterator[tuple[Heard, Done | Failure]]:
+def _scored(tagger: Scorer[Done], group: list[Heard]) -> Iterator[tuple[Heard, Done | Failure]]:
     try:
         scores = tagger.scores(np.stack([item.prepared for item in group]))
     except (RuntimeError, MemoryError) as error:  # torch and openvino report a lack of memory as RuntimeError

@@ -1,4 +1,4 @@
-"""Tagger: a checkpoint that is ready to hear. What it has in common however it is executed; `engine` has the ways.
+"""Tagger: a checkpoint that is ready to score sounds. What it has in common however it is executed; `engine` has the ways.
 
 It says what a whole sound is (`scores`), and of most families what each of its frames is (`frame_scores`).
 No torch here, so that a light engine starts at once.
@@ -162,7 +162,7 @@ class Tagger(ABC):
             scores[lost] = self.exact().frame_scores(prepared[lost])
         return scores
 
-    def frames_of(self, heard: Heard, frame_scores: FrameScores | None = None) -> np.ndarray:
+    def frame_scores_of(self, heard: Heard, frame_scores: FrameScores | None = None) -> np.ndarray:
         """The `frame_scores` of one sound of any length, (frames, classes); the rest of a long one is read and computed block
         by block, and only the scores are kept.
 
@@ -192,7 +192,7 @@ class Tagger(ABC):
         scores[~np.isfinite(logits).all(-1)] = np.nan
         return scores
 
-    def hear(self, source: Sound, name: str = "") -> Heard:
+    def prepare_source(self, source: Sound, name: str = "") -> Heard:
         """Read a clip, file, clip of a shard or open stream; of what is longer than a block, or larger than HEARD_BYTES, only
         the beginning.
 
@@ -210,12 +210,12 @@ class Tagger(ABC):
         return Heard(clip.source, seconds, self.prepare(clip))
 
     def _long(self, sound: reader.Stream, seconds: Callable[[], float]) -> Heard:
-        """What `tag_long` takes of a sound that is longer than `longest_seconds`."""
+        """What `predict_long` takes of a sound that is longer than `longest_seconds`."""
         return Heard(sound.source, seconds, blocks=reader.mono_blocks(sound, self.frontend.sample_rate_hz))
 
     @property
     def longest_seconds(self) -> float:
-        """What is longer is computed in blocks, so that memory is bounded; see `tag_long`."""
+        """What is longer is computed in blocks, so that memory is bounded; see `predict_long`."""
         if self._frames is None:
             return self.geometry.window_seconds
         return self.geometry.block_frames / self.frontend.frames_per_second
@@ -249,7 +249,7 @@ class Tagger(ABC):
         """The embedding of what `tag` takes, or of its windows of `every` seconds. Raises UsageError for an ensemble."""
         return arguments.results(Embedder(self, every), source, sample_rate)
 
-    def tag_long(self, heard: Heard) -> Prediction:
+    def predict_long(self, heard: Heard) -> Prediction:
         """The rest of a long sound is read and computed block by block.
 
         The result is that of one pass (`inference.streaming`) if front-end and family see only so far; a learned front-end or
@@ -281,7 +281,7 @@ class Tagger(ABC):
 
     def embed_long(self, heard: Heard) -> np.ndarray:
         """The embedding (size,) of a long sound, read block by block: that of one pass where front-end and family allow it, as
-        for `tag_long`; else the mean of its windows' embeddings, weighted by their lengths."""
+        for `predict_long`; else the mean of its windows' embeddings, weighted by their lengths."""
         assert heard.blocks is not None
         if self._frames is not None:
             return streaming.pooled(heard.blocks, self.frontend, self._frames, self.geometry, self.columns)[0]

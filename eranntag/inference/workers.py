@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from eranntag.errors import EranntagError, reason
 from eranntag.inference import devices
-from eranntag.inference.pipeline import Listener, Source, predict, waiting
+from eranntag.inference.pipeline import Scorer, Source, predict, waiting
 from eranntag.inference.sources import PAUSE_SECONDS, as_they_come
 from eranntag.types import Failure
 
@@ -28,7 +28,7 @@ Done = TypeVar("Done")
 
 
 def shared(
-    make: Callable[[], Listener[Done]], sources: Iterable[Source], jobs: int, batch: int | None = None
+    make: Callable[[], Scorer[Done]], sources: Iterable[Source], jobs: int, batch: int | None = None
 ) -> Iterator[Done | Failure]:
     """What `predict.predict(make(), sources, batch)` yields, in the same order, by `jobs` processes.
 
@@ -168,16 +168,16 @@ def _undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(pipe: Connection, make: Callable[[], Listener[Any]], batch: int | None, index: int, jobs: int) -> None:
+def _serve(pipe: Connection, make: Callable[[], Scorer[Any]], batch: int | None, index: int, jobs: int) -> None:
     """What a process does: says how much it likes to have, then a result for each source."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # is for the parent, which ends this
     threading.Thread(target=_end_with, args=(multiprocessing.parent_process(),), daemon=True).start()
     devices.take_share(index, jobs)
     try:
-        listener = make()
-        pipe.send(waiting(listener, batch or listener.batch))
-        for result in predict(listener, as_they_come(_received(pipe)), batch):
+        scorer = make()
+        pipe.send(waiting(scorer, batch or scorer.batch))
+        for result in predict(scorer, as_they_come(_received(pipe)), batch):
             pipe.send(result)
     except (BrokenPipeError, ConnectionResetError):  # nobody is there any more
         pass

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eranntag.errors import EranntagError, UsageError
-from eranntag.inference.pipeline import Listener
+from eranntag.inference.pipeline import Scorer
 from eranntag.inference.sources import STDIN
 from eranntag.integrations import ray_session
 from eranntag.integrations.worker import Hearing, row
@@ -32,7 +32,7 @@ Done = TypeVar("Done")
 
 
 def predict(
-    make: Callable[[], Listener[Done]],
+    make: Callable[[], Scorer[Done]],
     sources: Iterable[str | Failure | None],
     address: str = "local",
     batch: int | None = None,
@@ -65,7 +65,7 @@ def predict(
 
 def tagged(
     paths: Dataset,
-    make: Callable[[], Listener[Any]],
+    make: Callable[[], Scorer[Any]],
     column: str = NAME,
     top: int | None = None,
     threshold: float = 0.0,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from eranntag.inference.pipeline import Listener
+from eranntag.inference.pipeline import Scorer
 from eranntag.integrations.worker import Hearing, row
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class tagged:  # noqa: N801 - a function with its arguments, which can be pickle
     Where it makes Detectors `events` must be true, and the schema is EVENTS_SCHEMA. `cores` should be spark.task.cpus.
     """
 
-    make: Callable[[], Listener[Any]]
+    make: Callable[[], Scorer[Any]]
     column: str = "path"
     top: int | None = None
     threshold: float = 0.0
@@ -48,7 +48,7 @@ class tagged:  # noqa: N801 - a function with its arguments, which can be pickle
 
 
 @lru_cache(1)
-def _hearing(make: Callable[[], Listener[Any]], cores: int, batch: int | None) -> Hearing:
+def _hearing(make: Callable[[], Scorer[Any]], cores: int, batch: int | None) -> Hearing:
     return Hearing(make, cores, batch)
 
 

@@ -1,6 +1,6 @@
 """The same predict on the machines of a cluster: what Ray (`cluster.ray`) and Spark (`cluster.spark`) have in common.
 
-Each of their workers keeps one process more, in which the listener is loaded once: where a decoder crashes, that process dies,
+Each of their workers keeps one process more, in which the scorer is loaded once: where a decoder crashes, that process dies,
 and not the worker, whose batch would be tried again until the cluster gives up. `inference.workers` finds the sound to blame.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from eranntag.checkpoints import loading
 from eranntag.errors import EranntagError
 from eranntag.inference import workers
-from eranntag.inference.pipeline import Listener
+from eranntag.inference.pipeline import Scorer
 from eranntag.results import schema
 from eranntag.types import Failure, Prediction
 
@@ -42,8 +42,8 @@ class Hearing:
     Loads at once, and raises what `make` raises. `make` can be pickled; `batch` is `predict.predict`'s.
     """
 
-    def __init__(self, make: Callable[[], Listener[Any]], cores: int, batch: int | None = None) -> None:
-        self._waiting: deque[str | Failure] = deque([Failure("", "comes back as soon as the listener is there")])
+    def __init__(self, make: Callable[[], Scorer[Any]], cores: int, batch: int | None = None) -> None:
+        self._waiting: deque[str | Failure] = deque([Failure("", "comes back as soon as the scorer is there")])
         self._results = workers.shared(_Limited(make, cores), self._given(), 1, batch)
         next(self._results)
 
@@ -67,10 +67,10 @@ class _Limited:
     Threads are not tied to processors, whose numbers mean nothing to two containers of one machine.
     """
 
-    make: Callable[[], Listener[Any]]
+    make: Callable[[], Scorer[Any]]
     cores: int
 
-    def __call__(self) -> Listener[Any]:
+    def __call__(self) -> Scorer[Any]:
         from importlib.util import find_spec
 
         from eranntag.engines import openvino_runtime

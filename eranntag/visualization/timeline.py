@@ -14,7 +14,7 @@ import numpy as np
 
 from eranntag.errors import reason
 from eranntag.inference.detector import Detection, Detector, only
-from eranntag.inference.pipeline import readers, result_of, until
+from eranntag.inference.pipeline import predict_one, readers, until
 from eranntag.inference.prepared import Heard, Sound
 from eranntag.types import Failure, Prediction
 from eranntag.visualization.spectrogram import COLUMNS, Sight, sight
@@ -38,7 +38,7 @@ class View:
 
 
 class Viewer:
-    """A `predict.Listener` of files that has Views: what `detector` finds, and its tagger's scores of the whole; both of the
+    """A `predict.Scorer` of files that has Views: what `detector` finds, and its tagger's scores of the whole; both of the
     detector's labels.
 
     `close` ends what it still reads in other threads.
@@ -52,8 +52,8 @@ class Viewer:
     def close(self) -> None:
         self._stop.set()
 
-    def hear(self, source: Sound, name: str = "") -> Heard:
-        return self.detector.hear(source, name)
+    def prepare_source(self, source: Sound, name: str = "") -> Heard:
+        return self.detector.prepare_source(source, name)
 
     def scores(self, prepared: np.ndarray) -> Sequence[tuple[np.ndarray, np.ndarray]]:
         """(batch, ...) of prepared clips -> of each the scores (classes,) and those of its frames (frames, classes)."""
@@ -62,13 +62,13 @@ class Viewer:
     def prediction(self, scores: tuple[np.ndarray, np.ndarray], seconds: float, source: str) -> View:
         return self._view(self.tagger.prediction(scores[0], seconds, source), scores[1])
 
-    def tag_long(self, heard: Heard) -> View:
+    def predict_long(self, heard: Heard) -> View:
         """A sound that is heard in blocks is read a second time for its tags; `heard.source` is its file."""
-        frames = self.detector.frames_of(heard)
-        again = self.tagger.hear(heard.source)
+        frames = self.detector.frame_scores_of(heard)
+        again = self.tagger.prepare_source(heard.source)
         if again.blocks is not None:
             again = replace(again, blocks=until(self._stop, again.blocks))
-        return self._view(result_of(self.tagger, again), frames)
+        return self._view(predict_one(self.tagger, again), frames)
 
     def _view(self, prediction: Prediction, frames: np.ndarray) -> View:
         detection = self.detector.prediction(frames, prediction.seconds, prediction.source)

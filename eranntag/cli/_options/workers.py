@@ -46,9 +46,9 @@ def check(given: dict[str, Any], paths: tuple[str, ...], plot: Any) -> None:
 
 
 def results(
-    listener: Any, sources: Iterable[Any], given: dict[str, Any], build: Callable[[Any], Any] | None = None
+    scorer: Any, sources: Iterable[Any], given: dict[str, Any], build: Callable[[Any], Any] | None = None
 ) -> Iterator[Any]:
-    """A result or Failure of each source, by `listener`; or by several processes, in each of which `build(tagger)` is one."""
+    """A result or Failure of each source, by `scorer`; or by several processes, in each of which `build(tagger)` is one."""
     if given["ray"]:
         from eranntag.integrations import ray
 
@@ -60,7 +60,7 @@ def results(
         return workers.shared(partial(_made, {**given, "offline": True}, build), sources, given["jobs"], given["batch"])
     from eranntag.inference import pipeline
 
-    return pipeline.predict(listener, sources, given["batch"])
+    return pipeline.predict(scorer, sources, given["batch"])
 
 
 def _made(given: dict[str, Any], build: Callable[[Any], Any] | None) -> Any:
