@@ -88,11 +88,11 @@ def test_every_way_to_the_terminal_is_harmless(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.stdout", out)
         patch.setattr("sys.stderr", err)
-        terminal.say(text)
-        terminal.tell(text, text)
+        terminal.print_status(text)
+        terminal.print_text(text, text)
         for style in formats.FORMATS.values():
             clip = Prediction((text,), np.array([0.5], np.float32), 1.0, text, text)
-            terminal.give(style(None, 0.0).record(clip))
+            terminal.write_output(style(None, 0.0).record(clip))
     shown, said = (stream.buffer.getvalue().decode() for stream in (out, err))
     assert harmless(shown.replace("\t", "")) and harmless(said)
     assert said.count("\n") == 1

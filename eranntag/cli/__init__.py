@@ -54,19 +54,19 @@ class Commands(click.Group):
             error.show()
             return error.exit_code
         except BrokenPipeError:  # `eranntag predict ... | head -1`: whoever closed the pipe has enough
-            terminal.silence(sys.stdout)
+            terminal.redirect_to_devnull(sys.stdout)
             return 0
         except (KeyboardInterrupt, click.Abort):
-            terminal.say("eranntag: interrupted")
+            terminal.print_status("eranntag: interrupted")
             return 130
         except Exception as error:
             if debug:
                 for line in "".join(traceback.format_exception(error)).splitlines():
-                    terminal.say(line)
+                    terminal.print_status(line)
             if isinstance(error, OSError):
-                terminal.silence(sys.stdout)  # what could not be written is not tried again at the end
+                terminal.redirect_to_devnull(sys.stdout)  # what could not be written is not tried again at the end
             code, line = _told(error)
-            terminal.say(line)
+            terminal.print_status(line)
             return code
 
 

@@ -78,7 +78,7 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
         done.append(each)
         doubts = cross_validation.circumstances(dataset.recipe, each.division, base)
         pages.probe(dataset.recipe, each, base.checkpoint.name, doubts)
-        terminal.give(f"{each.path}\n")
+        terminal.write_output(f"{each.path}\n")
     if several:
         result = probe.summary(dataset.recipe, base.checkpoint.name, done)
         pages.cross_validation(result, paper_comparison.write_summary(result, folder))

@@ -62,14 +62,14 @@ def keep_to_a_line() -> None:
 
     class Told(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            terminal.say(f"eranntag: {record.name}: {_first_line(record.getMessage())}")
+            terminal.print_status(f"eranntag: {record.name}: {_first_line(record.getMessage())}")
 
     def warned(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        terminal.say(f"eranntag: {category.__name__}: {_first_line(message)}")
+        terminal.print_status(f"eranntag: {category.__name__}: {_first_line(message)}")
 
     def failed(kind: type[BaseException], error: BaseException | None, _: TracebackType | None = None) -> None:
         if not issubclass(kind, (KeyboardInterrupt, SystemExit, BrokenPipeError)):
-            terminal.say(f"eranntag: {kind.__name__}: {_first_line(error or '')}")
+            terminal.print_status(f"eranntag: {kind.__name__}: {_first_line(error or '')}")
 
     logging.lastResort = Told(logging.WARNING)  # type: ignore[assignment]
     warnings.showwarning = warned  # type: ignore[assignment]

@@ -32,4 +32,4 @@ def command(checkpoints: tuple[str, ...], output: Path, force: bool, registry: s
         raise UsageError(f"{output} is there already; use --force to overwrite it, or another --output")
     networks = [found.open_found(found.find(name, registry, offline)) for name in checkpoints]
     weights.save(averaging.mean(networks), output)
-    terminal.give(f"{output}\n")
+    terminal.write_output(f"{output}\n")

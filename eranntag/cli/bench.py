@@ -73,11 +73,11 @@ def command(ctx: click.Context, **options: Any) -> None:
         options["offline"],
         options["peers"],
         typed(ctx),
-        lambda line: terminal.say(f"eranntag: {line}"),
+        lambda line: terminal.print_status(f"eranntag: {line}"),
         tuple(dict.fromkeys(options["dtypes"])),
     )
     if options["json"]:
-        terminal.give(formats.dumps(report.to_dict(), indent=1) + "\n")
+        terminal.write_output(formats.dumps(report.to_dict(), indent=1) + "\n")
     else:
         tables.report(report)
     if options["write"]:
@@ -106,9 +106,9 @@ def train(threads: int | None, json: bool, **options: Any) -> None:
 
     keep_memory()
     resolve(options["model"])
-    measured = training.measured(**options, tell=lambda line: terminal.say(f"eranntag: {line}"))
+    measured = training.measured(**options, tell=lambda line: terminal.print_status(f"eranntag: {line}"))
     if json:
-        terminal.give(formats.dumps(dataclasses.asdict(measured), indent=1) + "\n")
+        terminal.write_output(formats.dumps(dataclasses.asdict(measured), indent=1) + "\n")
     else:
         tables.training(measured)
 
@@ -130,9 +130,9 @@ def features(threads: int | None, json: bool, **options: Any) -> None:
     from eranntag.cli.display import benchmark as tables
 
     keep_memory()
-    measured = frontends.measured(**options, tell=lambda line: terminal.say(f"eranntag: {line}"))
+    measured = frontends.measured(**options, tell=lambda line: terminal.print_status(f"eranntag: {line}"))
     if json:
-        terminal.give(formats.dumps([dataclasses.asdict(each) for each in measured], indent=1) + "\n")
+        terminal.write_output(formats.dumps([dataclasses.asdict(each) for each in measured], indent=1) + "\n")
     else:
         tables.frontends(measured)
 
@@ -157,9 +157,9 @@ def memory(json: bool, files: int, hours: tuple[float, ...], **options: Any) -> 
     from eranntag.cli.display import benchmark as tables
 
     given = [word for name, value in options.items() if value for word in (f"--{name}", value)]
-    measured = memory.measured(given, files, hours, lambda line: terminal.say(f"eranntag: {line}"))
+    measured = memory.measured(given, files, hours, lambda line: terminal.print_status(f"eranntag: {line}"))
     if json:
-        terminal.give(formats.dumps(dataclasses.asdict(measured), indent=1) + "\n")
+        terminal.write_output(formats.dumps(dataclasses.asdict(measured), indent=1) + "\n")
     else:
         tables.memory(measured)
 

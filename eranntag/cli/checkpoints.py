@@ -69,7 +69,7 @@ def labels(name: str, registry: str | None) -> None:
     """Print the labels of NAME, or of a weight file, one a line in the order of its scores; nothing is downloaded."""
     from eranntag.checkpoints import loading
 
-    terminal.tell(*loading.labels(name, registry))
+    terminal.print_text(*loading.labels(name, registry))
 
 
 @command.command()
@@ -82,7 +82,7 @@ def pull(name: str, registry: str | None) -> None:
 
     with predictions.download_bar() as report:
         for found in loading.find_all(name, registry, report=report):
-            terminal.give(f"{found.path}\n")
+            terminal.write_output(f"{found.path}\n")
 
 
 @command.command()
@@ -95,7 +95,7 @@ def verify(name: str | None, registry: str | None) -> None:
     rows = catalog.read(registry).rows.values()
     for target in [name] if name else [row.name for row in rows if row.weights.startswith("embedded:")]:
         tagger = loading.load(target, device="cpu", registry=registry)
-        terminal.tell(f"{target}: good ({len(tagger.labels)} classes)")
+        terminal.print_text(f"{target}: good ({len(tagger.labels)} classes)")
 
 
 @command.command()
@@ -104,7 +104,7 @@ def row(file: str) -> None:
     """Print FILE's row for a registry: architecture, hash, size and what its header knows."""
     from eranntag.checkpoints import rows
 
-    terminal.give(rows.of_file(file))
+    terminal.write_output(rows.of_file(file))
 
 
 @command.command()
@@ -123,5 +123,5 @@ def convert(file: Path, model: str, output: Path, float32: bool, force: bool) ->
     spec = converter.convert(file, output, model, half=not float32, force=force).checkpoint
     stored = "float32" if float32 else "matrices in float16"
     about = f"{spec.title}, {len(spec.labels)} classes, {stored}; licence of the weights: {spec.licence}"
-    terminal.say(f"eranntag: {output}: {output.stat().st_size / 1e6:.1f} MB, {about}")
-    terminal.give(f"{output}\n")
+    terminal.print_status(f"eranntag: {output}: {output.stat().st_size / 1e6:.1f} MB, {about}")
+    terminal.write_output(f"{output}\n")

@@ -51,7 +51,7 @@ def pack(recipe: str, out: Path, data: str | None, codec: str, shard_size: float
                 predictions.packing(shard.name, packed + failed, total, fresh / (time.monotonic() - started))
     left_out = {"could not be decoded": failed, "are missing": len(dataset.missing)}
     notes = "".join(f", {count} {what}" for what, count in left_out.items() if count)
-    terminal.tell(f"{out}: {packed} clips, {size_bytes / 1e6:.1f} MB{notes}")
+    terminal.print_text(f"{out}: {packed} clips, {size_bytes / 1e6:.1f} MB{notes}")
     if failed:
         raise SystemExit(3)
 
@@ -74,7 +74,7 @@ def verify(out: Path) -> None:
             step()
     if counts["bad"]:
         raise SystemExit(1)
-    terminal.tell(f"{out}: good ({counts['good']} files)")
+    terminal.print_text(f"{out}: good ({counts['good']} files)")
 
 
 @command.command()
@@ -92,15 +92,15 @@ def speed(recipe: str, data: str | None, seconds: float, workers: int) -> None:
     measured = packing.speed(recipes.load(recipe, data), seconds, workers)
     pace, several = measured.clips / measured.seconds, "s" * (workers > 1)
     sound = measured.audio_seconds / measured.seconds
-    terminal.tell(
+    terminal.print_text(
         f"{pace:.1f} clips/s with {workers} worker{several} ({pace / workers:.1f} each), {sound:.0f} s of sound a second"
     )
     needed = math.ceil(FAST_GPU * workers / pace)
-    terminal.tell(f"{FAST_GPU} crops/s (ERANN-1-6 on a fast GPU; mixup takes two an example) need {needed} such workers")
+    terminal.print_text(f"{FAST_GPU} crops/s (ERANN-1-6 on a fast GPU; mixup takes two an example) need {needed} such workers")
     if measured.failed:
-        terminal.say(f"{measured.failed} clips could not be decoded")
+        terminal.print_status(f"{measured.failed} clips could not be decoded")
     if measured.clips + measured.failed > measured.distinct:
-        terminal.say(f"only {measured.distinct} clips: most came from memory, not from the disk")
+        terminal.print_status(f"only {measured.distinct} clips: most came from memory, not from the disk")
 
 
 def _snr(context: click.Context, parameter: click.Parameter, value: str) -> tuple[float, ...]:
@@ -174,6 +174,6 @@ def mix(
     notes = "".join(f", {count} {what}" for what, count in left_out.items() if count)
     levels = ", ".join(f"{level:g}" for level in snr)
     used = f"{len(plan.events)} of {len(sources.events.examples)} events"
-    terminal.tell(f"{out}: {counts['mixtures']} mixtures of {used} at {levels} dB{notes}")
+    terminal.print_text(f"{out}: {counts['mixtures']} mixtures of {used} at {levels} dB{notes}")
     if plan.left_out:
         raise SystemExit(3)

@@ -67,7 +67,7 @@ def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
         outcome = run.distill(dataset, settings, lesson, folder, machine, base, options["restart"], progress)
         if machine.world.first:
             pages.distilled(dataclasses.asdict(settings), outcome)
-            terminal.give(f"{outcome.checkpoint('last')}\n")
+            terminal.write_output(f"{outcome.checkpoint('last')}\n")
 
 
 def _teacher(names: tuple[str, ...], options: dict[str, Any]) -> tuple[Any, float, str]:

@@ -22,11 +22,11 @@ def command(json: bool) -> None:
     keep_memory()
     findings = list(_diagnostics.examine())
     if json:
-        terminal.give(formats.dumps([dataclasses.asdict(finding) for finding in findings], indent=1) + "\n")
+        terminal.write_output(formats.dumps([dataclasses.asdict(finding) for finding in findings], indent=1) + "\n")
     else:
         predictions.fields({finding.name: finding.value for finding in findings})
         for finding in findings:
             if finding.remedy:
-                terminal.say(f"eranntag: {finding.name}: {finding.remedy}")
+                terminal.print_status(f"eranntag: {finding.name}: {finding.remedy}")
     if any(finding.fatal and finding.remedy for finding in findings):
         raise SystemExit(1)

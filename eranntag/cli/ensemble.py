@@ -91,12 +91,12 @@ def table(recipe: str, members: tuple[str, ...], data: str | None, fold: int | N
     heard = _heard(members, dataset.recipe, examples, options)
     found = list(ensemble_search.tried(heard))
     if known:
-        terminal.say(
+        terminal.print_status(
             f"{known} of the clips were in the training set of a member: this says little about other sounds; choose --fold"
         )
     shown = dataset.recipe, len(heard.targets), members, found
     if as_json:
-        terminal.give(formats.dumps(display.to_dict(*shown, known), indent=1) + "\n")
+        terminal.write_output(formats.dumps(display.to_dict(*shown, known), indent=1) + "\n")
     else:
         display.combinations(*shown, fold)
     if heard.failures:
@@ -147,7 +147,7 @@ def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[flo
     from eranntag.inference import ensemble, fusion
 
     if name in catalog.read().rows:
-        terminal.say(
+        terminal.print_status(
             f"{name}: eranntag's own checkpoint of that name is hidden where this row's registry is used; choose another name"
         )
     if wrong := fusion.flaw(len(found), rule, weights):
@@ -155,7 +155,7 @@ def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[flo
     spec = ensemble.described(name, [loading.spec(each) for each in found], rule, weights)
     named = [each.row is not None or each.name.startswith("hf:") for each in found]
     places = [each.name if known else os.path.abspath(each.path) for each, known in zip(found, named, strict=True)]
-    terminal.give(rows.of_ensemble(name, places, spec))
+    terminal.write_output(rows.of_ensemble(name, places, spec))
 
 
 def _numbers(text: str | None) -> tuple[float, ...]:

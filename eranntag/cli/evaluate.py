@@ -68,7 +68,7 @@ def command(
         evaluation.draw(result, page, typed(context), paper)
     if as_json:
         record = result.to_dict(paper) | ({"events": found.to_dict()} if found else {})
-        terminal.give(formats.dumps(record, indent=1) + "\n")
+        terminal.write_output(formats.dumps(record, indent=1) + "\n")
     else:
         predictions.evaluation(result, paper)
         if found:

@@ -33,5 +33,5 @@ def command(name: str, form: str, **options: Any) -> None:
     with predictions.download_bar() as report:
         done = export.export(name, form, **options, report=report)
     within = f"probabilities within {done.difference:.1e} of eranntag's ({done.worst})"
-    predictions.say(printable(f"eranntag: {done.path}: {done.size / 1e6:.1f} MB, {within}, on {', '.join(done.sounds)}"))
-    terminal.give(f"{done.path}\n")
+    terminal.print_status(printable(f"eranntag: {done.path}: {done.size / 1e6:.1f} MB, {within}, on {', '.join(done.sounds)}"))
+    terminal.write_output(f"{done.path}\n")

@@ -103,7 +103,7 @@ def enhance(
     spec, digest = _teacher(options)
     recipes.check_classes(spec, dataset.recipe)
     for doubt in teacher.doubts(spec, dataset, fold):
-        predictions.say(f"eranntag: {doubt}")
+        terminal.print_status(f"eranntag: {doubt}")
     scores = _scores(options, dataset.recipe, clips, teacher.key_of(digest, dataset.recipe, names))
     for failure in scores.failures:
         predictions.failure(failure)
@@ -121,10 +121,12 @@ def enhance(
     if output:
         additions.write(output, names, result, origin)
     if as_json:
-        terminal.give(formats.dumps({**origin, **result.to_dict()}, indent=1) + "\n")
+        terminal.write_output(formats.dumps({**origin, **result.to_dict()}, indent=1) + "\n")
     else:
         pages.enhancement(result)
-    predictions.say(f"eranntag: {output} is written" if output else "eranntag: nothing is written without --write FILE.csv")
+    terminal.print_status(
+        f"eranntag: {output} is written" if output else "eranntag: nothing is written without --write FILE.csv"
+    )
     if scores.failures:
         raise SystemExit(3)
 

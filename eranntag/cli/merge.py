@@ -59,7 +59,7 @@ def command(
         finish(not report.wrong)
     absent = [name for name in expected or () if not report.has(name)]
     for line in report.wrong:
-        terminal.say(f"eranntag: {line}")
+        terminal.print_status(f"eranntag: {line}")
     for name in report.differ:
         predictions.failure(Failure(name, "its records in two documents differ; the first was taken"))
     if missing:
@@ -68,7 +68,9 @@ def command(
         for name in absent:
             predictions.failure(Failure(name, "is in no document"))
     line = f"{report.taken} records" + (f"; {report.left_out} that were in two documents" if report.left_out else "")
-    terminal.say(f"eranntag: {line}" + (f"; {len(absent)} of {len(expected)} sounds missing" if expected is not None else ""))
+    terminal.print_status(
+        f"eranntag: {line}" + (f"; {len(absent)} of {len(expected)} sounds missing" if expected is not None else "")
+    )
     if report.wrong or report.differ or absent:
         raise SystemExit(3 if report.taken else 1)
 
@@ -105,7 +107,7 @@ def _document(
         if run:
             run.write(formats.encoded(text), source)
         else:
-            terminal.give(text)
+            terminal.write_output(text)
 
     def write(record: Any) -> None:
         nonlocal empty

@@ -22,7 +22,7 @@ def command(run: Path, output: Path | None) -> None:
     path = output or run / "history.png"
     figures.check(path, "--output", (".png",))
     history.draw({name: _read(file) for name, file in paths.items()}, path)
-    terminal.give(f"{path}\n")
+    terminal.write_output(f"{path}\n")
 
 
 def _histories(run: Path) -> dict[str, Path]:

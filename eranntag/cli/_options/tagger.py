@@ -37,7 +37,7 @@ def load(given: dict[str, Any], many: bool) -> Any:
     """The Tagger that the options name. `many`: it will hear a lot of clips."""
     from eranntag.checkpoints import loading
     from eranntag.cli._allocator import keep_memory
-    from eranntag.cli.display import predictions
+    from eranntag.cli.display import predictions, terminal
 
     keep_memory()
     names = ("device", "dtype", "engine", "registry", "offline")
@@ -45,5 +45,5 @@ def load(given: dict[str, Any], many: bool) -> Any:
         tagger = loading.load(given["checkpoint"], **{name: given[name] for name in names}, report=report, many=many)
     if given["verbose"]:
         for note in tagger.notes:
-            predictions.say(f"eranntag: {note}")
+            terminal.print_status(f"eranntag: {note}")
     return tagger

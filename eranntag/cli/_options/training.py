@@ -152,7 +152,7 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
             if world.first:
                 paper = paper_comparison.published(dataset.recipe, finished.settings)
                 display.run(dataset.recipe, finished, paper, base.checkpoint.name if base else "")
-                terminal.give(f"{finished.path}\n")
+                terminal.write_output(f"{finished.path}\n")
     if world.first and several:
         result = paper_comparison.summary(dataset.recipe, done)
         display.cross_validation(result, paper_comparison.write_summary(result, folder))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from eranntag.cli.display.terminal import tell
+from eranntag.cli.display.terminal import print_text
 
 if TYPE_CHECKING:
     from eranntag.benchmark.frontends import Frontend
@@ -29,11 +29,11 @@ class Table:
 
 def report(measured: Report) -> None:
     """Everything on stdout."""
-    tell(measured.command, *_machine(measured.machine))
+    print_text(measured.command, *_machine(measured.machine))
     for table in _tables(measured):
-        tell("", f"{table.title}: {table.meaning}", "", *_aligned(table))
+        print_text("", f"{table.title}: {table.meaning}", "", *_aligned(table))
     for line in _notes(measured):
-        tell("", line)
+        print_text("", line)
 
 
 def markdown(measured: Report) -> str:
@@ -59,28 +59,28 @@ def training(measured: Training) -> None:
         "GPU memory": _bytes(measured.gpu_bytes),
         **measured.machine,
     }
-    tell(*_machine({name: value for name, value in lines.items() if value}))
+    print_text(*_machine({name: value for name, value in lines.items() if value}))
 
 
 def frontends(measured: Sequence[Frontend]) -> None:
     """The front-ends as a Markdown table, and the machine, on stdout."""
     first = measured[0]
-    tell(f"milliseconds a clip of {first.seconds:g} s, median (lowest-highest), on {first.device}", "")
-    tell("| front-end | rows | frames | batch | ms |", "|---|---:|---:|---:|---:|")
+    print_text(f"milliseconds a clip of {first.seconds:g} s, median (lowest-highest), on {first.device}", "")
+    print_text("| front-end | rows | frames | batch | ms |", "|---|---:|---:|---:|---:|")
     for each in measured:
         name = each.name + ", learned" * each.learned
-        tell(f"| {name} | {each.rows} | {each.frames} | {each.batch} | {_spread(each.milliseconds)} |")
-    tell("", *_machine(first.machine))
+        print_text(f"| {name} | {each.rows} | {each.frames} | {each.batch} | {_spread(each.milliseconds)} |")
+    print_text("", *_machine(first.machine))
 
 
 def memory(measured: Memory) -> None:
     """What `predict` held on its way through many files, and in all, on stdout."""
     if measured.files:
-        tell("files done    MB held")
-        tell(*(f"{done:10d} {held / 1e6:10.0f}" for done, held in measured.files.at))
-        tell(f"   at most {measured.files.peak / 1e6:10.0f}  {_pace(measured.files)}", "")
+        print_text("files done    MB held")
+        print_text(*(f"{done:10d} {held / 1e6:10.0f}" for done, held in measured.files.at))
+        print_text(f"   at most {measured.files.peak / 1e6:10.0f}  {_pace(measured.files)}", "")
     for hours, held in measured.hours.items():
-        tell(f"{hours:g} h: at most {held.peak / 1e6:.0f} MB  {_pace(held)}")
+        print_text(f"{hours:g} h: at most {held.peak / 1e6:.0f} MB  {_pace(held)}")
 
 
 def _pace(held: Held) -> str:

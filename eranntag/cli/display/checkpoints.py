@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from eranntag.cli.display.terminal import give, tell
+from eranntag.cli.display.terminal import print_text, write_output
 from eranntag.results.formats import printable
 
 if TYPE_CHECKING:
@@ -48,16 +48,16 @@ def show(columns: Columns, rows: Iterable[Sequence[str]], notes: Sequence[str] =
     console = Console(width=None if sys.stdout.isatty() else 240)
     with console.capture() as captured:
         console.print(table)
-    give(captured.get(), finished=True)
-    tell(*notes)
+    write_output(captured.get(), finished=True)
+    print_text(*notes)
 
 
 def show_markdown(columns: Columns, rows: Iterable[Sequence[str]], notes: Sequence[str] = ()) -> None:
     """The same as a Markdown table, without notes."""
-    tell("| " + " | ".join(columns) + " |")
-    tell("|" + "|".join("---:" if justify == "right" else "---" for justify in columns.values()) + "|")
+    print_text("| " + " | ".join(columns) + " |")
+    print_text("|" + "|".join("---:" if justify == "right" else "---" for justify in columns.values()) + "|")
     for row in rows:
-        tell("| " + " | ".join(cell.replace("|", "\\|") for cell in row).replace("  ", " ") + " |")
+        print_text("| " + " | ".join(cell.replace("|", "\\|") for cell in row).replace("  ", " ") + " |")
 
 
 def checkpoint(row: Row, place: str, default: str) -> tuple[str, ...]:

@@ -81,18 +81,18 @@ def neighbors(form: str, query: Embedding, found: Sequence[Neighbor]) -> None:
     about = {"query": formats.named(query.source), "checkpoint": query.checkpoint}
     each = [{"rank": rank, **one.to_dict(), "source": formats.named(one.source)} for rank, one in enumerate(found, 1)]
     if form == "json":
-        terminal.give(formats.dumps({"schema": formats.SCHEMA, **about, "results": each}, indent=1) + "\n")
+        terminal.write_output(formats.dumps({"schema": formats.SCHEMA, **about, "results": each}, indent=1) + "\n")
     elif form == "jsonl":
-        terminal.give("".join(formats.dumps({"schema": formats.SCHEMA, **about, **one}) + "\n" for one in each))
+        terminal.write_output("".join(formats.dumps({"schema": formats.SCHEMA, **about, **one}) + "\n" for one in each))
     else:
-        terminal.give(_csv(about, each))
+        terminal.write_output(_csv(about, each))
 
 
 def _table(query: Embedding, found: Sequence[Neighbor]) -> None:
-    terminal.tell(f"{query.source}  {query.seconds:.1f} s")
+    terminal.print_text(f"{query.source}  {query.seconds:.1f} s")
     for each in found:
         window = "" if each.onset is None else f"  {each.onset:.2f} - {each.offset:.2f} s"
-        terminal.tell(f"  {each.similarity:6.3f}  {each.source}{window}")
+        terminal.print_text(f"  {each.similarity:6.3f}  {each.source}{window}")
 
 
 def _csv(about: dict[str, Any], each: Sequence[dict[str, Any]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from eranntag.cli.display.terminal import say, tell
+from eranntag.cli.display.terminal import print_status, print_text
 from eranntag.inference import fusion
 
 if TYPE_CHECKING:
@@ -20,18 +20,18 @@ def combinations(
 ) -> None:
     """A line a combination on stdout; the best of its rules has a star, the best of all two."""
     best = max(value for each in found for value in each.values.values())
-    tell(f"{recipe.metric} on {recipe.name}{f', fold {fold}' if fold is not None else ''} ({clips} clips)", "")
+    print_text(f"{recipe.metric} on {recipe.name}{f', fold {fold}' if fold is not None else ''} ({clips} clips)", "")
     for index, name in enumerate(names):
-        tell(f"{_letter(index):>3}  {name}")
+        print_text(f"{_letter(index):>3}  {name}")
     width = max(len(_members(each)) for each in found)
-    tell("", " " * width + "".join(f"  {column:>8}" for column in COLUMNS.values()))
+    print_text("", " " * width + "".join(f"  {column:>8}" for column in COLUMNS.values()))
     for each in found:
         cells = (_cell(each, rule, best) for rule in COLUMNS)
-        tell(f"{_members(each):{width}}" + "".join(cells).rstrip())
-    tell("", "* the best rule for these members   ** the best of all (chosen by these clips, and so a little too good)")
+        print_text(f"{_members(each):{width}}" + "".join(cells).rstrip())
+    print_text("", "* the best rule for these members   ** the best of all (chosen by these clips, and so a little too good)")
     if undefined := sum(each.undefined for each in found):
         what = "clips" if recipe.activation == "softmax" else "pairs of clip and class"
-        tell(f"D-S was undefined {undefined} times ({what}, all combinations) and took the average there")
+        print_text(f"D-S was undefined {undefined} times ({what}, all combinations) and took the average there")
 
 
 def to_dict(recipe: Recipe, clips: int, names: Sequence[str], found: Sequence[Combination], trained_on: int) -> dict[str, Any]:
@@ -45,11 +45,11 @@ def to_dict(recipe: Recipe, clips: int, names: Sequence[str], found: Sequence[Co
 
 def fitted(recipe: Recipe, clips: int, names: Sequence[str], result: Fitted) -> None:
     """On stderr: equal and fitted weights on the clips of the fit."""
-    say(f"on {clips} validation clips, which are not those that are reported:")
+    print_status(f"on {clips} validation clips, which are not those that are reported:")
     for name, (loss, value) in (("equal weights", result.equal), ("fitted weights", result.fitted)):
-        say(f"{name:15} log loss {loss:.4f}  {recipe.metric} {value:.4f}")
+        print_status(f"{name:15} log loss {loss:.4f}  {recipe.metric} {value:.4f}")
     for name, weight in zip(names, result.weights, strict=True):
-        say(f"{weight:.3f}  {name}")
+        print_status(f"{weight:.3f}  {name}")
 
 
 def _letter(index: int) -> str:

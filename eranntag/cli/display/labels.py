@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eranntag.cli.display.terminal import tell
+from eranntag.cli.display.terminal import print_text
 from eranntag.results.formats import printable
 
 if TYPE_CHECKING:
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def enhancement(result: Enhancement) -> None:
     """The totals, then a line a class; one without clips has no threshold."""
-    tell(*result.summary(), "")
+    print_text(*result.summary(), "")
     width = max(24, min(40, max(map(len, result.recipe.labels))))
-    tell(f"{'class':{width}} {'positives':>9} {'threshold':>9} {'added':>9} {'%':>9}")
+    print_text(f"{'class':{width}} {'positives':>9} {'threshold':>9} {'added':>9} {'%':>9}")
     for row in result.per_class:
         threshold, percent = (row[name] if row["positives"] else float("nan") for name in ("threshold", "percent"))
-        tell(f"{printable(row['label']):{width}} {row['positives']:9d} {threshold:9.4f} {row['added']:9d} {percent:9.1f}")
+        print_text(f"{printable(row['label']):{width}} {row['positives']:9d} {threshold:9.4f} {row['added']:9d} {percent:9.1f}")

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, Te
 from rich.text import Text
 
 from eranntag.cli.display import terminal
-from eranntag.cli.display.terminal import say, tell
+from eranntag.cli.display.terminal import print_status, print_text
 from eranntag.inference.sources import STDIN
 from eranntag.results.formats import FORMATS, Json, encoded, printable
 from eranntag.results.resumable_file import Journal
@@ -56,11 +56,11 @@ def document(style: Any, output: Journal | None, beside: bool = False) -> Iterat
             output.write(encoded(text), source)
             return
         try:
-            terminal.give(text, finished=isinstance(style, Blocks))
+            terminal.write_output(text, finished=isinstance(style, Blocks))
         except BrokenPipeError:
             if not beside:
                 raise
-            terminal.silence(sys.stdout)
+            terminal.redirect_to_devnull(sys.stdout)
 
     if output and isinstance(style, Json):
         style.count = output.records
@@ -157,7 +157,7 @@ def heading(result: Any) -> Text:
 
 def failure(result: Failure) -> None:
     """One line on stderr."""
-    say(f"eranntag: {result.source}: {result.reason}")
+    print_status(f"eranntag: {result.source}: {result.reason}")
 
 
 @contextmanager
@@ -193,7 +193,7 @@ def download_bar() -> Iterator[Callable[[int, int], None] | None]:
 def packing(shard: str, done: int, total: int, clips_per_second: float) -> None:
     """A line on stderr for a finished shard."""
     left = (total - done) / clips_per_second / 60
-    say(f"{shard}: {done} of {total} clips  {clips_per_second:.0f} clips/s  {left:.0f} min left")
+    print_status(f"{shard}: {done} of {total} clips  {clips_per_second:.0f} clips/s  {left:.0f} min left")
 
 
 def fields(values: Mapping[str, Any]) -> None:
@@ -203,7 +203,7 @@ def fields(values: Mapping[str, Any]) -> None:
             value = ", ".join(f"{key} {item}" for key, item in value.items())
         elif isinstance(value, tuple | list):
             value = ", ".join(map(str, value))
-        tell(f"{name + ':':18} {value}")
+        print_text(f"{name + ':':18} {value}")
 
 
 def beside(ours: float, paper: float, where: str) -> str:
@@ -216,20 +216,20 @@ def _where(row: Mapping[str, Any]) -> str:
 
 def evaluation(result: Result, paper: bool = False) -> None:
     """The measures, the paper's if asked for, the table of classes and the commonest confusions on stdout."""
-    tell(*result.summary(), "")
+    print_text(*result.summary(), "")
     if paper:
         rows = [f"{row['metric']}: " + beside(row["ours"], row["paper"], _where(row)) for row in result.paper()]
-        tell(*(rows or [result.unpublished()]), "")
+        print_text(*(rows or [result.unpublished()]), "")
     _classes(result.per_class)
     if mistakes := result.confusions():
-        tell("", "most frequent confusions (true -> said)")
+        print_text("", "most frequent confusions (true -> said)")
     for true, said, clips in mistakes:
-        tell(f"{clips:4d}  {true} -> {said}")
+        print_text(f"{clips:4d}  {true} -> {said}")
 
 
 def found_events(result: Events) -> None:
     """The measures of events and their table of classes on stdout."""
-    tell("", *result.summary(), "")
+    print_text("", *result.summary(), "")
     _classes(result.per_class)
 
 
@@ -237,7 +237,7 @@ def _classes(rows: Sequence[Mapping[str, Any]]) -> None:
     """A table: a line for each class, its label first."""
     label_width = max(24, min(40, max(len(row["label"]) for row in rows)))
     names = [name for name in rows[0] if name != "label"]
-    tell(f"{'class':{label_width}} " + " ".join(f"{name:>9}" for name in names))
+    print_text(f"{'class':{label_width}} " + " ".join(f"{name:>9}" for name in names))
     for row in rows:
         cells = (f"{row[name]:{max(9, len(name))}{'d' if isinstance(row[name], int) else '.3f'}}" for name in names)
-        tell(f"{printable(row['label']):{label_width}} {' '.join(cells)}")
+        print_text(f"{printable(row['label']):{label_width}} {' '.join(cells)}")

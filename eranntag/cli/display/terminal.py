@@ -1,7 +1,7 @@
 """The only ways to standard output and standard error.
 
-Names of files, labels, titles and the words of errors come from anywhere. On a terminal they are shown and never obeyed: what
-could move a cursor, change a colour or a title, turn the direction of writing or begin a line is an escape such as \\x1b.
+File names, labels, titles and error messages are untrusted. On a terminal, characters that move the cursor, change colors or
+the title, reverse the writing direction or begin a line are printed as escapes such as \\x1b.
 """
 
 import os
@@ -14,24 +14,24 @@ from eranntag.errors import EranntagError
 from eranntag.results.formats import encoded, printable
 
 
-def say(line: str) -> None:
-    """A line on standard error; if nobody can hear it, the work and its results still count."""
+def print_status(line: str) -> None:
+    """Print a line on standard error; a failed write does not stop the work."""
     try:
         print(printable(line), file=sys.stderr, flush=True)
     except OSError:
-        silence(sys.stderr)
+        redirect_to_devnull(sys.stderr)
 
 
-def tell(*lines: str) -> None:
-    """Lines for people on standard output."""
+def print_text(*lines: str) -> None:
+    """Print lines for people on standard output."""
     with _written():
         print(*map(printable, lines), sep="\n", flush=True)
 
 
-def give(text: str, finished: bool = False) -> None:
-    """What programs read: to a file or a pipe its very bytes, on a terminal shown as other text is.
+def write_output(text: str, finished: bool = False) -> None:
+    """Write `text` to standard output: unchanged to a file or pipe, with escaped control characters on a terminal.
 
-    `finished` text is meant for terminals: it holds colours, and names only as `printable` gives them.
+    `finished` text was made for a terminal: it holds colors, and its names are already escaped by `printable`.
     """
     if not finished and sys.stdout.isatty():
         text = "".join(char if char in "\n\t" else printable(char) for char in text)
@@ -43,19 +43,19 @@ def give(text: str, finished: bool = False) -> None:
 
 @contextmanager
 def _written() -> Iterator[None]:
-    """A closed pipe stays BrokenPipeError: who closed it has enough. A full disk is an EranntagError."""
+    """Raise EranntagError for a failed write, such as a full disk; BrokenPipeError of a closed pipe passes through."""
     try:
         yield
     except BrokenPipeError:
         raise
     except OSError as error:
-        silence(sys.stdout)
+        redirect_to_devnull(sys.stdout)
         raise EranntagError(f"standard output cannot be written ({error.strerror}); see where it goes") from None
 
 
-def silence(stream: TextIO) -> None:
-    """What is written there from now on, and what waits to be written, is lost without a word."""
-    with suppress(OSError, ValueError):  # a stream of a test has no number
+def redirect_to_devnull(stream: TextIO) -> None:
+    """Discard what is buffered in `stream` and what is written to it later."""
+    with suppress(OSError, ValueError):  # a test's stream has no file descriptor
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, stream.fileno())
         os.close(null)

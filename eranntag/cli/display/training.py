@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from eranntag.cli.display.predictions import beside
-from eranntag.cli.display.terminal import say
+from eranntag.cli.display.terminal import print_status
 from eranntag.results.formats import printable
 from eranntag.training.config import KEEP
 from eranntag.training.splits import straddling
@@ -71,7 +71,7 @@ class _Plain:
 
 def _say_all(lines: Iterable[str]) -> None:
     for line in lines:
-        say(line)
+        print_status(line)
 
 
 def _lines(event: dict[str, Any]) -> Iterator[str]:
@@ -138,9 +138,9 @@ def run(recipe: Recipe, done: Run, paper: tuple[Published, str] | None, base: st
 
 
 def _compare(ours: float, paper: float, table: str, how: str, odd: str) -> None:
-    say(beside(ours, paper, f"{table}, {how}"))
+    print_status(beside(ours, paper, f"{table}, {how}"))
     if odd:
-        say(f"but with other settings than the paper's: {odd}")
+        print_status(f"but with other settings than the paper's: {odd}")
 
 
 def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
@@ -175,19 +175,23 @@ def probe(recipe: Recipe, done: Probe, base: str, circumstances: Mapping[str, An
     if done.regression.log_loss is not None:
         how = f"by cross-validation ({recipe.metric} {done.validated:.4f}, log loss {done.regression.log_loss:.4f})"
     classes = f"{done.trained} clips of {len(recipe.labels)} classes ({recipe.title}, {fold}seed {done.seed})"
-    say(f"probe on {base}: {classes}, strength C {done.regression.strength:.3g} {how}")
+    print_status(f"probe on {base}: {classes}, strength C {done.regression.strength:.3g} {how}")
     if done.calibrated:
-        say("thresholds: the score from which a class counts as present, best F1 in the cross-validation, is in the checkpoint")
+        print_status(
+            "thresholds: the score from which a class counts as present, best F1 in the cross-validation, is in the checkpoint"
+        )
     if done.value is not None:
-        say(f"on {done.measured} clips that it was not fitted on: {recipe.metric} {done.value:.4f}")
+        print_status(f"on {done.measured} clips that it was not fitted on: {recipe.metric} {done.value:.4f}")
 
 
 def distilled(settings: Mapping[str, Any], outcome: Outcome) -> None:
     """What a run of distillation reached, on stderr."""
-    say(f"{settings['model']} distilled from {settings['teacher']}: {outcome.iterations} iterations of {settings['batch']}")
+    print_status(
+        f"{settings['model']} distilled from {settings['teacher']}: {outcome.iterations} iterations of {settings['batch']}"
+    )
     if outcome.best is not None:
         best = f"{outcome.best:.4f} at its best (iteration {outcome.best_iteration})"
-        say(f"{outcome.metric} {outcome.last:.4f} at the end, {best}")
+        print_status(f"{outcome.metric} {outcome.last:.4f} at the end, {best}")
 
 
 def cross_validation(result: Mapping[str, Any], path: Path) -> None:
@@ -197,8 +201,8 @@ def cross_validation(result: Mapping[str, Any], path: Path) -> None:
         if name in result:
             spread = f" +- {result[name]['sd']:.4f}" if result[name]["sd"] is not None else ""
             chosen = "  (selected)" if name == result["selection"] and "test" not in result else ""
-            say(f"{count} runs, {name}: {result['metric']} {result[name]['mean']:.4f}{spread}{chosen}")
+            print_status(f"{count} runs, {name}: {result['metric']} {result[name]['mean']:.4f}{spread}{chosen}")
     if paper := result.get("paper"):
         ours = result["test" if "test" in result else result["selection"]]["mean"]
         _compare(ours, paper["value"], paper["table"], paper["how"], paper["other_settings"])
-    say(str(path))
+    print_status(str(path))
