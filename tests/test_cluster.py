@@ -68,7 +68,7 @@ def check_rows(rows: list[dict[str, Any]], results: list[Any], top: int, thresho
             assert row["seconds"] == round(result.seconds, 6)
 
 
-@pytest.mark.skipif(not os.environ.get("ERANNTAG_RAY"), reason="starts Ray, half a minute; ERANNTAG_RAY=1 does it")
+@pytest.mark.ray
 def test_ray_gives_what_one_machine_gives(sounds: list[str], checkpoint: str, tmp_path: Path) -> None:
     plan = {"names": [os.fsencode(name).hex() for name in sounds], "checkpoint": checkpoint}
     (tmp_path / "plan.json").write_text(json.dumps(plan), encoding="utf-8")

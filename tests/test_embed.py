@@ -444,8 +444,8 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from eranntag.embedding import Embedding
-from eranntag.journal import matrix
+from eranntag.inference.embedding import Embedding
+from eranntag.results import matrix
 matrix.SECONDS, matrix.COST = 0, 0
 with matrix.opened(Path(sys.argv[1]), resume=True) as run:
     run.begin({"checkpoint": "tiny"})

@@ -116,9 +116,9 @@ def test_no_process_is_left_when_nobody_wants_more_or_the_parent_is_killed(tmp_p
 import listening, os, signal
 from functools import partial
 from multiprocessing.context import SpawnProcess
-from eranntag import jobs
+from eranntag.inference import workers
 if __name__ == "__main__":
-    for result in jobs.shared(partial(listening.note, {str(tmp_path)!r}), [f"slow {{i}}" for i in range(1000)], 1):
+    for result in workers.shared(partial(listening.note, {str(tmp_path)!r}), [f"slow {{i}}" for i in range(1000)], 1):
         os.kill(os.getpid(), signal.SIGKILL)
 """
     script = tmp_path / "parent.py"

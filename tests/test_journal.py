@@ -334,10 +334,10 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_journal import NAMES, SETTINGS, journal, prediction, render
-with journal.opened(Path(sys.argv[2])) as run:
+from test_journal import NAMES, SETTINGS, prediction, predictions, resumable_file
+with resumable_file.opened(Path(sys.argv[2])) as run:
     run.begin(SETTINGS)
-    with render.results(sys.argv[3], run, 5, 0.0) as show:
+    with predictions.results(sys.argv[3], run, 5, 0.0) as show:
         while True:
             for name in NAMES:
                 show(prediction(name))

@@ -204,8 +204,7 @@ torch.set_num_threads(1)
 sys.modules["torch._dynamo"] = types.SimpleNamespace(disable=lambda function, *_, **__: function, graph_break=lambda: None)
 from eranntag.cli import main
 from eranntag.models import cnn14
-from eranntag.render import training
-from eranntag.training import loop, protocol, tensorboard
+from eranntag.training import loop
 
 cnn14.from_name = lambda name: cnn14.Config(channels=1) if name == "cnn14" else None
 loop.SAVE_SECONDS = -1

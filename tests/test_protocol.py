@@ -360,7 +360,7 @@ def test_any_setting_can_be_given_and_is_in_the_header(data: Path, tmp_path: Pat
 HOLDER = """
 import sys
 from pathlib import Path
-from eranntag import lock
+from eranntag.files import lock
 
 with lock.held(Path(sys.argv[1])):
     print("held", flush=True)

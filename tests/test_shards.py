@@ -229,8 +229,8 @@ def test_a_killed_process_leaves_what_the_next_goes_on_with(tmp_path: Path) -> N
     data = esc50_folder(tmp_path / "ESC-50-master", 60)
     pack(data, tmp_path / "whole")
     out = tmp_path / "out"
-    slow = "import time\nfrom eranntag import cli, packing\nold = packing._encode\n"
-    slow += "packing._encode = lambda *args: (time.sleep(0.02), old(*args))[1]\ncli.main()\n"
+    slow = "import time\nfrom eranntag import cli\nfrom eranntag.datasets import pack\nold = pack._encode\n"
+    slow += "pack._encode = lambda *args: (time.sleep(0.02), old(*args))[1]\ncli.main()\n"
     args = ["data", "pack", "esc50", str(out), "--data", str(data), "--shard-size", "0.02", "--workers", "2"]
     for wanted in (1, 3, 7):
         process = subprocess.Popen([sys.executable, "-c", slow, *args], env={**os.environ, "PYTHONPATH": str(CHECKOUT)})
