@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eranntag.inference.tagger import Tagger
     from eranntag.types import Clip, Embedding, Event, Prediction, Tag
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AudioError",
     "CheckpointError",

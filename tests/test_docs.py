@@ -43,10 +43,13 @@ def test_readme_has_exactly_the_two_commands_that_ci_runs() -> None:
 
 
 def test_versions_agree() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["version"] == eranntag.__version__
-    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert newest and newest[1] == eranntag.__version__
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["dynamic"] == ["version"]
+    assert project["tool"]["hatch"]["version"]["path"] == "eranntag/__init__.py"
+    for file, pattern in (("CHANGELOG.md", r"^## \[(.+?)\]"), ("CITATION.cff", r"^version: (.+)$")):
+        newest = re.search(pattern, (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+        assert newest and newest[1] == eranntag.__version__, file
+    assert (ROOT / "docs" / f"release-{eranntag.__version__}.md").is_file()
 
 
 def test_the_sample_clip_is_what_its_script_makes() -> None:
@@ -64,8 +67,9 @@ def test_every_local_link_leads_somewhere() -> None:
 
 
 def test_every_promise_names_tests_that_are_there() -> None:
-    promises = re.split(r"^## ", (ROOT / "docs" / "promises.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    assert [promise.partition(".")[0] for promise in promises] == [str(number) for number in range(1, 11)]
+    promised = re.findall(r"^## (\d+\. .*)$", (ROOT / "docs" / "promises.md").read_text(encoding="utf-8"), re.MULTILINE)
+    promises = re.split(r"^### ", (ROOT / "tests" / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert [promise.partition("\n")[0] for promise in promises] == promised
     for promise in promises:
         named = re.findall(r"`(test_\w+)::(test_\w+)`", promise)
         assert named, promise
@@ -112,6 +116,11 @@ def test_the_table_of_embeddings_is_the_families() -> None:
         with torch.device("meta"):
             assert registry.get("eranntag.models", family).Model(config, 128, 5).embedding_size == int(size), name
     assert families == set(registry.names("eranntag.models"))
+
+
+def test_the_api_page_has_every_public_name() -> None:
+    shown = re.findall(r"^::: eranntag\.(\w+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(shown) == sorted(set(eranntag.__all__) - {"__version__"})
 
 
 def commands() -> list[str]:
