@@ -140,14 +140,52 @@ class Published:
     metric: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a model is trained, whatever the data set: part of a Recipe, and the larger part of a run's settings.
+
+    `iterations` of `batch` examples, in `accumulate` parts whose gradients are averaged; `evaluate_every` and `keep_every`:
+    iterations between evaluations, and between checkpoints that are kept for averaging (0: none); `warm_up`: iterations in
+    which the learning rate rises to the schedule's; `mixup_rate`: the share of the examples that are mixed, with a
+    `mixup_partner` of the sampler's or any clip; `reconstruction`: 2APAE's alpha, the weight of its auxiliary loss;
+    `clip_gradients`: largest norm (0: any); `patience`: evaluations without improvement after which the run ends (0: never);
+    `pretrained`: the model begins with weights of another task (ImageNet); `dtype`: of the network's autocast.
+    """
+
+    iterations: int
+    learning_rate: float
+    evaluate_every: int
+    crop_seconds: float
+    batch: int = 32
+    accumulate: int = 1
+    schedule: str = "constant"
+    sampler: str = "shuffle"
+    mixup: str = "modified"
+    mixup_alpha: float = 1.0
+    mixup_rate: float = 1.0
+    mixup_partner: str = "sampler"
+    augment: tuple[str, ...] = ("spec-augment",)
+    reconstruction: float = 0.0
+    weight_decay: float = 0.0
+    warm_up: int = 0
+    clip_gradients: float = 0.0
+    ema_decay: float = 0.999
+    ema_warm_up: bool = False
+    dtype: str = "float32"
+    patience: int = 0
+    keep_every: int = 0
+    pretrained: bool = False
+
+
 @dataclass(frozen=True)
 class Recipe:
     """A data set's protocol: how it is split and how the paper trains on it (Section 4, Tables 3 to 9).
 
     `activation` is "softmax" where a clip has exactly one class, else "sigmoid". `labels` and `folds` are empty where the
-    data itself names them (csv, folder). Every clip is padded to `min_seconds`, in training to `crop_seconds`. `families` has
-    what is different for a model family that has a protocol of its own. All clips are in the recipe `part_of` too, if any.
-    `audioset_labels` has the labels of AudioSet that mean a class, none where no label does; it is empty without such a map.
+    data itself names them (csv, folder). Every clip is padded to `min_seconds`. `training` is the protocol from scratch.
+    `fine_tuning` and `families` hold what differs from it (field of TrainingConfig -> value): when a checkpoint is fine-tuned,
+    and for a model family with a protocol of its own. All clips are in the recipe `part_of` too, if any. `audioset_labels` maps
+    a class to the AudioSet labels that mean it, none where no label does; it is empty where there is no such map.
     """
 
     name: str
@@ -157,25 +195,8 @@ class Recipe:
     activation: str
     folds: tuple[int, ...]
     metric: str
-    crop_seconds: float
-    iterations: int
-    learning_rate: float
-    evaluate_every: int
-    finetune_iterations: int
-    finetune_evaluate_every: int
-    finetune_learning_rate: float = 1e-4
-    batch: int = 32
-    schedule: str = "constant"
-    ema_decay: float = 0.999
-    mixup: str = "modified"
-    mixup_alpha: float = 1.0
-    mixup_rate: float = 1.0
-    mixup_partner: str = "sampler"
-    reconstruction: float = 0.0
-    weight_decay: float = 0.0
-    warm_up: int = 0
-    augment: tuple[str, ...] = ("spec-augment",)
-    sampler: str = "shuffle"
+    training: TrainingConfig
+    fine_tuning: Mapping[str, Any]
     min_seconds: int = 1
     part_of: str = ""
     families: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -210,11 +210,12 @@ def test_a_recipe_keeps_its_contract(name: str, tmp_path: Path, monkeypatch: pyt
     assert len(set(recipe.folds)) == len(recipe.folds) and all(isinstance(fold, int) for fold in recipe.folds)
     assert recipe.activation in ACTIVATIONS
     assert recipe.metric in {"softmax": ("accuracy",), "sigmoid": ("mAP", "micro_AP")}[recipe.activation]
-    assert recipe.schedule in SCHEDULES and recipe.sampler in SAMPLERS and recipe.mixup in MIXUPS
-    assert set(parse(recipe.augment)) == set(recipe.augment)
-    assert min(recipe.iterations, recipe.batch, recipe.learning_rate, recipe.evaluate_every, recipe.mixup_alpha) > 0
-    assert min(recipe.finetune_iterations, recipe.finetune_learning_rate, recipe.finetune_evaluate_every) > 0
-    assert recipe.crop_seconds > 0 and recipe.min_seconds >= 1 and 0 < recipe.ema_decay < 1
+    config = recipe.training
+    assert config.schedule in SCHEDULES and config.sampler in SAMPLERS and config.mixup in MIXUPS
+    assert set(parse(config.augment)) == set(config.augment)
+    assert min(config.iterations, config.batch, config.learning_rate, config.evaluate_every, config.mixup_alpha) > 0
+    assert set(recipe.fine_tuning) == {"iterations", "learning_rate", "evaluate_every"} and min(recipe.fine_tuning.values()) > 0
+    assert config.crop_seconds > 0 and recipe.min_seconds >= 1 and 0 < config.ema_decay < 1
     assert len({(result.model, result.how, result.metric) for result in recipe.paper}) == len(recipe.paper)
     for result in recipe.paper:
         assert models.resolve(result.model) and 0 < result.value < 1 and result.table

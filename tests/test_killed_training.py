@@ -99,7 +99,11 @@ def small() -> Iterator[None]:
     """A network of 32 channels at most, and a save after every iteration."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cnn14, "from_name", lambda name: cnn14.Config(channels=1) if name == "cnn14" else None)
-        patch.setattr(esc50, "RECIPE", dataclasses.replace(esc50.RECIPE, crop_seconds=1.0))
+        patch.setattr(
+            esc50,
+            "RECIPE",
+            dataclasses.replace(esc50.RECIPE, training=dataclasses.replace(esc50.RECIPE.training, crop_seconds=1.0)),
+        )
         patch.setattr(loop, "SAVE_SECONDS", -1)
         yield
 

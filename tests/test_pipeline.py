@@ -109,7 +109,7 @@ def test_other_families_keep_the_recipes_own_protocol() -> None:
             ours = vars(from_recipe(recipe, model))
             kept = ("mixup", "mixup_rate", "mixup_partner", "warm_up", "weight_decay", "keep_every", "pretrained", "augment")
             assert {name: ours[name] for name in kept} == {name: theirs[name] for name in kept}
-            assert (ours["iterations"], ours["schedule"], ours["ema_decay"]) == (recipe.iterations, "one-cycle", 0.999)
+            assert (ours["iterations"], ours["schedule"], ours["ema_decay"]) == (recipe.training.iterations, "one-cycle", 0.999)
 
 
 @pytest.mark.parametrize("name", registry.names("eranntag.recipes"))
@@ -121,7 +121,7 @@ def test_what_is_different_for_a_family_are_settings_of_a_family(name: str) -> N
         settings = from_recipe(recipe, model)
         Augment(settings.augment, settings.mixup, settings.mixup_alpha, 16_000, settings.mixup_rate)
         tuned = from_recipe(recipe, model, base="a base")
-        assert (tuned.iterations, tuned.learning_rate) == (recipe.finetune_iterations, recipe.finetune_learning_rate)
+        assert {name: getattr(tuned, name) for name in recipe.fine_tuning} == recipe.fine_tuning
         assert not tuned.pretrained  # it begins with its base
 
 
@@ -519,7 +519,7 @@ def test_labels_that_cannot_be_added_are_one_line(clips: Path, data: Path, tmp_p
 def test_fine_tuning_takes_nothing_of_the_training_protocol() -> None:
     settings = from_recipe(audioset_balanced.RECIPE, "psla", "base 0")
     assert (settings.keep_every, settings.warm_up, settings.pretrained, settings.batch) == (0, 0, False, 32)
-    assert settings.features == "fbank" and settings.iterations == audioset_balanced.RECIPE.finetune_iterations
+    assert settings.features == "fbank" and settings.iterations == audioset_balanced.RECIPE.fine_tuning["iterations"]
 
 
 def test_a_run_of_an_older_version_goes_on(data: Path, tmp_path: Path) -> None:

@@ -46,14 +46,15 @@ def test_protocols_of_the_paper(
 ) -> None:
     recipe = registry.get("eranntag.recipes", name).RECIPE
     assert (len(recipe.labels), recipe.folds) == (classes, tuple(range(1, folds + 1)))
-    assert (recipe.crop_seconds, recipe.iterations, recipe.evaluate_every) == (seconds, iterations, every)
-    assert (recipe.finetune_iterations, recipe.finetune_evaluate_every) == (finetune, finetune_every)
-    assert (recipe.batch, recipe.ema_decay, recipe.mixup, recipe.mixup_alpha) == (32, 0.999, "modified", 1.0)
+    config = recipe.training
+    assert (config.crop_seconds, config.iterations, config.evaluate_every) == (seconds, iterations, every)
+    assert (recipe.fine_tuning["iterations"], recipe.fine_tuning["evaluate_every"]) == (finetune, finetune_every)
+    assert (config.batch, config.ema_decay, config.mixup, config.mixup_alpha) == (32, 0.999, "modified", 1.0)
     large = name == "audioset"
-    assert (recipe.schedule, recipe.learning_rate) == (("one-cycle", 1e-3) if large else ("constant", 2e-4))
-    assert recipe.finetune_learning_rate == 1e-4
-    assert recipe.sampler == ("balanced" if large else "shuffle")
-    assert ("pitch-shift" in recipe.augment) == (name == "ravdess") and "spec-augment" in recipe.augment
+    assert (config.schedule, config.learning_rate) == (("one-cycle", 1e-3) if large else ("constant", 2e-4))
+    assert recipe.fine_tuning["learning_rate"] == 1e-4
+    assert config.sampler == ("balanced" if large else "shuffle")
+    assert ("pitch-shift" in config.augment) == (name == "ravdess") and "spec-augment" in config.augment
     assert recipe.min_seconds == (4 if name == "urbansound8k" else 1)
 
 
@@ -315,7 +316,7 @@ def test_csv_with_several_labels_a_clip(tmp_path: Path, cells: tuple[str, ...], 
     dataset = csv.read(write(tmp_path, "audio,labels\n" + rows, "x.wav", "y.wav", "z.wav"))
     assert [labels(dataset, example) for example in dataset.examples] == expected
     assert (dataset.recipe.activation, dataset.recipe.metric) == ("sigmoid", "mAP")
-    assert dataset.recipe.sampler == ("balanced" if all(expected) else "shuffle")  # else silence would never be drawn
+    assert dataset.recipe.training.sampler == ("balanced" if all(expected) else "shuffle")  # else silence would never be drawn
 
 
 def test_csv_rows_of_one_file_are_one_clip(tmp_path: Path) -> None:

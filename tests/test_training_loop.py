@@ -33,7 +33,11 @@ ITERATIONS = 6
 def short_crops() -> Iterator[None]:
     """One-second crops: a quarter of the work."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(esc50, "RECIPE", dataclasses.replace(esc50.RECIPE, crop_seconds=1.0))
+        patch.setattr(
+            esc50,
+            "RECIPE",
+            dataclasses.replace(esc50.RECIPE, training=dataclasses.replace(esc50.RECIPE.training, crop_seconds=1.0)),
+        )
         yield
 
 

@@ -4,7 +4,7 @@ Own data sets are small, often unbalanced, and most often fine-tuned on, so runs
 often. The papers' average of the weights, 0.999, would still hold two thirds of its start after 400 iterations: 0.99 here.
 """
 
-from eranntag.types import Recipe
+from eranntag.types import Recipe, TrainingConfig
 
 OWN = Recipe(
     name="",
@@ -14,12 +14,13 @@ OWN = Recipe(
     activation="softmax",
     folds=(),
     metric="accuracy",
-    crop_seconds=4.0,
-    iterations=2_000,
-    learning_rate=2e-4,
-    evaluate_every=50,
-    finetune_iterations=400,
-    finetune_evaluate_every=25,
-    ema_decay=0.99,
-    sampler="balanced",
+    training=TrainingConfig(
+        crop_seconds=4.0,
+        iterations=2_000,
+        learning_rate=2e-4,
+        evaluate_every=50,
+        ema_decay=0.99,
+        sampler="balanced",
+    ),
+    fine_tuning={"iterations": 400, "learning_rate": 1e-4, "evaluate_every": 25},
 )

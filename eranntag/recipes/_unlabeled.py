@@ -7,7 +7,7 @@ from pathlib import Path
 from eranntag.datasets import shards
 from eranntag.errors import DataError
 from eranntag.recipes import _csv, _layout
-from eranntag.types import Dataset, Example, Recipe
+from eranntag.types import Dataset, Example, Recipe, TrainingConfig
 
 RECIPE = Recipe(  # the values are this project's choice; labels and activation are the teacher's
     name="distill",
@@ -17,14 +17,14 @@ RECIPE = Recipe(  # the values are this project's choice; labels and activation 
     activation="sigmoid",
     folds=(),
     metric="mAP",
-    crop_seconds=4.0,
-    iterations=100_000,
-    evaluate_every=2_000,
-    finetune_iterations=100_000,
-    finetune_evaluate_every=2_000,
-    learning_rate=1e-3,
-    finetune_learning_rate=1e-3,
-    mixup="none",
+    training=TrainingConfig(
+        crop_seconds=4.0,
+        iterations=100_000,
+        evaluate_every=2_000,
+        learning_rate=1e-3,
+        mixup="none",
+    ),
+    fine_tuning={"iterations": 100_000, "learning_rate": 1e-3, "evaluate_every": 2_000},
 )
 COLUMNS = ("filename", "path", "file")  # how the column with the files may be called
 

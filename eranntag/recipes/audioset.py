@@ -17,7 +17,7 @@ here a tenth of the iterations, as on ESC-50.
 
 from eranntag.recipes import _audioset, published
 from eranntag.recipes._audioset import BALANCED, CLASSES, EVALUATION, PSLA, UNBALANCED
-from eranntag.types import Dataset, Published, Recipe
+from eranntag.types import Dataset, Published, Recipe, TrainingConfig
 
 SCRATCH = {"2-4": 0.430, "2-5": 0.446, "0-6": 0.447, "1-6": 0.450, "2-6": 0.448, "3-6": 0.436}
 ABLATION = {"no mixup": 0.430, "standard mixup": 0.443, "log-mel mixup": 0.439, "no SpecAugment": 0.441}
@@ -37,14 +37,15 @@ RECIPE = Recipe(
     activation="sigmoid",
     folds=(),
     metric="mAP",
-    crop_seconds=8.0,
-    iterations=500_000,
-    learning_rate=1e-3,
-    evaluate_every=5_000,
-    finetune_iterations=50_000,
-    finetune_evaluate_every=5_000,
-    schedule="one-cycle",
-    sampler="balanced",
+    training=TrainingConfig(
+        crop_seconds=8.0,
+        iterations=500_000,
+        learning_rate=1e-3,
+        evaluate_every=5_000,
+        schedule="one-cycle",
+        sampler="balanced",
+    ),
+    fine_tuning={"iterations": 50_000, "learning_rate": 1e-4, "evaluate_every": 5_000},
     families={  # PSLA, Section II-C: 30 epochs of 1 953 082 clips
         "psla": {
             **PSLA,

@@ -7,7 +7,7 @@ arXiv:2102.01243, Section II); ERANN's papers have none: a tenth of AudioSet's i
 
 from eranntag.recipes import _audioset
 from eranntag.recipes._audioset import BALANCED, CLASSES, EVALUATION, PSLA
-from eranntag.types import Dataset, Published, Recipe
+from eranntag.types import Dataset, Published, Recipe, TrainingConfig
 
 ABLATION = {"": 0.3108, "no mixup": 0.2818, "no mixup, no masking": 0.2385}  # all with ImageNet weights
 
@@ -20,13 +20,14 @@ RECIPE = Recipe(
     folds=(),
     part_of="audioset",
     metric="mAP",
-    crop_seconds=8.0,
-    iterations=50_000,
-    learning_rate=1e-3,
-    evaluate_every=1_000,
-    finetune_iterations=5_000,
-    finetune_evaluate_every=500,
-    schedule="one-cycle",
+    training=TrainingConfig(
+        crop_seconds=8.0,
+        iterations=50_000,
+        learning_rate=1e-3,
+        evaluate_every=1_000,
+        schedule="one-cycle",
+    ),
+    fine_tuning={"iterations": 5_000, "learning_rate": 1e-4, "evaluate_every": 500},
     families={  # 60 epochs of 20 785 clips
         "psla": {
             **PSLA,

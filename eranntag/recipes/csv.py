@@ -95,6 +95,9 @@ def _recipe(table: Path, clips: list[_Clip], single: bool) -> Recipe:
     if len(labels) < least:
         found = f"only {labels[0]!r}" if labels else "none"
         raise DataError(f"csv: {table} must name at least {least} class{'es' * (least > 1)} (found: {found})")
+    training = RECIPE.training
+    if not all(clip.labels for clip in clips):  # drawing clips by class would never draw one without
+        training = dataclasses.replace(training, sampler="shuffle")
     return dataclasses.replace(
         RECIPE,
         title=f"Own data: {table.name}",
@@ -102,8 +105,7 @@ def _recipe(table: Path, clips: list[_Clip], single: bool) -> Recipe:
         folds=tuple(sorted({clip.fold for clip in clips if clip.fold is not None})),
         activation="softmax" if single else "sigmoid",
         metric="accuracy" if single else "mAP",
-        # drawing clips by class would never draw one that has none
-        sampler=RECIPE.sampler if all(clip.labels for clip in clips) else "shuffle",
+        training=training,
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from eranntag.errors import DataError
 from eranntag.recipes import _csv, _layout, find_root, published
-from eranntag.types import Dataset, Example, Recipe
+from eranntag.types import Dataset, Example, Recipe, TrainingConfig
 
 LABELS = (
     "dog rooster pig cow frog cat hen insects sheep crow rain sea_waves crackling_fire crickets chirping_birds "
@@ -37,12 +37,13 @@ RECIPE = Recipe(
     activation="softmax",
     folds=(1, 2, 3, 4, 5),
     metric="accuracy",
-    crop_seconds=4.0,
-    iterations=20_000,
-    learning_rate=2e-4,
-    evaluate_every=200,
-    finetune_iterations=2_000,
-    finetune_evaluate_every=50,
+    training=TrainingConfig(
+        crop_seconds=4.0,
+        iterations=20_000,
+        learning_rate=2e-4,
+        evaluate_every=200,
+    ),
+    fine_tuning={"iterations": 2_000, "learning_rate": 1e-4, "evaluate_every": 50},
     paper=(
         *published(TABLE, SCRATCH),
         *published(TABLE, FINE_TUNED, "fine-tuned"),

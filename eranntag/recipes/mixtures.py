@@ -23,7 +23,7 @@ from eranntag.errors import DataError
 from eranntag.files import bounded
 from eranntag.recipes import _csv, find_root
 from eranntag.recipes._csv import told
-from eranntag.types import Dataset, Event, Example, Published, Recipe
+from eranntag.types import Dataset, Event, Example, Published, Recipe, TrainingConfig
 
 LABELS = (
     "Acoustic_guitar Applause Bark Bass_drum Burping_or_eructation Bus Cello Chime Clarinet Computer_keyboard Cough Cowbell "
@@ -64,16 +64,17 @@ RECIPE = Recipe(
     activation="sigmoid",
     folds=(1, 2, 3, 4),
     metric="micro_AP",
-    crop_seconds=10.0,
+    training=TrainingConfig(
+        crop_seconds=10.0,
+        iterations=20_000,
+        learning_rate=1e-3,
+        evaluate_every=250,
+        batch=24,
+        mixup="none",
+        augment=(),
+    ),
+    fine_tuning={"iterations": 2_000, "learning_rate": 1e-4, "evaluate_every": 250},
     min_seconds=10,
-    iterations=20_000,
-    learning_rate=1e-3,
-    evaluate_every=250,
-    finetune_iterations=2_000,
-    finetune_evaluate_every=250,
-    batch=24,
-    mixup="none",
-    augment=(),
     part_of="mixtures",  # of one SNR and of another: the same events
     families={"apae": {"ema_decay": 0.0, "reconstruction": 0.001, "schedule": "plateau"}},
     paper=(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from eranntag.errors import DataError
 from eranntag.recipes import _layout, published
-from eranntag.types import Dataset, Example, Recipe
+from eranntag.types import Dataset, Example, Recipe, TrainingConfig
 
 LABELS = "neutral calm happy sad angry fearful disgust surprised".split()
 
@@ -34,13 +34,14 @@ RECIPE = Recipe(
     activation="softmax",
     folds=(1, 2, 3, 4),
     metric="accuracy",
-    crop_seconds=3.0,
-    iterations=20_000,
-    learning_rate=2e-4,
-    evaluate_every=200,
-    finetune_iterations=2_000,
-    finetune_evaluate_every=50,
-    augment=("spec-augment", "pitch-shift"),
+    training=TrainingConfig(
+        crop_seconds=3.0,
+        iterations=20_000,
+        learning_rate=2e-4,
+        evaluate_every=200,
+        augment=("spec-augment", "pitch-shift"),
+    ),
+    fine_tuning={"iterations": 2_000, "learning_rate": 1e-4, "evaluate_every": 50},
     paper=(
         *published(TABLE, SCRATCH),
         *published(TABLE, UNSHIFTED, "scratch, no pitch shift"),

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from eranntag.errors import DataError
 from eranntag.recipes import _csv, _layout, find_root, published
-from eranntag.types import Dataset, Example, Recipe
+from eranntag.types import Dataset, Example, Recipe, TrainingConfig
 
 LABELS = (
     "air_conditioner car_horn children_playing dog_bark drilling engine_idling gun_shot jackhammer siren street_music"
@@ -34,13 +34,14 @@ RECIPE = Recipe(
     activation="softmax",
     folds=tuple(range(1, 11)),
     metric="accuracy",
-    crop_seconds=4.0,
+    training=TrainingConfig(
+        crop_seconds=4.0,
+        iterations=20_000,
+        learning_rate=2e-4,
+        evaluate_every=200,
+    ),
+    fine_tuning={"iterations": 5_000, "learning_rate": 1e-4, "evaluate_every": 50},
     min_seconds=4,
-    iterations=20_000,
-    learning_rate=2e-4,
-    evaluate_every=200,
-    finetune_iterations=5_000,
-    finetune_evaluate_every=50,
     paper=(
         *published(TABLE, SCRATCH),
         *published(TABLE, FINE_TUNED, "fine-tuned"),

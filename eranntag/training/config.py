@@ -3,64 +3,36 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 from eranntag import models
 from eranntag.errors import UsageError
 from eranntag.registry import did_you_mean
 from eranntag.training.samplers import PARTNERS, SAMPLERS
 from eranntag.training.schedules import SCHEDULES
-from eranntag.types import Example, Recipe
+from eranntag.types import Example, Recipe, TrainingConfig
 
 KEEP = "keep"  # a `head` that is none of the family's HEADS: no layer is made anew
 
 
-@dataclass(frozen=True)
-class Settings:
-    """A run is resumed only under the same settings.
+@dataclass(frozen=True, kw_only=True)
+class Settings(TrainingConfig):
+    """A run: how it trains, and on what. A run is resumed only under the same settings.
 
-    `features`: the front-end. `iterations` of `batch` examples, in `accumulate` parts whose gradients are averaged; `warm_up`:
-    iterations in which the learning rate rises to the schedule's; `mixup_rate`: the share of the examples that are mixed, with
-    a `mixup_partner` of the sampler's or any clip; `reconstruction`: 2APAE's alpha, the weight of its auxiliary loss;
-    `clip_gradients`: largest norm (0: any); `patience`: evaluations that bring nothing better after which the run ends (0:
-    never); `validation`: the share of the training clips that is held out instead of the fold; `keep_every`: iterations between
-    checkpoints that are kept, for averaging (0: none); `pretrained`: the model begins with weights of another task (ImageNet).
-    `base` is the checkpoint that was fine-tuned and `head` its new layers, or keep; `clips` a digest of the clips and their
-    labels, `added_labels` the file of more of these, with its digest. `teacher` labels the clips of a distillation, and
+    `features`: the front-end; `validation`: the share of the training clips that is held out instead of the fold. `base` is the
+    checkpoint that was fine-tuned and `head` its new layers, or keep; `clips` a digest of the clips and their labels,
+    `added_labels` the file of more of these, with its digest. `teacher` labels the clips of a distillation, and
     `embedding_weight` is the weight of the distance from its embedding.
     """
 
     recipe: str
     model: str
-    fold: int | None
-    seed: int
-    iterations: int
-    learning_rate: float
-    evaluate_every: int
-    crop_seconds: float
+    fold: int | None = None
+    seed: int = 0
     features: str = "logmel"
-    batch: int = 32
-    accumulate: int = 1
-    schedule: str = "constant"
-    sampler: str = "shuffle"
-    mixup: str = "modified"
-    mixup_alpha: float = 1.0
-    mixup_rate: float = 1.0
-    mixup_partner: str = "sampler"
-    augment: tuple[str, ...] = ("spec-augment",)
-    reconstruction: float = 0.0
-    weight_decay: float = 0.0
-    warm_up: int = 0
-    clip_gradients: float = 0.0
-    ema_decay: float = 0.999
-    ema_warm_up: bool = False
-    dtype: str = "float32"
-    patience: int = 0
     validation: float = 0.0
-    keep_every: int = 0
-    pretrained: bool = False
     base: str = ""
     head: str = ""
     clips: str = ""
@@ -102,25 +74,15 @@ class Settings:
 
 def from_recipe(recipe: Recipe, model: str, base: str = "", **changes: Any) -> Settings:
     """The recipe's protocol for `model`, from scratch or for fine-tuning (with `base`), with the changes that are not None."""
-    ours = {field.name for field in dataclasses.fields(Settings)}
-    protocol = {name: value for name, value in vars(recipe).items() if name in ours}
-    protocol |= {"recipe": recipe.name, "fold": None, "seed": 0, "base": base}
-    protocol |= {"model": model, "features": models.front_end(model)[0]}
-    if not base:
-        protocol |= recipe.families.get(models.resolve(model)[0], {})
-    else:
-        protocol |= {
-            "iterations": recipe.finetune_iterations,
-            "learning_rate": recipe.finetune_learning_rate,
-            "evaluate_every": recipe.finetune_evaluate_every,
-        }
-    return Settings(**(protocol | {name: value for name, value in changes.items() if value is not None}))
+    protocol = vars(recipe.training) | (recipe.fine_tuning if base else recipe.families.get(models.resolve(model)[0], {}))
+    run = {"recipe": recipe.name, "model": model, "features": models.front_end(model)[0], "base": base}
+    return Settings(**(protocol | run | {name: value for name, value in changes.items() if value is not None}))
 
 
 def parse(assignments: Sequence[str]) -> dict[str, Any]:
     """`NAME=VALUE` for any Settings field with a plain value, as its type. Raises UsageError."""
     fixed = {"recipe", "model", "features", "fold", "base", "head", "clips", "added_labels", "teacher", "augment"}
-    kinds: Mapping[str, Any] = {f.name: f.type for f in dataclasses.fields(Settings) if f.name not in fixed}
+    kinds = {name: kind for name, kind in get_type_hints(Settings).items() if name not in fixed}
     values: dict[str, Any] = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
