@@ -466,7 +466,7 @@ def fit(*members: Path, data: Path, recipe: str = "esc50") -> Result:
 def test_fit_takes_the_clips_that_all_runs_held_out(data: Path, trained: list[Path]) -> None:
     dataset = recipes.load("esc50", str(data))
     about = [header.read(path) for path in trained[:2]]
-    examples = ensemble_search.unseen(dataset, about)
+    examples = ensemble_search.clips_unseen_by_all(dataset, about)
     assert [example.targets for example in examples] == [(0,), (10,)]  # a dog and rain
     assert all(example.fold != 5 for example in examples)
     split = (trained[0].parent / "split.csv").read_text().splitlines()
@@ -538,8 +538,8 @@ def test_combinations_have_the_measures_of_their_fused_scores() -> None:
     evidence = np.random.default_rng(0).dirichlet(np.ones(3), (3, 2500))  # more than a block
     targets = np.eye(3, dtype=bool)[np.random.default_rng(1).integers(0, 3, 2500)]
     evidence[0, 0], evidence[1, 0] = [1, 0, 0], [0, 1, 0]
-    heard = ensemble_search.Heard(recipe, evidence, targets)
-    found = {each.members: each for each in ensemble_search.tried(heard)}
+    heard = ensemble_search.MemberScores(recipe, evidence, targets)
+    found = {each.members: each for each in ensemble_search.combinations_by_rule(heard)}
     for members, rule in (((0, 1), "dempster-shafer"), ((0, 1, 2), "improved-dempster-shafer"), ((1,), fusion.WEIGHTED)):
         best = fusion.fuse(evidence[list(members)], rule).argmax(1)
         assert found[members].values[rule] == pytest.approx((best == targets.argmax(1)).mean())
@@ -568,4 +568,4 @@ def test_evaluate_tells_that_a_member_knows_the_clips(data: Path, trained: list[
 def test_members_must_be_about_the_recipes_classes(three: list[Eager]) -> None:
     recipe = dataclasses.replace(esc50.RECIPE, labels=LABELS, activation="sigmoid")
     with pytest.raises(UsageError, match="m0 gives softmax scores, esc50 is about sigmoid ones"):
-        ensemble_search.check(recipe, [three[0].checkpoint])
+        ensemble_search.check_members(recipe, [three[0].checkpoint])

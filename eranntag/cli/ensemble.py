@@ -57,11 +57,11 @@ def fit(recipe: str, name: str, members: tuple[str, ...], data: str | None, **op
     _check(name, members)
     dataset, found = recipes.load(recipe, data), _found(members, options)
     specs = [loading.spec(each) for each in found]
-    ensemble_search.check(dataset.recipe, specs)
-    examples = ensemble_search.unseen(dataset, specs)
-    heard = _heard(members, dataset.recipe, examples, options)
-    result = ensemble_search.fit(heard)
-    display.fitted(dataset.recipe, len(heard.targets), members, result)
+    ensemble_search.check_members(dataset.recipe, specs)
+    examples = ensemble_search.clips_unseen_by_all(dataset, specs)
+    collected = _collect(members, dataset.recipe, examples, options)
+    result = ensemble_search.fit(collected)
+    display.fitted(dataset.recipe, len(collected.targets), members, result)
     _print_row(name, found, "weighted-average", result.weights)
 
 
@@ -85,21 +85,21 @@ def table(recipe: str, members: tuple[str, ...], data: str | None, fold: int | N
     _check(recipe, members)
     dataset = recipes.load(recipe, data)
     specs = [loading.spec(each) for each in _found(members, options)]
-    ensemble_search.check(dataset.recipe, specs)
+    ensemble_search.check_members(dataset.recipe, specs)
     examples = recipes.to_evaluate(dataset, fold)
     known = sum(any(recipes.was_trained_on(example, spec, dataset.recipe) for spec in specs) for example in examples)
-    heard = _heard(members, dataset.recipe, examples, options)
-    found = list(ensemble_search.tried(heard))
+    collected = _collect(members, dataset.recipe, examples, options)
+    found = list(ensemble_search.combinations_by_rule(collected))
     if known:
         terminal.print_status(
             f"{known} of the clips were in the training set of a member: this says little about other sounds; choose --fold"
         )
-    shown = dataset.recipe, len(heard.targets), members, found
+    shown = dataset.recipe, len(collected.targets), members, found
     if as_json:
         terminal.write_output(formats.dumps(display.to_dict(*shown, known), indent=1) + "\n")
     else:
         display.combinations(*shown, fold)
-    if heard.failures:
+    if collected.failures:
         raise SystemExit(3)
 
 
@@ -119,15 +119,15 @@ def _found(members: Sequence[str], options: dict[str, Any]) -> list[Any]:
         return [loading.find(each, options["registry"], options["offline"], report) for each in members]
 
 
-def _heard(members: Sequence[str], recipe: Any, examples: Sequence[Any], options: dict[str, Any]) -> Any:
-    """What every member says of every clip, with progress and failures on standard error."""
+def _collect(members: Sequence[str], recipe: Any, examples: Sequence[Any], options: dict[str, Any]) -> Any:
+    """The scores of every clip by every member, with progress and failures on standard error."""
     from eranntag.checkpoints import loading
     from eranntag.cli._allocator import keep_memory
     from eranntag.cli.display import predictions
     from eranntag.training import ensemble_search
 
     keep_memory()
-    panel = ensemble_search.Panel("members", [loading.load(each, many=True, **options) for each in members])
+    taggers = [loading.load(each, many=True, **options) for each in members]
     counts = {"heard": 0}
     with predictions.progress(counts) as step:
 
@@ -135,10 +135,10 @@ def _heard(members: Sequence[str], recipe: Any, examples: Sequence[Any], options
             counts["heard"] += 1
             step()
 
-        heard = ensemble_search.hear(panel, recipe, examples, one)
-    for failure in heard.failures:
+        collected = ensemble_search.collect_member_scores(taggers, recipe, examples, one)
+    for failure in collected.failures:
         predictions.failure(failure)
-    return heard
+    return collected
 
 
 def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[float]) -> None:

@@ -80,8 +80,12 @@ class Ensemble(Tagger):
 
     def scores(self, prepared: np.ndarray) -> np.ndarray:
         """(batch, groups) of `prepare` -> probabilities (batch, classes) float32; NaN where a member has none."""
+        return self._fused(self.member_scores(prepared))
+
+    def member_scores(self, prepared: np.ndarray) -> np.ndarray:
+        """(batch, groups) of `prepare` -> (members, batch, classes), in the order of this ensemble's labels."""
         columns = self._columns(prepared)
-        return self._fused([np.stack(_each(member.scores, columns[member])) for member in self.members])
+        return self._ordered([np.stack(_each(member.scores, columns[member])) for member in self.members])
 
     @property
     def sample_rate_hz(self) -> int:
@@ -112,7 +116,7 @@ class Ensemble(Tagger):
         finest = min(range(len(said)), key=lambda index: self.members[index].frame_seconds)
         middles = (np.arange(len(said[finest])) + 0.5) * self.frame_seconds
         at = [(middles / member.frame_seconds).astype(int) for member in self.members]
-        return self._fused([its[np.minimum(rows, len(its) - 1)] for its, rows in zip(said, at, strict=True)])
+        return self._fused(self._ordered([its[np.minimum(rows, len(its) - 1)] for its, rows in zip(said, at, strict=True)]))
 
     def _columns(self, prepared: np.ndarray) -> dict[Tagger, np.ndarray]:
         """What each member takes of (batch, groups): (batch,) of arrays."""
@@ -129,8 +133,11 @@ class Ensemble(Tagger):
 
     def predict_long(self, heard: Heard) -> Prediction:
         """Each member's own way with a long sound, fused."""
-        said = [predict_one(member, its).scores[None] for member, its in self._spooled(heard)]
-        return self.prediction(self._fused(said)[0], heard.seconds(), heard.source)
+        return self.prediction(self._fused(self.member_scores_long(heard))[0], heard.seconds(), heard.source)
+
+    def member_scores_long(self, heard: Heard) -> np.ndarray:
+        """(members, 1, classes) of a long sound, in the order of this ensemble's labels."""
+        return self._ordered([predict_one(member, its).scores[None] for member, its in self._spooled(heard)])
 
     def _spooled(self, heard: Heard) -> Iterator[tuple[Tagger, Heard]]:
         """A long sound as each member hears it on its own: it is decoded once, into a temporary file (mono, float32)."""
@@ -141,18 +148,17 @@ class Ensemble(Tagger):
             for member in self.members:
                 yield member, _hear(member, path, heard)
 
-    def _fused(self, said: Sequence[np.ndarray]) -> np.ndarray:
-        """Each member's (batch, classes), in the order of its own labels -> (batch, classes) float32."""
-        evidence = np.stack(self._ordered(said))
+    def _fused(self, evidence: np.ndarray) -> np.ndarray:
+        """(members, batch, classes) -> (batch, classes) float32; NaN where a member has no score."""
         whole = np.isfinite(evidence).all((0, 2))
         scores = np.full(evidence.shape[1:], np.nan, np.float32)
         scores[whole] = fusion.fuse(evidence[:, whole], self.rule, self.checkpoint.activation, self.weights)
         return scores
 
-    def _ordered(self, said: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The same in the order of the first member's labels."""
+    def _ordered(self, member_scores: Sequence[np.ndarray]) -> np.ndarray:
+        """Each member's (batch, classes), in the order of its own labels -> (members, batch, classes), in the first one's."""
         orders = ([member.labels.index(label) for label in self.checkpoint.labels] for member in self.members)
-        return [scores[:, order] for scores, order in zip(said, orders, strict=True)]
+        return np.stack([scores[:, order] for scores, order in zip(member_scores, orders, strict=True)])
 
 
 def check_classes(name: str, members: Sequence[Checkpoint]) -> None:

@@ -1,6 +1,6 @@
-"""What checkpoints reach together: every combination by every rule, and weights fitted on clips that none was trained on.
+"""Scores of combinations of checkpoints: by every fusion rule, and with weights fitted on clips that none was trained on.
 
-Weights minimise the log loss, not the recipe's metric: the accuracy of some hundred clips is a staircase on which many weights
+Weights minimize the log loss, not the recipe's metric: the accuracy of some hundred clips is a staircase on which many weights
 tie and noise decides, while the log loss is convex, for any number of members (`fusion.fitted_weights`).
 """
 
@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from eranntag.evaluation import metrics
 from eranntag.inference import fusion
 from eranntag.inference.ensemble import Ensemble
 from eranntag.inference.pipeline import predict_examples
+from eranntag.inference.prepared import Heard
+from eranntag.inference.tagger import Tagger
 from eranntag.recipes import check_classes, check_scores, was_trained_on
 from eranntag.training.config import digest
 from eranntag.training.splits import divide
@@ -27,21 +30,40 @@ STEPS = 1000  # a fitted weight is a multiple of 1 / STEPS
 ALTERNATIVE = "or leave the weights equal: eranntag ensemble row"
 
 
-class Panel(Ensemble):
-    """Members that hear each clip once, as an ensemble does, and whose scores stay side by side: (batch, members * classes)."""
+@dataclass(frozen=True)
+class MemberScorer:
+    """A `Scorer` that prepares each clip once, as `ensemble` does, and returns its members' scores, not fused."""
+
+    ensemble: Ensemble
 
     @property
-    def labels(self) -> tuple[str, ...]:
-        return tuple(f"{member.checkpoint.name}: {label}" for member in self.members for label in self.checkpoint.labels)
+    def batch(self) -> int:
+        return self.ensemble.batch
 
-    def _fused(self, said: Sequence[np.ndarray]) -> np.ndarray:
-        return np.concatenate(self._ordered(said), 1)
+    @property
+    def parallel(self) -> int:
+        return self.ensemble.parallel
+
+    def prepare_source(self, source: Any, name: str = "") -> Heard:
+        return self.ensemble.prepare_source(source, name)
+
+    def scores(self, prepared: np.ndarray) -> np.ndarray:
+        """(batch, members, classes)"""
+        return self.ensemble.member_scores(prepared).swapaxes(0, 1)
+
+    def prediction(self, scores: np.ndarray, seconds: float, source: str) -> np.ndarray:
+        """(members, classes)"""
+        return scores
+
+    def predict_long(self, heard: Heard) -> np.ndarray:
+        """(members, classes)"""
+        return self.ensemble.member_scores_long(heard)[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
-class Heard:
-    """What each member says of clips, `evidence` (members, clips, classes), and the truth, `targets` (clips, classes) bool, in
-    the order of the recipe's labels. `failures` could not be read."""
+class MemberScores:
+    """The scores of clips by each member, `evidence` (members, clips, classes), and the truth, `targets` (clips, classes) bool,
+    in the order of the recipe's labels. `failures` could not be read."""
 
     recipe: Recipe
     evidence: np.ndarray
@@ -55,8 +77,8 @@ class Heard:
 
 @dataclass(frozen=True)
 class Combination:
-    """What some `members` (their indices) reach together, by each rule. `undefined` clips, or pairs of clip and class where
-    these are independent, had no answer by Dempster's rule and took the average."""
+    """The metric of some `members` (their indices) by each rule. `undefined` clips, or pairs of clip and class where these are
+    independent, have no score by Dempster's rule and took the average."""
 
     members: tuple[int, ...]
     values: dict[str, float]
@@ -65,40 +87,43 @@ class Combination:
 
 @dataclass(frozen=True)
 class Fitted:
-    """Weights, and the log loss (nats a fact) and the recipe's metric of equal ones and of these on the clips of the fit."""
+    """Weights; and of equal ones and of these, on the clips of the fit, the log loss (nats per target) and the metric."""
 
     weights: tuple[float, ...]
     equal: tuple[float, float]
     fitted: tuple[float, float]
 
 
-def check(recipe: Recipe, members: Sequence[Checkpoint]) -> None:
-    """UsageError unless their classes are the recipe's, and their scores of its kind."""
+def check_members(recipe: Recipe, members: Sequence[Checkpoint]) -> None:
+    """Raises UsageError unless the members have the recipe's classes and kind of scores."""
     for member in members:
         check_classes(member, recipe)
         check_scores(member, recipe)
 
 
-def hear(panel: Panel, recipe: Recipe, examples: Sequence[Example], step: Callable[[], None] = lambda: None) -> Heard:
-    """Every clip, once. DataError when none can be read."""
-    order = [panel.checkpoint.labels.index(label) for label in recipe.labels]
+def collect_member_scores(
+    members: Sequence[Tagger], recipe: Recipe, examples: Sequence[Example], step: Callable[[], None] = lambda: None
+) -> MemberScores:
+    """The scores of every example by every member; `step` is called after each. Raises DataError when no clip can be read."""
+    ensemble = Ensemble("members", members)
+    order = [ensemble.checkpoint.labels.index(label) for label in recipe.labels]
     scores, targets, failures = [], [], list[Failure]()
-    for example, result in predict_examples(panel, recipe.name, examples, failures, step=step):
-        scores.append(result.scores.reshape(len(panel.members), -1)[:, order])
+    for example, result in predict_examples(MemberScorer(ensemble), recipe.name, examples, failures, step=step):
+        scores.append(result[:, order])
         targets.append(example.targets)
-    return Heard(recipe, np.stack(scores, 1), metrics.multi_hot(targets, len(order)), tuple(failures))
+    return MemberScores(recipe, np.stack(scores, 1), metrics.multi_hot(targets, len(order)), tuple(failures))
 
 
-def tried(heard: Heard) -> Iterator[Combination]:
+def combinations_by_rule(collected: MemberScores) -> Iterator[Combination]:
     """Every member alone, and the combinations of `subsets` by every rule."""
-    activation = heard.recipe.activation
-    for chosen in subsets(len(heard.evidence)):
-        parts = np.array_split(heard.evidence[list(chosen)], -(-len(heard.targets) // BLOCK_CLIPS), 1)
+    activation = collected.recipe.activation
+    for chosen in subsets(len(collected.evidence)):
+        blocks = np.array_split(collected.evidence[list(chosen)], -(-len(collected.targets) // BLOCK_CLIPS), 1)
         rules = fusion.RULES if len(chosen) > 1 else (fusion.WEIGHTED,)
-        fused = {rule: np.concatenate([fusion.fuse(part, rule, activation) for part in parts]) for rule in rules}
-        frames = parts if activation == "softmax" else (fusion.frames(part) for part in parts)
-        lost = sum(int(fusion.undefined(part).sum()) for part in frames)
-        yield Combination(chosen, {rule: heard.value(scores) for rule, scores in fused.items()}, lost)
+        fused = {rule: np.concatenate([fusion.fuse(block, rule, activation) for block in blocks]) for rule in rules}
+        masses = blocks if activation == "softmax" else (fusion.frames(block) for block in blocks)
+        undefined = sum(int(fusion.undefined(block).sum()) for block in masses)
+        yield Combination(chosen, {rule: collected.value(scores) for rule, scores in fused.items()}, undefined)
 
 
 def subsets(members: int) -> list[tuple[int, ...]]:
@@ -107,24 +132,26 @@ def subsets(members: int) -> list[tuple[int, ...]]:
     return [chosen for size in sizes for chosen in combinations(range(members), size)]
 
 
-def fit(heard: Heard) -> Fitted:
+def fit(collected: MemberScores) -> Fitted:
     """The weights of the weighted average with the smallest log loss."""
-    said = fusion.said_of_truth(heard.evidence, heard.targets, heard.recipe.activation)
-    equal, weights = (1 / len(said),) * len(said), rounded(fusion.fitted_weights(said))
-    measures = (
-        (fusion.log_loss(said, each), heard.value(fusion.weighted_average(heard.evidence, each))) for each in (equal, weights)
-    )
-    return Fitted(weights, *measures)
+    members = fusion.said_of_truth(collected.evidence, collected.targets, collected.recipe.activation)
+    equal = (1 / len(members),) * len(members)
+    fitted = rounded(fusion.fitted_weights(members))
+
+    def measured(weights: tuple[float, ...]) -> tuple[float, float]:
+        return fusion.log_loss(members, weights), collected.value(fusion.weighted_average(collected.evidence, weights))
+
+    return Fitted(fitted, measured(equal), measured(fitted))
 
 
 def rounded(weights: np.ndarray) -> tuple[float, ...]:
-    """To multiples of 1 / STEPS that still add up to 1: those that lose most by it get what is missing."""
+    """To multiples of 1 / STEPS that still add up to 1: the largest remainders are rounded up."""
     whole = np.floor(weights * STEPS).astype(int)
     whole[np.argsort(whole - weights * STEPS)[: STEPS - whole.sum()]] += 1
     return tuple((whole / STEPS).tolist())
 
 
-def unseen(dataset: Dataset, members: Sequence[Checkpoint]) -> list[Example]:
+def clips_unseen_by_all(dataset: Dataset, members: Sequence[Checkpoint]) -> list[Example]:
     """The clips that the run of every member held out to select by: none was trained on them, and none is reported on them.
 
     Raises UsageError, with what to do, where there are none.
@@ -142,13 +169,13 @@ def _held_out(dataset: Dataset, member: Checkpoint) -> set[str]:
     if run.get("recipe") != recipe.name:
         remedy = f"train it by `eranntag train {recipe.name} --validation 0.1`"
         raise UsageError(
-            f"{member.name}: not of a run on {recipe.name}, so which clips it knows is unknown; {remedy}, {ALTERNATIVE}"
+            f"{member.name}: not of a run on {recipe.name}, so its training clips are unknown; {remedy}, {ALTERNATIVE}"
         )
     division = divide(dataset, run.get("fold"), run.get("validation", 0.0), run.get("seed", 0))
     if not division.apart:
         remedy = "train it with --validation 0.1, and all members with the same --seed and --fold"
         raise UsageError(f"{member.name}: its run held out no clips but those that are reported; {remedy}, {ALTERNATIVE}")
     if run.get("clips") != (found := digest(division.training, division.held_out)):
-        raise UsageError(f"{member.name}: its run knew other clips ({run.get('clips')}) than are there now ({found})")
+        raise UsageError(f"{member.name}: its run had other clips ({run.get('clips')}) than the data has now ({found})")
     earlier = dataclasses.replace(member, training={"bases": run.get("bases", ())})
     return {str(example.path) for example in division.held_out if not was_trained_on(example, earlier, recipe)}
