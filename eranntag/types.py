@@ -131,7 +131,7 @@ class Failure:
 @dataclass(frozen=True)
 class Published:
     """A published result: `value` for `model`, trained as `how` says ("scratch", "fine-tuned", or either with what was left
-    out), in `table`. `metric`, one of `evaluation.Result.measures`, if it is not the recipe's."""
+    out), in `table`. `metric`, one of `evaluation.tagging.TaggingResult.measures`, if it is not the recipe's."""
 
     model: str
     value: float

@@ -16,7 +16,7 @@ from eranntag.checkpoints import weights
 from eranntag.cli import cli
 from eranntag.errors import DataError, UsageError
 from eranntag.evaluation import metrics
-from eranntag.evaluation.low_rate import narrowed
+from eranntag.evaluation.low_rate import downsampled
 from eranntag.evaluation.tagging import evaluate
 from eranntag.inference import pipeline as predicting
 from eranntag.inference.network import Network
@@ -193,7 +193,7 @@ def test_several_classes_a_clip_are_ranked(tagging: Tagger) -> None:
 
 
 def test_decisions_are_made_at_a_half_and_at_the_checkpoints_thresholds(tagging: Tagger) -> None:
-    assert evaluate(tagging, TAGGING).decisions == {"0.5": pytest.approx(metrics.decisions(*_decided(0.5)))}
+    assert evaluate(tagging, TAGGING).decisions == {"0.5": pytest.approx(metrics.precision_recall_f1(*_decided(0.5)))}
     tagging.checkpoint = dataclasses.replace(tagging.checkpoint, thresholds=(0.65, 0.5, 0.5, 0.5))
     assert evaluate(tagging, TAGGING).decisions["calibrated"]["f1_micro"] == 1
 
@@ -349,14 +349,14 @@ def test_a_clip_of_a_shard_is_evaluated_like_its_file(tiny_tagger: Tagger, data:
 def test_a_lower_sample_rate_is_that_of_files_recorded_so(tiny_tagger: Tagger, data: Path, tmp_path: Path) -> None:
     sound, low = data / "ESC-50" / "audio" / "1-0-A-0.wav", tmp_path / "low.wav"
     soundfile.write(low, soxr.resample(soundfile.read(sound)[0], 44100, 8000), 8000, subtype="FLOAT")
-    telephone = narrowed(tiny_tagger, 8000)
+    telephone = downsampled(tiny_tagger, 8000)
     heard, there = telephone.prepare_source(str(sound)), tiny_tagger.prepare_source(str(sound)).prepared
     np.testing.assert_allclose(heard.prepared, tiny_tagger.prepare_source(low).prepared, atol=1e-5)
     assert heard.prepared.std() < 0.7 * there.std() and heard.source == str(sound)
     assert heard.seconds() == pytest.approx(9999 / 44100, abs=1e-3)
     np.testing.assert_array_equal(telephone.prepare_source(low).prepared, tiny_tagger.prepare_source(low).prepared)
-    np.testing.assert_array_equal(narrowed(tiny_tagger, 48000).prepare_source(sound).prepared, there)
-    assert narrowed(tiny_tagger, None) is tiny_tagger
+    np.testing.assert_array_equal(downsampled(tiny_tagger, 48000).prepare_source(sound).prepared, there)
+    assert downsampled(tiny_tagger, None) is tiny_tagger
 
 
 def test_the_command_evaluates_at_a_lower_sample_rate(data: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:

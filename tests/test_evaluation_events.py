@@ -26,8 +26,8 @@ HIGH = Event("high", 0.0, 2.0)
 LOW = Event("low", 4.0, 6.0)
 
 
-def result(reference: list[Event], estimated: list[Event]) -> sed.Result:
-    return sed.Result(("high", "low"), (tuple(reference),), (tuple(estimated),), 0.5)
+def result(reference: list[Event], estimated: list[Event]) -> sed.DetectionResult:
+    return sed.DetectionResult(("high", "low"), (tuple(reference),), (tuple(estimated),), 0.5)
 
 
 def test_what_is_found_right_counts_in_every_way() -> None:
@@ -128,13 +128,13 @@ def test_events_of_other_labels_are_not_mapped(tagger: Eager, data: Path) -> Non
     recipe = dataclasses.replace(dataset.recipe, audioset_labels={"high": ("Beep",), "low": ("Hum",)})
     tagger.checkpoint = dataclasses.replace(tagger.checkpoint, labels=("Beep", "Hum"))
     with pytest.raises(UsageError, match="tiny has not the classes of mixtures themselves; --events needs these"):
-        sed.check(Detector(tagger, Postprocessing()), dataclasses.replace(dataset, recipe=recipe))
+        sed.examples_to_evaluate(Detector(tagger, Postprocessing()), dataclasses.replace(dataset, recipe=recipe))
 
 
 def test_data_without_strong_labels_and_without_sound(tagger: Eager, data: Path) -> None:
     detector, dataset = Detector(tagger, Postprocessing()), recipes.load("mixtures", str(data))
     weak = dataclasses.replace(dataset, examples=(*dataset.examples[1:], dataclasses.replace(dataset.examples[0], events=None)))
-    with pytest.raises(UsageError, match="mixtures does not say when its classes sound"):
+    with pytest.raises(UsageError, match="mixtures has no onsets and offsets"):
         sed.evaluate(detector, weak)
     gone = tuple(dataclasses.replace(example, path="nowhere.wav") for example in dataset.examples)
     with pytest.raises(DataError, match=r"no clip could be read; the first: nowhere.wav: no such file"):

@@ -151,7 +151,7 @@ def test_it_has_a_calibrated_threshold_for_each_label(tuned: tuple[Path, Result]
     targets = metrics.multi_hot([example.targets for example in held_out], len(KINDS))
     thresholds = np.array(tagger.checkpoint.thresholds)
     assert thresholds.shape == (len(KINDS),) and (thresholds > 0).all()
-    assert metrics.decisions(scores >= thresholds, targets)["f1_macro"] == metrics.best_f1(scores, targets).mean()
+    assert metrics.precision_recall_f1(scores >= thresholds, targets)["f1_macro"] == metrics.best_f1(scores, targets).mean()
     assert header.read(tuned[0] / "best.safetensors").thresholds == tagger.checkpoint.thresholds
 
 

@@ -148,7 +148,9 @@ def test_a_map_has_no_calibrated_thresholds_but_a_part_of_the_classes_has(by_han
     part = dataclasses.replace(several, labels=("Dog", "Rain"), audioset_labels={})
     some = evaluate(by_hand, Dataset(part, examples[:3]))
     np.testing.assert_array_equal(some.scores, np.array([[0.3, 0.1], [0.5, 0.1], [0.3, 0.7]], np.float32))
-    assert some.decisions["calibrated"] == pytest.approx(metrics.decisions(some.scores >= np.array([0.2, 0.65]), some.targets))
+    assert some.decisions["calibrated"] == pytest.approx(
+        metrics.precision_recall_f1(some.scores >= np.array([0.2, 0.65]), some.targets)
+    )
     assert "2 of the checkpoint's 6 classes" in some.summary()
     assert (some.to_dict()["labels_mapped"], some.to_dict()["unmapped"]) == (False, [])
 

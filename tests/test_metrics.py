@@ -60,7 +60,7 @@ def test_d_prime_beside_a_table(case: Any) -> None:
 
 
 def test_decisions_from_a_half_on(case: Any, scores: np.ndarray, targets: np.ndarray) -> None:
-    values = metrics.decisions(scores >= case["threshold"], targets)
+    values = metrics.precision_recall_f1(scores >= case["threshold"], targets)
     assert values == pytest.approx({name: case[name] for name in values}, rel=1e-12)
     assert len(values) == 6
 
@@ -73,7 +73,7 @@ def test_one_class_a_clip(case: Any) -> None:
     assert metrics.accuracy(scores, target) == case["accuracy"]
     assert metrics.mean(metrics.average_precision(scores, truth)) == pytest.approx(case["mAP_one_vs_rest"], rel=1e-12)
     said = scores.argmax(1)[:, None] == np.arange(scores.shape[1])
-    assert metrics.decisions(said, truth)["f1_macro"] == pytest.approx(case["f1_macro"], rel=1e-12)
+    assert metrics.precision_recall_f1(said, truth)["f1_macro"] == pytest.approx(case["f1_macro"], rel=1e-12)
 
 
 def test_a_class_without_positives_is_left_out(case: Any) -> None:
@@ -82,7 +82,7 @@ def test_a_class_without_positives_is_left_out(case: Any) -> None:
     precision, auc = metrics.average_precision(scores, targets), metrics.roc_auc(scores, targets)
     np.testing.assert_array_equal(np.isnan([precision, auc, metrics.best_f1(scores, targets)]), [[False, True]] * 3)
     assert (metrics.mean(precision), metrics.mean(auc)) == (case["mAP"], case["mAUC"])
-    assert metrics.decisions(scores >= 0.3, targets)["f1_macro"] == 1  # of the other class alone
+    assert metrics.precision_recall_f1(scores >= 0.3, targets)["f1_macro"] == 1  # of the other class alone
 
 
 def test_a_class_that_every_clip_has_is_left_out_of_the_auc_alone() -> None:
@@ -117,7 +117,7 @@ def test_scikit_learn_agrees_on_ties(seed: int) -> None:
     micro = reference.average_precision_score(targets, scores, average="micro")
     assert metrics.micro_average_precision(scores, targets) == pytest.approx(micro, rel=1e-9)
     np.testing.assert_allclose(metrics.roc_auc(scores, targets), reference.roc_auc_score(targets, scores, average=None))
-    decisions = metrics.decisions(scores >= 0.7, targets)
+    decisions = metrics.precision_recall_f1(scores >= 0.7, targets)
     for kind in ("micro", "macro"):
         options = {"average": kind, "zero_division": 0}
         assert decisions[f"precision_{kind}"] == pytest.approx(reference.precision_score(targets, scores >= 0.7, **options))

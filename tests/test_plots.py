@@ -23,7 +23,7 @@ from eranntag.checkpoints import weights
 from eranntag.cli import cli
 from eranntag.engines.eager import Eager
 from eranntag.errors import EranntagError, UsageError
-from eranntag.evaluation.tagging import Result
+from eranntag.evaluation.tagging import TaggingResult
 from eranntag.inference.detector import Detection
 from eranntag.inference.network import Network
 from eranntag.inference.tagger import Tagger
@@ -41,7 +41,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 ODD = ("<script>alert(1)</script>", "$x_", "_hidden", "two\nlines", "a byte \udcff", "猫", "$\\frac{$", "a & b")
 
 
-def result(checkpoint: Checkpoint, labels: tuple[str, ...], activation: str, clips: int = 60, **changes: Any) -> Result:
+def result(checkpoint: Checkpoint, labels: tuple[str, ...], activation: str, clips: int = 60, **changes: Any) -> TaggingResult:
     """Random scores that favour the truth; the second class has no clips."""
     rng = np.random.default_rng(0)
     classes = rng.integers(2, len(labels), clips)
@@ -50,7 +50,7 @@ def result(checkpoint: Checkpoint, labels: tuple[str, ...], activation: str, cli
     metric = "accuracy" if activation == "softmax" else "mAP"
     recipe = dataclasses.replace(esc50.RECIPE, labels=labels, activation=activation, metric=metric)
     checkpoint = dataclasses.replace(checkpoint, labels=labels)
-    return Result(checkpoint, recipe, None, scores, targets, **changes)
+    return TaggingResult(checkpoint, recipe, None, scores, targets, **changes)
 
 
 class Tags(HTMLParser):

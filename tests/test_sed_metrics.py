@@ -84,10 +84,10 @@ def _jittered(rng: np.random.Generator, event: Event) -> Event:
 def test_sed_evals_numbers(seed: int) -> None:
     clips = annotations(seed)
     found = (
-        metrics.segment_decisions(*clips, LABELS),
-        metrics.segment_decisions(*clips, LABELS, segment_seconds=0.1),
-        metrics.event_decisions(*clips, LABELS),
-        metrics.event_decisions(*clips, LABELS, offsets=False),
+        metrics.segment_based(*clips, LABELS),
+        metrics.segment_based(*clips, LABELS, segment_seconds=0.1),
+        metrics.event_based(*clips, LABELS),
+        metrics.event_based(*clips, LABELS, offsets=False),
     )
     np.testing.assert_allclose([[values[key] for key in KEYS] for values in found], GOLDEN[seed], atol=1e-11)
 
@@ -99,8 +99,8 @@ def events(*spans: tuple[float, float], label: str = "bark") -> list[Event]:
 def test_truth_is_right_about_itself() -> None:
     reference, _ = annotations(7)
     for values in (
-        metrics.segment_decisions(reference, reference, LABELS),
-        metrics.event_decisions(reference, reference, LABELS),
+        metrics.segment_based(reference, reference, LABELS),
+        metrics.event_based(reference, reference, LABELS),
     ):
         assert set(values.values()) == {1.0}
 
@@ -123,7 +123,7 @@ def test_truth_is_right_about_itself() -> None:
 def test_events_by_hand(
     true: list[tuple[float, float]], said: list[tuple[float, float]], precision: float, recall: float, f1: float
 ) -> None:
-    values = metrics.event_decisions([events(*true)], [events(*said)], LABELS)
+    values = metrics.event_based([events(*true)], [events(*said)], LABELS)
     for kind in ("micro", "macro"):
         ours = [values[f"{name}_{kind}"] for name in ("precision", "recall", "f1")]
         assert ours == pytest.approx([precision, recall, f1], nan_ok=True)
@@ -131,11 +131,11 @@ def test_events_by_hand(
 
 def test_events_are_of_one_clip_and_one_class() -> None:
     bark, rain = events((0, 1)), events((0, 1), label="rain")
-    assert metrics.event_decisions([bark, []], [[], bark], LABELS)["f1_micro"] == 0
-    assert metrics.event_decisions([bark], [rain], LABELS)["f1_micro"] == 0
-    assert metrics.event_decisions([bark + rain], [rain], LABELS)["f1_macro"] == 0.5  # of the two that are there
+    assert metrics.event_based([bark, []], [[], bark], LABELS)["f1_micro"] == 0
+    assert metrics.event_based([bark], [rain], LABELS)["f1_micro"] == 0
+    assert metrics.event_based([bark + rain], [rain], LABELS)["f1_macro"] == 0.5  # of the two that are there
     with pytest.raises(ValueError):
-        metrics.event_decisions([bark], [bark, bark], LABELS)
+        metrics.event_based([bark], [bark, bark], LABELS)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -151,27 +151,27 @@ def test_as_many_events_as_possible_are_matched(seed: int) -> None:
         if len({i for i, _ in some}) == len({j for _, j in some}) == size
     )
     reference, estimated = ([events(*((onset, onset + 1) for onset in onsets))] for onsets in (true, said[::-1]))
-    values = metrics.event_decisions(reference, estimated, LABELS)
+    values = metrics.event_based(reference, estimated, LABELS)
     assert (values["precision_micro"], values["recall_micro"]) == (most / 4, most / 5)
 
 
 def test_a_long_row_of_events_that_all_stand_in_each_others_way() -> None:
     onsets = np.arange(1200) * 0.15  # each estimate may be the true event before it or after it
     true, said = events(*((at, at + 0.5) for at in onsets)), events(*((at + 0.1, at + 0.6) for at in (-0.15, *onsets)))
-    values = metrics.event_decisions([true], [said], LABELS)
+    values = metrics.event_based([true], [said], LABELS)
     assert (values["precision_micro"], values["recall_micro"]) == (1200 / 1201, 1)
 
 
 def test_segments_by_hand() -> None:
     true, said = events((0.5, 2.0)), events((1.2, 2.0 + 1e-12), (2.5, 2.6))
-    values = metrics.segment_decisions([true], [said], LABELS)  # true: 0, 1; said: 1, 2
+    values = metrics.segment_based([true], [said], LABELS)  # true: 0, 1; said: 1, 2
     assert (values["precision_micro"], values["recall_micro"], values["f1_macro"]) == (0.5, 0.5, 0.5)
-    values = metrics.segment_decisions([true], [said], LABELS, segment_seconds=0.5)  # true: 1 2 3; said: 2 3, 5
+    values = metrics.segment_based([true], [said], LABELS, segment_seconds=0.5)  # true: 1 2 3; said: 2 3, 5
     assert values["precision_micro"] == values["recall_micro"] == pytest.approx(2 / 3)
-    twice = metrics.segment_decisions([true + true], [true], LABELS)
+    twice = metrics.segment_based([true + true], [true], LABELS)
     assert set(twice.values()) == {1.0}  # a segment is there or not
 
 
 def test_without_any_truth_segments_measure_nothing() -> None:
-    assert all(map(math.isnan, metrics.segment_decisions([[]], [events((0, 1))], LABELS).values()))
-    assert metrics.segment_decisions([events((0, 1))], [[]], LABELS)["f1_micro"] == 0
+    assert all(map(math.isnan, metrics.segment_based([[]], [events((0, 1))], LABELS).values()))
+    assert metrics.segment_based([events((0, 1))], [[]], LABELS)["f1_micro"] == 0

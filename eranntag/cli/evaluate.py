@@ -50,7 +50,7 @@ def command(
     tagger = tagger_options.load(options, many=True)
     detector = detector_options.build(tagger, options) if events else None
     if detector:
-        sed.check(detector, dataset, options["fold"])
+        sed.examples_to_evaluate(detector, dataset, options["fold"])
     counts = {"evaluated": 0}
     with predictions.progress(counts) as step:
 

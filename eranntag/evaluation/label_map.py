@@ -1,4 +1,4 @@
-"""Scores of a checkpoint's classes -> scores of a recipe's: the same classes, some of many, or those that mean them."""
+"""Mapping of a checkpoint's classes to a recipe's: the same classes, a subset, or labels that have the same meaning."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from eranntag.types import Checkpoint, Recipe
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Where a recipe's classes are among a checkpoint's: `columns` has the places of the labels that mean each of them.
+    """For each class of a recipe, the `columns` of a checkpoint's scores whose labels mean it.
 
-    `mapped`: these are other labels than the recipe's own, those of its `audioset_labels`; then a class may have none.
+    `mapped`: those are the labels of the recipe's `audioset_labels` instead of its own; then a class may have none.
     """
 
     columns: tuple[tuple[int, ...], ...]
@@ -20,12 +20,12 @@ class LabelMap:
 
     @property
     def missing(self) -> tuple[int, ...]:
-        """The classes that no label means, which cannot be recognized."""
+        """The indices of classes without any label, which cannot be recognized."""
         return tuple(index for index, columns in enumerate(self.columns) if not columns)
 
     def scores(self, scores: np.ndarray) -> np.ndarray:
-        """(clips, the checkpoint's classes) -> (clips, the recipe's classes): the highest score of the labels that mean a
-        class, 0 where none does."""
+        """Return (clips, the recipe's classes) of (clips, the checkpoint's classes): the maximum over the labels of a class,
+        0 where it has none."""
         result = np.zeros((len(scores), len(self.columns)), scores.dtype)
         for index, columns in enumerate(self.columns):
             if columns:
@@ -34,16 +34,20 @@ class LabelMap:
 
 
 def between(checkpoint: Checkpoint, recipe: Recipe) -> LabelMap:
-    """The recipe's own labels where the checkpoint has them all, whatever else it has; else those of the recipe's map.
+    """Return the map to the recipe's own labels if the checkpoint has all of them, else to its labels of AudioSet.
 
-    Raises UsageError where the checkpoint lacks one of both.
+    Raises UsageError where the checkpoint lacks a label of each.
     """
-    places = {label: index for index, label in enumerate(checkpoint.labels)}
-    if not (own := [label for label in recipe.labels if label not in places]):
-        return LabelMap(tuple((places[label],) for label in recipe.labels))
+    positions = {label: index for index, label in enumerate(checkpoint.labels)}
+    own_missing = [label for label in recipe.labels if label not in positions]
+    if not own_missing:
+        return LabelMap(tuple((positions[label],) for label in recipe.labels))
     meanings = [recipe.audioset_labels.get(label, ()) for label in recipe.labels]
-    other = [label for labels in meanings for label in labels if label not in places]
-    if other or not any(meanings):
-        theirs = f"{checkpoint.name} has {len(places)} classes of its own, not those of {recipe.name}: it has no {own[0]!r}"
-        raise UsageError(theirs + (f", nor {other[0]!r}, which the map to AudioSet's labels needs" if other else ""))
-    return LabelMap(tuple(tuple(places[label] for label in labels) for labels in meanings), mapped=True)
+    mapped_missing = [label for labels in meanings for label in labels if label not in positions]
+    if mapped_missing or not any(meanings):
+        message = f"{checkpoint.name} has {len(positions)} classes of its own, not those of {recipe.name}: it has no "
+        message += repr(own_missing[0])
+        if mapped_missing:
+            message += f", nor {mapped_missing[0]!r}, which the map to AudioSet's labels needs"
+        raise UsageError(message)
+    return LabelMap(tuple(tuple(positions[label] for label in labels) for labels in meanings), mapped=True)

@@ -72,7 +72,7 @@ class MemberScores:
 
     def value(self, scores: np.ndarray) -> float:
         """The recipe's metric of scores (clips, classes)."""
-        return metrics.measure(self.recipe.metric, scores, self.targets)
+        return metrics.recipe_metric(self.recipe.metric, scores, self.targets)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def _probe(
     inputs, targets = _stacked(training, vectors, recipe)
     groups = np.array([group_of(example) for example in training])
     regression = logistic.fit(inputs, targets, groups, recipe.activation, seed)
-    validated = None if regression.scores is None else metrics.measure(recipe.metric, regression.scores, targets)
+    validated = None if regression.scores is None else metrics.recipe_metric(recipe.metric, regression.scores, targets)
     measured = [example for example in division.test or division.held_out if example.path in vectors]
     value = _measured(regression, measured, vectors, recipe) if measured else None
     thresholds = _thresholds(regression, targets)
@@ -142,7 +142,7 @@ def _stacked(examples: Sequence[Example], vectors: Vectors, recipe: Recipe) -> t
 
 def _measured(regression: Regression, examples: Sequence[Example], vectors: Vectors, recipe: Recipe) -> float:
     inputs, targets = _stacked(examples, vectors, recipe)
-    return metrics.measure(recipe.metric, ACTIVATIONS[recipe.activation](regression.logits(inputs)), targets)
+    return metrics.recipe_metric(recipe.metric, ACTIVATIONS[recipe.activation](regression.logits(inputs)), targets)
 
 
 def _thresholds(regression: Regression, targets: np.ndarray) -> tuple[float, ...]:

@@ -58,5 +58,5 @@ def _in_batches(tagger: Tagger, ready: list[tuple[int, np.ndarray]], at_once: in
 
 def measure(metric: str, scores: np.ndarray, examples: Sequence[Example]) -> dict[str, float]:
     """Nothing when no clip could be read, or none has a class that mAP could be about."""
-    value = metrics.measure(metric, scores, metrics.multi_hot([example.targets for example in examples], scores.shape[1]))
+    value = metrics.recipe_metric(metric, scores, metrics.multi_hot([example.targets for example in examples], scores.shape[1]))
     return {} if np.isnan(value) else {metric: value}

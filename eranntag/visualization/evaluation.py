@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from eranntag.evaluation.tagging import Result
+    from eranntag.evaluation.tagging import TaggingResult
 
 NAMED = 60  # classes that a figure has room to name
 
 
-def draw(result: Result, path: Path, command: str = "", paper: bool = False) -> None:
+def draw(result: TaggingResult, path: Path, command: str = "", paper: bool = False) -> None:
     """Write the figure (.png), or a page that holds it and all numbers (.html)."""
     with drawing() as new_figure:
         image = png(_confusion(new_figure, result) if result.single else _precision(new_figure, result))
@@ -30,7 +30,7 @@ def draw(result: Result, path: Path, command: str = "", paper: bool = False) -> 
     write(path, page or image)
 
 
-def _confusion(new_figure: type[Figure], result: Result) -> Figure:
+def _confusion(new_figure: type[Figure], result: TaggingResult) -> Figure:
     """The confusion matrix: colours are shares of a row's clips, numbers are clips."""
     counts, classes = result.confusion, len(result.recipe.labels)
     side = max(4.0, 0.24 * min(classes, NAMED) + 2.5)
@@ -53,7 +53,7 @@ def _confusion(new_figure: type[Figure], result: Result) -> Figure:
     return figure
 
 
-def _precision(new_figure: type[Figure], result: Result) -> Figure:
+def _precision(new_figure: type[Figure], result: TaggingResult) -> Figure:
     """Left the classes' average precision, best on top; right their precision-recall curves."""
     named = len(result.recipe.labels) <= NAMED
     figure = new_figure(figsize=(12, max(5.0, 0.2 * len(result.recipe.labels)) if named else 6), layout="constrained")
@@ -64,7 +64,7 @@ def _precision(new_figure: type[Figure], result: Result) -> Figure:
     return figure
 
 
-def _average_precisions(axes: Axes, result: Result, named: bool) -> None:
+def _average_precisions(axes: Axes, result: TaggingResult, named: bool) -> None:
     known = [(row["AP"], row["label"]) for row in result.per_class if isfinite(row["AP"])]
     known.sort(key=lambda pair: -pair[0])
     values, labels = [value for value, _ in known], [literal(label) for _, label in known]
@@ -81,26 +81,30 @@ def _average_precisions(axes: Axes, result: Result, named: bool) -> None:
     axes.legend()
 
 
-def _curves(axes: Axes, result: Result) -> None:
+def _curves(axes: Axes, result: TaggingResult) -> None:
     """Each class by name where they are few, else all in grey; and all pairs of clip and class together."""
-    from eranntag.evaluation.metrics import curve
+    from eranntag.evaluation.metrics import counts_by_threshold
 
     few = len(result.recipe.labels) < len(COLOURS)  # the last is for all together
     for index, label in enumerate(result.recipe.labels):
-        _, hits, said = curve(result.scores[:, index], result.targets[:, index])
-        if len(hits) and few:
+        _, true_positives, predicted = counts_by_threshold(result.scores[:, index], result.targets[:, index])
+        if not len(true_positives):
+            continue
+        recall, precision = true_positives / true_positives[-1], true_positives / predicted
+        if few:
             style = STYLES[1 + index % 3]
-            axes.plot(hits / hits[-1], hits / said, style, color=COLOURS[index], label=literal(label), marker=".", linewidth=1)
-        elif len(hits):
-            axes.plot(hits / hits[-1], hits / said, color="0.75", linewidth=0.4)
-    _, hits, said = curve(result.scores.ravel(), result.targets.ravel())
-    if len(hits):
-        axes.plot(hits / hits[-1], hits / said, color=COLOURS[-1], linewidth=2, label="all classes together")
+            axes.plot(recall, precision, style, color=COLOURS[index], label=literal(label), marker=".", linewidth=1)
+        else:
+            axes.plot(recall, precision, color="0.75", linewidth=0.4)
+    _, true_positives, predicted = counts_by_threshold(result.scores.ravel(), result.targets.ravel())
+    if len(true_positives):
+        recall, precision = true_positives / true_positives[-1], true_positives / predicted
+        axes.plot(recall, precision, color=COLOURS[-1], linewidth=2, label="all classes together")
         axes.legend()
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
 
 
-def _page(result: Result, image: bytes, command: str, paper: bool) -> str:
+def _page(result: TaggingResult, image: bytes, command: str, paper: bool) -> str:
     """One file without scripts and links: it needs no network and prints well."""
     checkpoint, summary = result.checkpoint, result.summary()
     facts = {"command": command, "checkpoint": checkpoint.title or checkpoint.name, "data": result.recipe.title}

@@ -26,8 +26,8 @@ from eranntag.results.resumable_folder import Folder
 from eranntag.types import Failure, Prediction
 
 if TYPE_CHECKING:
-    from eranntag.evaluation.sed import Result as Events
-    from eranntag.evaluation.tagging import Result
+    from eranntag.evaluation.sed import DetectionResult
+    from eranntag.evaluation.tagging import TaggingResult
 
 LONGEST_NAME_BYTES = 255  # of a file in a folder
 Show = Callable[[Any], bool]
@@ -214,7 +214,7 @@ def _where(row: Mapping[str, Any]) -> str:
     return f"{row['table']}, {row['how']}"
 
 
-def evaluation(result: Result, paper: bool = False) -> None:
+def evaluation(result: TaggingResult, paper: bool = False) -> None:
     """The measures, the paper's if asked for, the table of classes and the commonest confusions on stdout."""
     print_text(*result.summary(), "")
     if paper:
@@ -227,7 +227,7 @@ def evaluation(result: Result, paper: bool = False) -> None:
         print_text(f"{clips:4d}  {true} -> {said}")
 
 
-def found_events(result: Events) -> None:
+def found_events(result: DetectionResult) -> None:
     """The measures of events and their table of classes on stdout."""
     print_text("", *result.summary(), "")
     _classes(result.per_class)
