@@ -1,21 +1,25 @@
 """Every error that eranntag raises on purpose. One line each: what is wrong, with which value, and what to do.
 
 EranntagError            exit code 1
-|-- UsageError           2   a name, option or argument that makes no sense
+|-- UsageError           2   a name, option or argument that is invalid
 |-- AudioError           1   a file that cannot be read as audio
 |-- DataError            1   a data set that is missing or laid out differently
 |-- CheckpointError      1   a checkpoint that cannot be used
-|   |-- NotPublished     1   a described model whose weights nobody has released yet
+|   |-- NotPublished     1   a described model whose weights have not been released
 |   |-- IntegrityError   1   weights whose SHA-256 or shapes are not the expected ones
 |   `-- FetchError       1   weights that could not be downloaded
-`-- TrainingError        1   a run that cannot start, go on or be resumed
+|-- TrainingError        1   a run that cannot start, continue or be resumed
+`-- WriteError           1   a file that cannot be written
 """
 
+import errno
 
-def reason(error: BaseException, source: str) -> str:
-    """Its first line without the name of `source`, which is told beside it; the error's type where it says nothing."""
-    text = str(error).removeprefix(f"{source or 'clip'}: ").strip() or type(error).__name__
-    return text.partition("\n")[0]
+REMEDIES = {
+    errno.ENOSPC: "make room there, or choose another place",
+    errno.EDQUOT: "make room there, or choose another place",
+    errno.EFBIG: "raise the limit of a file's size (ulimit -f), or choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
 
 
 class EranntagError(Exception):
@@ -54,3 +58,17 @@ class FetchError(CheckpointError):
 
 class TrainingError(EranntagError):
     pass
+
+
+class WriteError(EranntagError, OSError):
+    """Also an OSError (errno, strerror, filename), for callers that add what is lost with the file."""
+
+    def __str__(self) -> str:
+        remedy = REMEDIES.get(self.errno or 0, "choose another place")
+        return f"{self.filename}: cannot be written ({self.strerror}); {remedy}"
+
+
+def error_reason(error: BaseException, source: str = "") -> str:
+    """Return the first line of an error without the leading name of `source`, or the error's type if it has no text."""
+    text = str(error).removeprefix(f"{source or 'clip'}: ").strip() or type(error).__name__
+    return text.partition("\n")[0]

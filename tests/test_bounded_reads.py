@@ -220,15 +220,15 @@ def file(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_file_is_read_up_to_a_limit(file: Path) -> None:
     file.write_bytes(b"12345")
-    assert bounded.read(file, 5) == b"12345"
+    assert bounded.read_bytes(file, 5) == b"12345"
     with pytest.raises(DataError, match=f"^{file}: cannot be read \\(5 bytes, and at most 4 are read\\); name a file that can"):
-        bounded.read(file, 4)
+        bounded.read_bytes(file, 4)
 
 
 def test_a_table_has_a_byte_order_mark_or_not(file: Path) -> None:
     for mark in ("", "\ufeff"):
         file.write_text(f"{mark}filename,label\r\nx\u2028y,1\r\n", newline="")
-        assert bounded.text(file) == "filename,label\r\nx\u2028y,1\r\n"
+        assert bounded.read_text(file) == "filename,label\r\nx\u2028y,1\r\n"
 
 
 CELLS = st.text(st.sampled_from('ab,;\t"\n\r\0é \u2028'), max_size=4)

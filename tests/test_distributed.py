@@ -109,7 +109,7 @@ def together(data: Path, clips: Path) -> tuple[Path, CompletedProcess[str]]:
         "whole": options(data, clips / "whole"),
     }
     (clips / "plan.json").write_text(json.dumps([[name, [*map(str, arguments)]] for name, arguments in plan.items()]))
-    with lock.held(clips / "taken"):
+    with lock.lock_folder(clips / "taken"):
         return clips, runs.processes(2, clips, start=[str(Path(__file__).with_name("several.py"))])
 
 

@@ -435,7 +435,7 @@ def test_a_disk_that_takes_nothing(code: int, hub: Hub, cache: Path, monkeypatch
     def refuse(path: Path) -> None:
         raise OSError(code, os.strerror(code), str(path))
 
-    monkeypatch.setattr(atomic, "sync", refuse)
+    monkeypatch.setattr(atomic, "fsync", refuse)
     with refusal(FetchError, "tiny: ", os.strerror(code), str(cache), "ERANNTAG_CACHE"):
         pinned()
     assert files(cache) == []

@@ -269,7 +269,7 @@ def test_one_output_has_one_writer(out: Path, tmp_path: Path) -> None:
 
 def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits to open a file may get one that its last holder removes."""
-    taken, path, calls = lock._taken, tmp_path / "lock", []
+    taken, path, calls = lock.try_lock, tmp_path / "lock", []
 
     def late(handle: int) -> bool:
         calls.append(handle)
@@ -277,8 +277,8 @@ def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: 
             path.unlink()
         return taken(handle)
 
-    monkeypatch.setattr(lock, "_taken", late)
-    with lock.file(path), pytest.raises(EranntagError), lock.file(path):
+    monkeypatch.setattr(lock, "try_lock", late)
+    with lock.open_locked(path), pytest.raises(EranntagError), lock.open_locked(path):
         pass
     assert len(calls) == 3
 

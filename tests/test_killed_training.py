@@ -197,7 +197,7 @@ def test_a_power_cut_at_any_step_leaves_the_old_file_or_the_new(tmp_path: Path) 
     assert seen == {(False, "old"), (False, "new"), (True, "new")}
     left = list(tmp_path.glob(".*.part"))
     (tmp_path / ".mine.part").touch()
-    atomic.discard_unfinished(tmp_path)
+    atomic.remove_temporary_files(tmp_path)
     assert left and list(tmp_path.glob(".*.part")) == [tmp_path / ".mine.part"]
 
 
@@ -358,7 +358,7 @@ def test_the_folder_is_held_until_the_checkpoint_is_finished(
     refused = []
 
     def scores(*args: Any, real: Any = cross_validation._scores) -> Any:
-        with pytest.raises(EranntagError, match="another process is writing there"), lock.held(tmp_path / "run"):
+        with pytest.raises(EranntagError, match="another process is writing there"), lock.lock_folder(tmp_path / "run"):
             pass
         refused.append(True)
         return real(*args)

@@ -367,7 +367,7 @@ import sys
 from pathlib import Path
 from eranntag.files import lock
 
-with lock.held(Path(sys.argv[1])):
+with lock.lock_folder(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -399,11 +399,14 @@ def test_a_second_command_in_the_same_folder_is_refused(held: Path, data: Path) 
 
 @with_locks
 def test_a_folder_is_free_again_after_its_run_and_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), lock.held(tmp_path / "deep" / "run"):
-        with pytest.raises(EranntagError, match="another process is writing there"), lock.held(tmp_path / "deep" / "run"):
+    with pytest.raises(ZeroDivisionError), lock.lock_folder(tmp_path / "deep" / "run"):
+        with (
+            pytest.raises(EranntagError, match="another process is writing there"),
+            lock.lock_folder(tmp_path / "deep" / "run"),
+        ):
             pass
         raise ZeroDivisionError
-    with lock.held(tmp_path / "deep" / "run"):
+    with lock.lock_folder(tmp_path / "deep" / "run"):
         assert (tmp_path / "deep" / "run").is_dir()
 
 

@@ -262,7 +262,7 @@ def test_a_cache_that_cannot_be_written(
         def refuse(path: Path) -> None:
             raise OSError(28, "No space left on device", str(path))
 
-        monkeypatch.setattr(atomic, "sync", refuse)
+        monkeypatch.setattr(atomic, "fsync", refuse)
     elif os.getuid() == 0:
         pytest.skip("root writes anywhere")
     else:

@@ -16,7 +16,7 @@ from eranntag.benchmark import paper
 from eranntag.benchmark.plan import Plan
 from eranntag.benchmark.tagging import Result
 from eranntag.benchmark.timing import Spread, rate, timed
-from eranntag.errors import reason
+from eranntag.errors import error_reason
 
 CLASSES = 527
 Work = Callable[[], object]
@@ -52,7 +52,7 @@ def measured(plan: Plan, device: str, tell: Callable[[str], None]) -> tuple[tupl
             pace = rate(timed(_work(model, given, device), plan.budget))
             found.append(Peer(name, holds, parameters, pace, paper.V100.get(name)))
         except Exception as error:  # whatever another project's code does, ours is measured
-            missing.append(f"{name}: fails: {reason(error, '')}")
+            missing.append(f"{name}: fails: {error_reason(error)}")
     return tuple(found), tuple(missing)
 
 

@@ -39,6 +39,6 @@ def replaced(text: str, part: str, path: Path) -> str:
 
 def _text(path: Path) -> str:
     try:
-        return bounded.text(path, most=MOST_BYTES) if path.exists() else ""
+        return bounded.read_text(path, max_bytes=MOST_BYTES) if path.exists() else ""
     except DataError as error:
         raise UsageError(f"--write {error}") from None

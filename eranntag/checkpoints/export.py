@@ -24,7 +24,7 @@ from eranntag.audio import reader
 from eranntag.checkpoints import header, loading
 from eranntag.checkpoints.export_formats import FORMATS, Format, Run
 from eranntag.engines import verify
-from eranntag.errors import EranntagError, UsageError, reason
+from eranntag.errors import EranntagError, UsageError, error_reason
 from eranntag.files import atomic
 from eranntag.inference.activations import ACTIVATIONS
 from eranntag.types import Clip
@@ -73,8 +73,8 @@ def export(
     about = _about(network, found.sha256 or loading.sha256(found.path))
     if not os.access(path.absolute().parent, os.W_OK):
         raise UsageError(f"--output {path}: its folder may not be written")
-    beginning = f".{atomic.shortened(path.name)}."
-    with atomic.told(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=beginning) as folder:
+    beginning = f".{atomic.truncated_name(path.name)}."
+    with atomic.translate_write_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=beginning) as folder:
         draft = Path(folder) / path.name
         _check_room(draft, network)
         try:
@@ -83,7 +83,7 @@ def export(
         except OSError:
             raise
         except Exception as error:  # whatever an exporter or a runtime makes of an operation that it does not know
-            raise EranntagError(f"{name}: cannot be exported as {form}: {reason(error, '')}") from error
+            raise EranntagError(f"{name}: cannot be exported as {form}: {error_reason(error)}") from error
         limit = HALF_LIMIT if half else verify.LIMITS["float32"]
         if not difference <= limit:
             what = f"{form} gives other probabilities, by {difference:.3g} for {worst}, where {limit} is the limit"

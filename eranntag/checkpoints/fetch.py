@@ -22,7 +22,7 @@ from typing import TypeVar
 from eranntag.checkpoints import hub, loading, transfer, web
 from eranntag.checkpoints.catalog import Row
 from eranntag.checkpoints.transfer import Refused, Report, Unreachable, Wrong
-from eranntag.errors import CheckpointError, FetchError, IntegrityError, reason
+from eranntag.errors import CheckpointError, FetchError, IntegrityError, error_reason
 from eranntag.files import atomic, cache
 
 T = TypeVar("T")
@@ -86,7 +86,8 @@ def _converter(row: Row) -> Callable[[Path, Path], None]:
         try:
             convert.write(file, path, form, spec, half=False)
         except CheckpointError as error:
-            raise CheckpointError(f"{row.name}: {row.weights}: {reason(error, str(file))}; correct {row.registry}") from None
+            reason = error_reason(error, str(file))
+            raise CheckpointError(f"{row.name}: {row.weights}: {reason}; correct {row.registry}") from None
 
     return put
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from eranntag.checkpoints import limits
 from eranntag.checkpoints.limits import is_number, shown
-from eranntag.errors import CheckpointError, reason
+from eranntag.errors import CheckpointError, error_reason
 from eranntag.types import Checkpoint
 
 KEY = "eranntag-1"  # another number when the format changes
@@ -59,7 +59,7 @@ def whole(path: str | os.PathLike[str]) -> Header:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint file; {REMEDY}") from None
     except (SafetensorError, OSError, LookupError, AttributeError, TypeError, ValueError, RecursionError, MemoryError) as error:
-        cause = reason(error, path)[:200]
+        cause = error_reason(error, path)[:200]
         raise CheckpointError(f"{path}: not a safetensors file, or not all of it ({cause}); {REMEDY}") from None
     if not isinstance(metadata, dict) or not isinstance(metadata.get(KEY), str):
         raise CheckpointError(f"{path}: a safetensors file, but not one of eranntag's: its header has no spec; {REMEDY}")
@@ -73,7 +73,7 @@ def whole(path: str | os.PathLike[str]) -> Header:
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         remedy = "it is damaged, or of a newer eranntag: write or fetch it again"
         raise CheckpointError(
-            f"{path}: the spec in its header cannot be read ({reason(error, path)[:300]}); {remedy}"
+            f"{path}: the spec in its header cannot be read ({error_reason(error, path)[:300]}); {remedy}"
         ) from None
 
 

@@ -21,14 +21,14 @@ MAX_NAME = 200  # characters of a checkpoint's name
 
 
 def opened(path: str | os.PathLike[str], remedy: str, most: int = MAX_FILE) -> tuple[BufferedReader, int]:
-    """`bounded.opened`. CheckpointError, which ends in `remedy`, for what cannot be read, and FileNotFoundError."""
+    """`bounded.open_regular_file`. CheckpointError, which ends in `remedy`, for what cannot be read, and FileNotFoundError."""
     with _told(path, remedy):
-        return bounded.opened(path, most)
+        return bounded.open_regular_file(path, most)
 
 
 def content(path: str | os.PathLike[str], remedy: str, most: int) -> bytes:
-    """All of an ordinary file of at most `most` bytes, also if it grows meanwhile. Raises as `opened`."""
-    with _told(path, remedy), bounded.opened(path, most)[0] as file:
+    """All of a regular file of at most `most` bytes, also if it grows meanwhile. Raises as `opened`."""
+    with _told(path, remedy), bounded.open_regular_file(path, most)[0] as file:
         return file.read(most)
 
 

@@ -41,7 +41,7 @@ def pack(recipe: str, out: Path, data: str | None, codec: str, shard_size: float
     dataset = recipes.load(recipe, data)
     total, packed, failed, size_bytes = len(dataset.examples), 0, 0, 0
     started, fresh = time.monotonic(), 0
-    with lock.held(out):
+    with lock.lock_folder(out):
         for shard, there in packing.pack(dataset, out, codec, int(shard_size * 1e6), workers or os.cpu_count() or 1):
             for source, reason in shard.failed:
                 predictions.failure(Failure(source, reason))
@@ -155,7 +155,7 @@ def mix(
     sources = plans.Sources(recipes.mixture_events(events, preset), recipes.mixture_backgrounds(backgrounds))
     protocol = plans.Protocol(snr, clips_per_fold, folds, seed, trim_padding=preset in recipes.PADDED_PRESETS)
     counts = {"source files": 0, "mixtures": 0}
-    with lock.held(out), predictions.progress(counts) as step:
+    with lock.lock_folder(out), predictions.progress(counts) as step:
 
         def heard() -> None:
             counts["source files"] += 1

@@ -37,7 +37,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     from eranntag.errors import EranntagError
     from eranntag.files import bounded
 
-    lines = bounded.text(path).splitlines()
+    lines = bounded.read_text(path).splitlines()
     if not lines:
         raise EranntagError(f"{path}: empty: the run has nothing to show yet")
     rows = []

@@ -22,7 +22,7 @@ import soundfile
 from eranntag.audio import reader
 from eranntag.datasets import shard_writer, shards
 from eranntag.datasets.shard_writer import Entry, Shard
-from eranntag.errors import AudioError, DataError, reason
+from eranntag.errors import AudioError, DataError, error_reason
 from eranntag.files import atomic, bounded
 from eranntag.prefetch import prefetch_map
 from eranntag.types import Dataset, Example, Packed
@@ -55,7 +55,7 @@ def pack(dataset: Dataset, folder: Path, codec: str, shard_bytes: int, workers: 
     """
     sources = _sources(dataset.examples)
     plan = _plan(dataset, sources, codec, shard_bytes)
-    with atomic.resumable(folder, "shards"):
+    with atomic.translate_dataset_write_errors(folder, "shards"):
         _begin(folder, plan, dataset.examples)
     done: list[Shard] = []
     first = 0
@@ -65,7 +65,7 @@ def pack(dataset: Dataset, folder: Path, codec: str, shard_bytes: int, workers: 
         there = shard is not None
         if shard is None:
             with (
-                atomic.resumable(folder / name, "shards"),
+                atomic.translate_dataset_write_errors(folder / name, "shards"),
                 closing(_entries(dataset.examples, sources, first, codec, workers)) as entries,
             ):
                 shard = shard_writer.write(folder, name, codec, plan.labels, shard_bytes, entries)
@@ -73,7 +73,7 @@ def pack(dataset: Dataset, folder: Path, codec: str, shard_bytes: int, workers: 
         first += shard.clips
         yield shard, there
         done.append(replace(shard, rows=[]))  # two million of them are for the disk
-    with atomic.resumable(folder, "shards"):
+    with atomic.translate_dataset_write_errors(folder, "shards"):
         _finish(folder, plan, done, dataset.missing)
 
 
@@ -105,10 +105,10 @@ def _begin(folder: Path, plan: Plan, examples: Sequence[Example]) -> None:
     if any(Path(archive).parent.resolve() == folder.resolve() for archive in archives):
         raise DataError(f"{folder}: is the very pack that would be read; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)
-    atomic.discard_unfinished(folder)
+    atomic.remove_temporary_files(folder)
     wanted = json.loads(json.dumps(asdict(plan)))
     if (folder / shards.PLAN).exists():
-        found = bounded.json_object(folder / shards.PLAN)
+        found = bounded.read_json_object(folder / shards.PLAN)
         if other := [name for name, value in wanted.items() if found.get(name) != value]:
             raise DataError(f"{folder}: holds a pack with other {', '.join(other)}; choose another folder, or delete it")
     elif any(not path.name.startswith(".") for path in folder.iterdir()):
@@ -128,7 +128,7 @@ def _table(shard: Path) -> Path:
 def _finished(folder: Path, name: str, first: int) -> Shard | None:
     """The shard `name` if it is there, whole, and starts with clip `first`."""
     try:
-        table = bounded.json_object(_table(folder / name))
+        table = bounded.read_json_object(_table(folder / name))
         shard = Shard(**table["shard"])
         return shard if table["first"] == first and (folder / name).stat().st_size == shard.bytes else None
     except (OSError, KeyError, TypeError, DataError):
@@ -144,7 +144,7 @@ def _finish(folder: Path, plan: Plan, done: Sequence[Shard], missing: tuple[str,
     for path in folder.glob("shard-*.*"):  # an encoder of another version may have needed more of them
         if path.with_suffix(".tar").name not in names:
             path.unlink()
-    rows = chain.from_iterable(bounded.json_object(_table(folder / shard.name))["shard"]["rows"] for shard in done)
+    rows = chain.from_iterable(bounded.read_json_object(_table(folder / shard.name))["shard"]["rows"] for shard in done)
     results = {
         "clips": plan.clips - len(failed),
         "manifest_sha256": shard_writer.write_manifest(folder, rows),
@@ -174,7 +174,7 @@ def _entry(example: Example, source: str, place: int, codec: str) -> Entry:
         return Entry(key, source, example, _encode(reader.read_int16(example.path, RATE_HZ), codec))
     except Exception as error:  # whatever a hostile file does to a decoder, the others go on
         reader.check_folder(example.path)
-        return Entry(key, source, example, b"", reason(error, str(example.path)))
+        return Entry(key, source, example, b"", error_reason(error, str(example.path)))
 
 
 def _encode(waveform: np.ndarray, codec: str) -> bytes:

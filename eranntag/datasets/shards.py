@@ -44,7 +44,7 @@ def find(data: str | None, name: str) -> Path | None:
     """
     for folder in (Path(data), Path(data) / name) if data else ():
         if (folder / PACK).is_file():
-            packed = bounded.json_object(folder / PACK).get("recipe")
+            packed = bounded.read_json_object(folder / PACK).get("recipe")
             if packed != name:
                 raise DataError(f"{folder}: is a pack of {packed!r}, not of {name!r}; `eranntag data pack {name}` makes one")
             return folder
@@ -59,7 +59,7 @@ def read(folder: Path, recipe: Recipe) -> Dataset:
     The labels, folds, activation and metric are the pack's. Raises DataError when pack.json and the manifest do not fit.
     """
     pack = _pack(folder)
-    content = bounded.read(folder / MANIFEST)
+    content = bounded.read_bytes(folder / MANIFEST)
     if hashlib.sha256(content).hexdigest() != pack.get("manifest_sha256"):
         raise DataError(f"{folder / MANIFEST}: is not the one that was packed: its SHA-256 differs; pack again")
     try:
@@ -74,7 +74,7 @@ def read(folder: Path, recipe: Recipe) -> Dataset:
         if recipe.metric not in METRICS.get(recipe.activation, ()):
             raise ValueError(f"{recipe.activation} and {recipe.metric}")
         sizes = {name: int(shard["bytes"]) for name, shard in pack["shards"].items()}
-    except bounded.WHAT_A_BAD_FILE_RAISES as error:
+    except bounded.PARSE_ERRORS as error:
         raise DataError(f"{folder / PACK}: cannot be read ({error!r}); pack again") from None
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8", "surrogateescape", newline="")
     rows = csv.reader(text)
@@ -83,7 +83,7 @@ def read(folder: Path, recipe: Recipe) -> Dataset:
             raise ValueError("other columns")
         with _uncollected():
             examples = tuple(_examples(rows, folder, sizes, len(recipe.labels)))
-    except bounded.WHAT_A_BAD_FILE_RAISES as error:
+    except bounded.PARSE_ERRORS as error:
         raise DataError(f"{folder / MANIFEST}: line {rows.line_num} cannot be read ({error}); pack again") from None
     if not examples:
         raise DataError(f"{folder}: the pack holds no clips; pack again")
@@ -125,7 +125,7 @@ def verify(folder: Path) -> Iterator[Failure | str]:
     try:
         sums = {MANIFEST: str(pack["manifest_sha256"])}
         sums |= {name: str(shard["sha256"]) for name, shard in pack["shards"].items()}
-    except bounded.WHAT_A_BAD_FILE_RAISES as error:
+    except bounded.PARSE_ERRORS as error:
         raise DataError(f"{folder / PACK}: cannot be read ({error!r}); pack again") from None
     for name, wanted in sums.items():
         try:
@@ -140,7 +140,7 @@ def verify(folder: Path) -> Iterator[Failure | str]:
 
 def _pack(folder: Path) -> dict[str, Any]:
     """pack.json. What it names are shards in this folder, never files elsewhere."""
-    pack = bounded.json_object(folder / PACK)
+    pack = bounded.read_json_object(folder / PACK)
     if pack.get("format") != FORMAT:
         raise DataError(f"{folder / PACK}: has the format {pack.get('format')!r}; this version reads {FORMAT}: pack again")
     shards = pack.get("shards")

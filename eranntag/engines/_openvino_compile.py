@@ -9,7 +9,7 @@ from eranntag.engines import openvino_runtime, verify
 from eranntag.engines.eager import Eager
 from eranntag.engines.openvino import HINTS, OpenVINO, writable
 from eranntag.engines.selection import Source, Unfit
-from eranntag.errors import UsageError, reason
+from eranntag.errors import UsageError, error_reason
 
 
 def compiled(source: Source, dtype: str, choice: bool) -> tuple[dict[str, Any], list[bytes]]:
@@ -22,7 +22,7 @@ def compiled(source: Source, dtype: str, choice: bool) -> tuple[dict[str, Any], 
     try:
         models = openvino_runtime.converted(reference.network)
     except Exception as error:  # whatever an operation that it does not know makes of it
-        raise Unfit(f"openvino cannot convert {source.checkpoint.name}: {reason(error, '')}") from None
+        raise Unfit(f"openvino cannot convert {source.checkpoint.name}: {error_reason(error)}") from None
     facts = {"geometry": asdict(reference.geometry), "dtype": dtype, "refused": "", "difference": 0.0}
     parts, refused = _measured(source, models, facts, expected)
     if refused and not choice and dtype != "float32":

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from eranntag import registry
-from eranntag.errors import EranntagError, UsageError, reason
+from eranntag.errors import EranntagError, UsageError, error_reason
 from eranntag.inference import devices
 from eranntag.types import Checkpoint
 
@@ -71,13 +71,13 @@ def build(source: Source, engine: str = "auto", device: str = "auto", dtype: str
             except Unfit as error:
                 why = str(error)
             except (ImportError, AttributeError, RuntimeError) as error:  # an installation that is broken, or too old
-                why = f"openvino fails here: {reason(error, '')}"
+                why = f"openvino fails here: {error_reason(error)}"
         else:
             why = "openvino, which is faster on most CPUs, is not installed: pip install 'eranntag[openvino]'"
     try:
         tagger = _exact(registry.get("eranntag.engines", "torch"), source, device, dtype, many)
     except RuntimeError as error:  # of a GPU's driver or libraries
-        why = f"torch's fast way fails on {device}: {reason(error, '')}"
+        why = f"torch's fast way fails on {device}: {error_reason(error)}"
         tagger = registry.get("eranntag.engines", "eager").build(source, device, dtype, many)
     if why:
         tagger.notes = (why, *tagger.notes)

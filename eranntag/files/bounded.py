@@ -1,4 +1,4 @@
-"""The one way to read a file as a whole: an ordinary one, of a size that fits into memory."""
+"""Bounded reads: whole files, if they are regular and of a size that fits into memory."""
 
 import csv
 import errno
@@ -10,9 +10,9 @@ from typing import Any
 
 from eranntag.errors import DataError
 
-MOST_BYTES = 1 << 30  # AudioSet's largest table has 0.1 GB, the manifest of all its clips 0.2 GB
-MOST_JSON_BYTES = 1 << 28  # a pack names the clips that are left out, of two million
-WHAT_A_BAD_FILE_RAISES = (  # where its content is taken apart
+MAX_BYTES = 1 << 30  # AudioSet's largest table has 0.1 GB, the manifest of all its clips 0.2 GB
+MAX_JSON_BYTES = 1 << 28  # a pack names the clips that are left out, of two million
+PARSE_ERRORS = (  # what parsing a damaged file can raise
     AttributeError,
     KeyError,
     IndexError,
@@ -22,7 +22,7 @@ WHAT_A_BAD_FILE_RAISES = (  # where its content is taken apart
     RecursionError,
     csv.Error,
 )
-KINDS = {  # of what is no ordinary file
+KINDS = {  # of files that are not regular
     stat.S_ISDIR: "a folder",
     stat.S_ISFIFO: "a pipe",
     stat.S_ISSOCK: "a socket",
@@ -31,44 +31,46 @@ KINDS = {  # of what is no ordinary file
 }
 
 
-def opened(path: str | os.PathLike[str], most: int) -> tuple[BufferedReader, int]:
-    """An ordinary file of at most `most` bytes, and its size. OSError for whatever else the path leads to: a pipe would be
-    waited for, a device read for ever."""
+def open_regular_file(path: str | os.PathLike[str], max_bytes: int) -> tuple[BufferedReader, int]:
+    """Open a regular file of at most `max_bytes` and return it with its size.
+
+    Raises OSError for everything else: a pipe could block, a device never end.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except ValueError as error:  # a zero byte in the name
         raise OSError(errno.EINVAL, str(error)) from None
-    about = os.fstat(handle)
-    wrong = next((what for test, what in KINDS.items() if test(about.st_mode)), "")
-    if not wrong and about.st_size > most:
-        wrong = f"{about.st_size} bytes, and at most {most} are read"
-    if wrong:
+    status = os.fstat(handle)
+    flaw = next((kind for test, kind in KINDS.items() if test(status.st_mode)), "")
+    if not flaw and status.st_size > max_bytes:
+        flaw = f"{status.st_size} bytes, and at most {max_bytes} are read"
+    if flaw:
         os.close(handle)
-        raise OSError(errno.EINVAL, wrong)
-    return os.fdopen(handle, "rb"), about.st_size
+        raise OSError(errno.EINVAL, flaw)
+    return os.fdopen(handle, "rb"), status.st_size
 
 
-def read(path: str | os.PathLike[str], most: int = MOST_BYTES) -> bytes:
-    """The content, also of a file that grows meanwhile. DataError where `opened` has an OSError."""
+def read_bytes(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> bytes:
+    """Return a file's content, at most `max_bytes` even if it grows meanwhile. Raises DataError."""
     try:
-        with opened(path, most)[0] as file:
-            return file.read(most)
+        with open_regular_file(path, max_bytes)[0] as file:
+            return file.read(max_bytes)
     except OSError as error:
         raise DataError(f"{os.fspath(path)}: cannot be read ({error.strerror or error}); name a file that can") from None
 
 
-def text(path: str | os.PathLike[str], errors: str = "strict", most: int = MOST_BYTES) -> str:
-    """The content in UTF-8, with or without a byte order mark, its line ends as they are; DataError for other text too."""
+def read_text(path: str | os.PathLike[str], errors: str = "strict", max_bytes: int = MAX_BYTES) -> str:
+    """Return a UTF-8 file's text without a byte order mark, line ends unchanged. Raises DataError, for other encodings too."""
     try:
-        return read(path, most).decode("utf-8-sig", errors)
+        return read_bytes(path, max_bytes).decode("utf-8-sig", errors)
     except UnicodeDecodeError as error:
         raise DataError(f"{os.fspath(path)}: cannot be read as text in UTF-8 ({error}); save it as such") from None
 
 
-def json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The JSON object in a file; DataError when there is none."""
+def read_json_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the JSON object in a file. Raises DataError if there is none."""
     try:
-        content = json.loads(read(path, MOST_JSON_BYTES))
+        content = json.loads(read_bytes(path, MAX_JSON_BYTES))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{os.fspath(path)}: is not JSON ({error}); it is damaged, or another program's") from None
     if not isinstance(content, dict):

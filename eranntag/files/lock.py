@@ -1,4 +1,4 @@
-"""One folder has one writer, and so has one file."""
+"""Advisory locks, so that a folder or a file has one writer. A lock ends with its process."""
 
 import os
 import stat
@@ -12,23 +12,22 @@ from eranntag.errors import EranntagError
 try:
     import fcntl
 except ImportError:  # Windows: no lock
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # a module there, None here
 
-
-OWN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a link is not followed, a pipe not waited for
-NAME = ".lock"  # it stays: another process may be waiting to open it
+NAME = ".lock"  # is never removed: another process may be about to open it
+OPEN_FLAGS = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # no links; a pipe does not block
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Make `folder` and hold it until the block ends, or the process does. EranntagError when another process has it."""
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Create `folder` and lock it until the block ends. Raises EranntagError while another process holds the lock."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / NAME, os.O_RDWR | os.O_CREAT, 0o666)  # NFS locks only what is open for writing
     except OSError as error:
         raise EranntagError(f"{folder}: cannot be written ({error.strerror}); choose another folder") from None
     try:
-        if not _taken(handle):
+        if not try_lock(handle):
             raise EranntagError(f"{folder}: another process is writing there; wait for it, or choose another folder")
         yield
     finally:
@@ -36,25 +35,28 @@ def held(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def file(path: Path) -> Iterator[FileIO]:
-    """Open `path`, made if need be, to read and write, and hold it as `held` does a folder. Who holds it may remove it."""
+def open_locked(path: Path) -> Iterator[FileIO]:
+    """Open or create `path` for reading and writing, locked until the block ends; the holder may remove the file.
+
+    Raises EranntagError while another process holds the lock, and for what is not a regular file.
+    """
     while True:
         try:
-            opened = FileIO(os.open(path, OWN | os.O_CREAT, 0o666), "r+")
+            file = FileIO(os.open(path, OPEN_FLAGS | os.O_CREAT, 0o666), "r+")
         except OSError as error:
             raise EranntagError(f"{path}: cannot be written ({error.strerror}); choose another place") from None
-        with opened:
-            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
-                raise EranntagError(f"{path}: is no ordinary file; move it away, or choose another place")
-            if not _taken(opened.fileno()):
+        with file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise EranntagError(f"{path}: is not a regular file; remove it, or choose another place")
+            if not try_lock(file.fileno()):
                 raise EranntagError(f"{path}: another process is writing; wait for it, or choose another file")
-            if _is(path, opened.fileno()):  # else who held it until now removed it after it was opened here
-                yield opened
+            if _is_same_file(path, file.fileno()):  # else the last holder removed it after it was opened here
+                yield file
                 return
 
 
-def _taken(handle: int) -> bool:
-    """False when another process has it."""
+def try_lock(handle: int) -> bool:
+    """Lock an open file without waiting and return True; return False if another process holds the lock."""
     try:
         if fcntl is not None:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -65,7 +67,7 @@ def _taken(handle: int) -> bool:
     return True
 
 
-def _is(path: Path, handle: int) -> bool:
+def _is_same_file(path: Path, handle: int) -> bool:
     try:
         return os.path.samestat(os.stat(path), os.fstat(handle))
     except FileNotFoundError:

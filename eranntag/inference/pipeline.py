@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from eranntag.audio.reader import Stream
-from eranntag.errors import DataError, EranntagError, reason
+from eranntag.errors import DataError, EranntagError, error_reason
 from eranntag.inference import devices
 from eranntag.inference.prepared import Heard, Sound
 from eranntag.inference.sources import STDIN
@@ -154,7 +154,7 @@ def _attempt(work: Callable[[], Done], source: str) -> Done | Failure:
         return work()
     except Exception as error:  # whatever a hostile file does to a decoder, the others go on
         kind = type(error) if isinstance(error, EranntagError) else EranntagError  # which another process can unpickle
-        return Failure(source, reason(error, source), kind)
+        return Failure(source, error_reason(error, source), kind)
 
 
 def _tagged(tagger: Scorer[Done], items: list[Heard | Failure]) -> Iterator[Done | Failure]:
@@ -177,7 +177,7 @@ def _scored(tagger: Scorer[Done], group: list[Heard]) -> Iterator[tuple[Heard, D
     try:
         scores = tagger.scores(np.stack([item.prepared for item in group]))
     except (RuntimeError, MemoryError) as error:  # torch and openvino report a lack of memory as RuntimeError
-        scores, failed = None, Failure(group[0].source, reason(error, group[0].source), EranntagError)
+        scores, failed = None, Failure(group[0].source, error_reason(error, group[0].source), EranntagError)
     if scores is None and len(group) > 1:  # here, where the failed batch's tensors are gone
         for item in group:
             yield from _scored(tagger, [item])

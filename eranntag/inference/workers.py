@@ -16,7 +16,7 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
 
-from eranntag.errors import EranntagError, reason
+from eranntag.errors import EranntagError, error_reason
 from eranntag.inference import devices
 from eranntag.inference.pipeline import Scorer, Source, predict, waiting
 from eranntag.inference.sources import PAUSE_SECONDS, as_they_come
@@ -182,7 +182,7 @@ def _serve(pipe: Connection, make: Callable[[], Scorer[Any]], batch: int | None,
     except (BrokenPipeError, ConnectionResetError):  # nobody is there any more
         pass
     except Exception as error:
-        told = error if isinstance(error, EranntagError) else EranntagError(f"in a process of --jobs: {reason(error, '')}")
+        told = error if isinstance(error, EranntagError) else EranntagError(f"in a process of --jobs: {error_reason(error)}")
         told.add_note(traceback.format_exc())  # for --debug
         with suppress(OSError):
             pipe.send(told)

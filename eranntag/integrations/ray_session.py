@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from eranntag.errors import EranntagError, UsageError, reason
+from eranntag.errors import EranntagError, UsageError, error_reason
 
 KNOCK_SECONDS = 5
 
@@ -42,7 +42,7 @@ def connected(ray: Any, address: str) -> Iterator[None]:
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **here)
     except (RuntimeError, ValueError, OverflowError, OSError) as error:
         remedy = "start it with `ray start --head`, or name another --ray ADDRESS"
-        raise EranntagError(f"Ray: no cluster answers at {address} ({reason(error, '').rstrip('.')}); {remedy}") from error
+        raise EranntagError(f"Ray: no cluster answers at {address} ({error_reason(error).rstrip('.')}); {remedy}") from error
     try:
         yield
     finally:

@@ -9,7 +9,7 @@ from types import ModuleType
 
 from torch import Tensor, nn
 
-from eranntag.errors import FetchError, IntegrityError, UsageError, reason
+from eranntag.errors import FetchError, IntegrityError, UsageError, error_reason
 
 WEIGHTS = {"efficientnet-b2": "tf_efficientnet_b2.aa_in1k", "resnet-50": "resnet50.tv_in1k"}
 FIRST = "stem.0.weight"  # of three channels at timm: ours stays random, as in the paper
@@ -44,7 +44,7 @@ def load(model: nn.Module) -> str:
     try:
         network = timm.create_model(name, pretrained=True)
     except Exception as error:  # the hub's, the network's and the disk's errors have no base in common
-        why = reason(error, name)
+        why = error_reason(error, name)
         raise FetchError(f"ImageNet weights: cannot fetch {name} with timm: {why}; check the network; {REMEDY}") from error
     copy(model, network.state_dict())
     return f"ImageNet weights {name} of timm {timm.__version__}"
@@ -54,7 +54,7 @@ def _timm() -> ModuleType:
     try:
         import timm
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision of another torch
-        why = "" if getattr(error, "name", None) == "timm" else f" that can be imported ({reason(error, 'timm')})"
+        why = "" if getattr(error, "name", None) == "timm" else f" that can be imported ({error_reason(error, 'timm')})"
         raise UsageError(f"ImageNet weights need timm{why}: pip install 'eranntag[imagenet]'; {REMEDY}") from error
     return timm
 

@@ -27,7 +27,7 @@ def rows(recipe: str, table: Path, columns: Sequence[str]) -> Iterator[tuple[str
 def lines(recipe: str, table: Path) -> list[str]:
     """With their ends, of which any of the usual ones is one."""
     try:
-        return io.StringIO(bounded.text(table), newline="").readlines()
+        return io.StringIO(bounded.read_text(table), newline="").readlines()
     except DataError as error:
         raise DataError(f"{recipe}: {error}") from None
 
@@ -45,5 +45,5 @@ def told(where: str, whose: str) -> Iterator[None]:
     """DataError for a row that is not what it should be."""
     try:
         yield
-    except bounded.WHAT_A_BAD_FILE_RAISES as error:
+    except bounded.PARSE_ERRORS as error:
         raise DataError(f"{where} is not {whose}: {error!r}; mend or remove it") from None

@@ -101,7 +101,7 @@ def _dcase2018(root: Path) -> Dataset:
 
 def _rows(table: Path) -> Iterator[dict[str, str]]:
     """The rows of a table separated by commas, semicolons or tabs, with the column that names the file as `file`."""
-    lines = [line for line in io.StringIO(bounded.text(table), newline="") if line.strip()]
+    lines = [line for line in io.StringIO(bounded.read_text(table), newline="") if line.strip()]
     reader = csv.reader(lines, delimiter=max(",;\t", key=lines[0].count) if lines else ",")
     try:
         header = [name.strip().lower() for name in next(reader, [])]

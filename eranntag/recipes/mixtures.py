@@ -121,7 +121,7 @@ def _find(data: str | None) -> Path:
 
 def _recipe(root: Path) -> Recipe:
     """With the classes of mix.json; the paper's values of its SNR if they are the paper's classes, else none."""
-    record = bounded.json_object(root / "mix.json")
+    record = bounded.read_json_object(root / "mix.json")
     with told(f"mixtures: {root / 'mix.json'}", WRITTEN):
         labels, snr = tuple(map(str, record["labels"])), f"{float(record['snr_db']):g} dB"
         source, licence = str(record["events"]["title"]), str(record["events"]["licence"])

@@ -30,7 +30,7 @@ from eranntag.types import Embedding
 SECONDS = 120.0  # of results are what a kill may cost, or more where writing is slow:
 COST = 20  # times as long as the last writing took must go by before the next
 MOST_BYTES = 1 << 40  # of a file
-ENDS = (*bounded.WHAT_A_BAD_FILE_RAISES, OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+ENDS = (*bounded.PARSE_ERRORS, OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Saved:
 def read(path: Path) -> Saved:
     """What `write` wrote. Raises EranntagError for other files; memory is bounded by the size of the file."""
     try:
-        file, size = bounded.opened(path, MOST_BYTES)
+        file, size = bounded.open_regular_file(path, MOST_BYTES)
         with file, zipfile.ZipFile(file) as archive:
             vectors = _array(archive, "embeddings", "f4", 2, size)
             sources = _array(archive, "source", "U", 1, size).tolist()
@@ -127,7 +127,7 @@ def opened(path: Path, resume: bool = False, overwrite: bool = False) -> Iterato
     """
     path = Path(os.path.realpath(path))
     held = path.with_name(path.name + ".lock")
-    with lock.file(held) as file:
+    with lock.open_locked(held) as file:
         try:
             yield Matrix(path, resume, overwrite)
         finally:
@@ -173,7 +173,7 @@ class Matrix:
         self._settings = json.loads(json.dumps(settings))
         if self._before:
             check_same(self.path, self._before, settings, "use another --output, or --overwrite")
-        atomic.discard_unfinished(self.path.parent, self.path.name)
+        atomic.remove_temporary_files(self.path.parent, self.path.name)
         self._next = time.monotonic() + SECONDS
 
     def left(self, sources: Iterable[Source]) -> Iterator[Source]:

@@ -43,7 +43,7 @@ def opened(output: Path, beginning: bytes = b"", resume: bool = False, overwrite
     """
     path = Path(os.path.realpath(output))  # written through links, as open() would
     journal = path.with_name(path.name + ".journal")
-    with lock.file(journal) as lines:
+    with lock.open_locked(journal) as lines:
         run = Journal(path, journal, lines)
         try:
             run.check(beginning, resume, overwrite)
@@ -129,9 +129,9 @@ class Journal:
         else:
             self._forget()
         with self._writing():
-            self._file = FileIO(os.open(self.partial, lock.OWN | os.O_CREAT, 0o666), "r+")
+            self._file = FileIO(os.open(self.partial, lock.OPEN_FLAGS | os.O_CREAT, 0o666), "r+")
             self._cut()
-            atomic.sync(self.path.parent)
+            atomic.fsync(self.path.parent)
             if not self._at.lines:
                 line = to_line(settings)
                 append(self._lines, line)
@@ -163,7 +163,7 @@ class Journal:
                 os.chmod(self.partial, self.path.stat().st_mode & 0o777)
             file.close()
             os.replace(self.partial, self.path)
-            atomic.sync(self.path.parent)
+            atomic.fsync(self.path.parent)
         self._finished = True
         if complete:
             self._remove_journal()

@@ -37,7 +37,7 @@ def held(path: Path) -> Iterator[FileIO]:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise EranntagError(f"{path}: cannot be made ({error.strerror}); name a folder that can be written") from None
-    with lock.file(path / NAME) as lines:
+    with lock.open_locked(path / NAME) as lines:
         try:
             yield lines
         finally:
@@ -85,7 +85,7 @@ class Folder:
             if not self._size:
                 append(self._lines, b"".join([to_line(settings), *(to_line([name, None]) for name in sorted(self._ours))]))
         for name in self._ours - self._written.keys():  # where a kill may have come before its file
-            atomic.discard_unfinished(self.path, name)
+            atomic.remove_temporary_files(self.path, name)
 
     def left(self, sources: Iterable[Source]) -> Iterator[Source]:
         """Those whose file was not written yet, or is gone."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from eranntag.audio import reader
-from eranntag.errors import DataError, reason
+from eranntag.errors import DataError, error_reason
 from eranntag.prefetch import prefetch_map
 from eranntag.training.samplers import Sampler
 from eranntag.types import Batch, Clip, Example
@@ -54,7 +54,7 @@ class Sounds:
             samples = reader.read_int16(source, self.rate)
         except Exception as error:  # whatever a hostile file does to a decoder, the others go on
             reader.check_folder(source)
-            self._note(index, str(source), reason(error, str(source)))
+            self._note(index, str(source), error_reason(error, str(source)))
             return None
         with self.lock:
             if index not in self.kept and samples.nbytes <= self.free_bytes:

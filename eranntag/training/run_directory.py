@@ -27,8 +27,8 @@ def begin(folder: Path, world: World, restart: bool, stack: ExitStack) -> None:
     refusal = ""
     if world.first:
         try:
-            stack.enter_context(lock.held(folder))
-            atomic.discard_unfinished(folder)
+            stack.enter_context(lock.lock_folder(folder))
+            atomic.remove_temporary_files(folder)
             for pattern in FILES if restart and not restarted() else ():
                 for path in folder.glob(pattern):
                     path.unlink()

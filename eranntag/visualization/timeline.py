@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from eranntag.errors import reason
+from eranntag.errors import error_reason
 from eranntag.inference.detector import Detection, Detector, only
 from eranntag.inference.pipeline import predict_one, readers, until
 from eranntag.inference.prepared import Heard, Sound
@@ -112,7 +112,7 @@ def sights(results: Iterable[View | Failure], carry: bool = True) -> Iterator[tu
         try:
             return result, sight(source, stop, carry)
         except Exception as error:  # as in `predict`: the others go on
-            return Failure(source, reason(error, source))
+            return Failure(source, error_reason(error, source))
 
     waiting: deque[Future[tuple[View, Sight] | Failure]] = deque()
     pool = ThreadPoolExecutor(readers(), thread_name_prefix="sights")

@@ -64,7 +64,7 @@ def labels(wanted: Iterable[tuple[str, str]], checkpoint: Any, given: dict[str, 
 
 def _lines(file: str) -> list[str]:
     try:
-        return bounded.text(file, most=MOST_BYTES).splitlines()
+        return bounded.read_text(file, max_bytes=MOST_BYTES).splitlines()
     except DataError as error:
         raise click.UsageError(f"--labels-from {error}") from None
 

@@ -77,16 +77,15 @@ def show_all(
 
 def _attempt(draw: Callable[..., None], view: Any, sight: Any, tell: Callable[[Any], None]) -> None:
     """What goes wrong with one picture is that sound's failure; the others go on."""
-    from eranntag.errors import reason
-    from eranntag.files import atomic
+    from eranntag.errors import WriteError, error_reason
     from eranntag.types import Failure
 
     try:
         draw(view, sight)
-    except atomic.CannotWrite:  # no sound's fault
+    except WriteError:  # not this sound's failure
         raise
     except Exception as error:
-        tell(Failure(view.prediction.source, f"no picture of it: {reason(error, view.prediction.source)}"))
+        tell(Failure(view.prediction.source, f"no picture of it: {error_reason(error, view.prediction.source)}"))
 
 
 def _page(plot: Path, command: str) -> AbstractContextManager[Callable[..., None]]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from eranntag.audio import reader
 from eranntag.datasets.mixing.mix import Protocol, hear
-from eranntag.errors import DataError, reason
+from eranntag.errors import DataError, error_reason
 from eranntag.files import atomic, bounded
 from eranntag.prefetch import prefetch_map
 from eranntag.types import Dataset, Example, Failure, Packed
@@ -61,19 +61,19 @@ def decide(sources: Sources, protocol: Protocol, folder: Path, workers: int, ste
     DataError when `folder` holds other mixtures, or when the sources are not enough for the protocol.
     """
     wanted = json.loads(json.dumps({"format": FORMAT, **asdict(protocol), "sources_sha256": _digest(sources)}))
-    with atomic.resumable(folder, "mixtures"):
+    with atomic.translate_dataset_write_errors(folder, "mixtures"):
         folder.mkdir(parents=True, exist_ok=True)
         for place in (folder, *folder.glob("snr*"), *folder.glob("snr*/*/")):
-            atomic.discard_unfinished(place)
+            atomic.remove_temporary_files(place)
     if (folder / PLAN).exists():
-        found = bounded.json_object(folder / PLAN)
+        found = bounded.read_json_object(folder / PLAN)
         try:
             asked = dict(found["asked"])
             if other := [name for name, value in wanted.items() if asked.get(name) != value]:
                 raise DataError(f"{folder}: holds mixtures with other {', '.join(other)}; choose another folder, or delete it")
             heard = {path: float(seconds) for path, seconds in found["seconds"].items()}
             left_out = {path: str(why) for path, why in found["left_out"].items()}
-        except bounded.WHAT_A_BAD_FILE_RAISES as error:
+        except bounded.PARSE_ERRORS as error:
             raise DataError(f"{folder / PLAN}: is damaged ({error!r}); delete {folder}, or choose another folder") from None
         return _decided(sources, protocol, {"seconds": heard, "left_out": left_out})
     if any(not path.name.startswith(".") for path in folder.iterdir()):
@@ -81,7 +81,7 @@ def decide(sources: Sources, protocol: Protocol, folder: Path, workers: int, ste
     _decided(sources, protocol, {"seconds": {str(each.path): 0 for each in sources.events.examples}, "left_out": {}})  # enough?
     found = {"asked": wanted, **_heard(sources, protocol, workers, step)}
     decided = _decided(sources, protocol, found)
-    with atomic.resumable(folder, "mixtures"):
+    with atomic.translate_dataset_write_errors(folder, "mixtures"):
         atomic.write_text(folder / PLAN, json.dumps(found, indent=1) + "\n")
     return decided
 
@@ -97,7 +97,7 @@ def _heard(sources: Sources, protocol: Protocol, workers: int, step: Callable[[]
             return str(path), len(hear(path, protocol)), ""
         except Exception as error:  # whatever a hostile file does to a decoder, the others go on
             reader.check_folder(path)
-            return str(path), 0, reason(error, str(path))
+            return str(path), 0, error_reason(error, str(path))
 
     with closing(prefetch_map(listen, (example.path for example in sources.events.examples), workers)) as results:
         for path, samples, why in results:

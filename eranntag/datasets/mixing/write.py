@@ -25,7 +25,7 @@ def write(plan: Plan, folder: Path, workers: int, stems: bool, command: str) -> 
     """Write every mixture that is not there yet, the name of each when it is; then the tables. The same call goes on after
     an interruption. DataError when the disk is full or the sources are gone; AudioError when one can no longer be read."""
     kinds = ("audio", "stems") if stems else ("audio",)
-    with atomic.resumable(folder, "mixtures"):
+    with atomic.translate_dataset_write_errors(folder, "mixtures"):
         for snr_db in plan.protocol.snr_db:
             for kind in kinds:
                 (_place(folder, snr_db) / kind).mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def write(plan: Plan, folder: Path, workers: int, stems: bool, command: str) -> 
             _make(mixture, plan.protocol, missing)
         return mixture.name
 
-    with atomic.resumable(folder, "mixtures"):
+    with atomic.translate_dataset_write_errors(folder, "mixtures"):
         with closing(prefetch_map(make, plan.mixtures, workers)) as names:
             yield from names
         for snr_db in plan.protocol.snr_db:

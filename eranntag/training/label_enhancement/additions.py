@@ -103,7 +103,7 @@ def read_additions(path: str | os.PathLike[str], dataset: Dataset) -> dict[str |
 
 def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, list[str]]]:
     """(line from 1, clip, labels) of the rows after the comments and the header."""
-    lines = io.StringIO(bounded.text(path, errors="surrogateescape"), newline="").readlines()
+    lines = io.StringIO(bounded.read_text(path, errors="surrogateescape"), newline="").readlines()
     comments = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
     rows = csv.reader(lines[comments:], strict=True)
     try:

@@ -65,7 +65,7 @@ class Neighbours:
 def read(path: str | os.PathLike[str]) -> Ontology:
     """An ontology in AudioSet's form: a JSON list of nodes, {"id", "name", "child_ids": [...], "restrictions": ["abstract"]},
     of which the last two may be left out. DataError for anything else, for unknown children and for cycles."""
-    content = bounded.read(path, MOST_BYTES)
+    content = bounded.read_bytes(path, MOST_BYTES)
     try:
         nodes = json.loads(content)
     except (ValueError, RecursionError) as error:

@@ -74,7 +74,7 @@ class _Page:
             self._head(view.prediction.checkpoint)
         carried = sight if len(sight.mp3) <= self.left else replace(sight, mp3=b"")
         text = row(view, carried, self.path.absolute().parent, self._colour).encode()
-        with atomic.told(self.path):
+        with atomic.translate_write_errors(self.path):
             self.file.seek(self.end)  # the disk may have been full in the middle of the row before
             self.file.write(text)
             self.file.flush()
