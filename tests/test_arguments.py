@@ -1,5 +1,6 @@
 """What a program may pass as sound: paths, open files, Clips, arrays, and lists of them; and what is refused, with a remedy."""
 
+import dataclasses
 import io
 import os
 from collections.abc import Callable
@@ -162,6 +163,7 @@ def test_a_detector_without_settings_has_those_of_the_command(tiny_tagger: Eager
 
 def test_a_long_array_is_computed_in_blocks(tiny_tagger: Eager) -> None:
     """With the result of one pass, alone and in a list."""
+    tiny_tagger.geometry = dataclasses.replace(tiny_tagger.geometry, block_frames=512)
     long = noise(tiny_tagger.longest_seconds + 3)
     expected = tiny_tagger.scores(tiny_tagger.prepare(Clip(long[None], RATE))[None])[0]
     results: list[Prediction] = [tiny_tagger.tag(long, RATE), *tiny_tagger.tag([long], RATE)]

@@ -52,6 +52,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str
     return json.loads(result.stdout), written.read_text()
 
 
+@pytest.mark.slow
 def test_a_run_holds_every_measurement(whole: tuple[dict[str, Any], str]) -> None:
     report, _ = whole
     (row,) = report["results"]
@@ -71,6 +72,7 @@ def test_a_run_holds_every_measurement(whole: tuple[dict[str, Any], str]) -> Non
     assert report["machine"]["versions"].startswith(f"eranntag {eranntag.__version__}, torch {torch.__version__.split('+')[0]}")
 
 
+@pytest.mark.slow
 def test_the_ratios_are_those_of_the_numbers(whole: tuple[dict[str, Any], str]) -> None:
     row = whole[0]["results"][0]
     files = row["files_per_second"]["median"]
@@ -79,6 +81,7 @@ def test_the_ratios_are_those_of_the_numbers(whole: tuple[dict[str, Any], str]) 
     assert row["files_to_plain"] == pytest.approx(files / row["eager"]["files_per_second"]["median"])
 
 
+@pytest.mark.slow
 def test_the_page_gets_the_tables_and_keeps_the_rest(whole: tuple[dict[str, Any], str]) -> None:
     report, text = whole
     assert text.startswith("# Ours\n\n<!-- eranntag bench -->\n`eranntag bench --checkpoint erann-2-1 --batch 1 --batch 2 ")
@@ -148,6 +151,7 @@ def test_nonsense_is_one_line(words: tuple[str, ...], line: str) -> None:
     assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_openvino_is_measured_side_by_side() -> None:
     pytest.importorskip("openvino")
     report = bench.run(["erann-2-1"], Plan(**{**vars(PLAN), "engine": "openvino", "dtype": "float32"}), tell=silent)
@@ -217,6 +221,7 @@ def test_a_single_clip_that_does_not_fit_and_other_errors_end_it() -> None:
         timing.fitting(2, fails(RuntimeError("shapes differ")), silent)
 
 
+@pytest.mark.slow
 def test_a_command_says_that_it_halved_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     real = training._run
 
@@ -293,6 +298,7 @@ def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
         cold_start.measured(tmp_path / "no.safetensors", ["clip.wav"], Plan(cold_runs=1), tmp_path, silent)
 
 
+@pytest.mark.slow
 def test_threads_limit_the_process() -> None:
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     words = [*QUICK, "--batch", "1", "--engine", "eager", "--cold-runs", "0", "--threads", "1", "--json"]

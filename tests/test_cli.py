@@ -451,6 +451,7 @@ def endless(clip: str, tmp_path: Path) -> str:
     return str(tmp_path / "names")
 
 
+@pytest.mark.kill
 def test_whoever_closes_the_pipe_has_enough(model: str, clip: str, endless: str, start: Callable[..., Any]) -> None:
     running = start("predict", "-c", model, "--files-from", endless)
     assert running.stdout.readline() == f"{clip}  1.0 s\n".encode()  # and no colour: a pipe is not a terminal
@@ -462,6 +463,7 @@ def test_whoever_closes_the_pipe_has_enough(model: str, clip: str, endless: str,
 @pytest.mark.parametrize(
     ("number", "code", "said"), [(signal.SIGINT, 130, b"eranntag: interrupted\n"), (signal.SIGTERM, 143, b"")]
 )
+@pytest.mark.kill
 def test_a_signal_ends_the_run_and_leaves_a_valid_document(
     model: str, endless: str, start: Callable[..., Any], number: signal.Signals, code: int, said: bytes
 ) -> None:
@@ -477,6 +479,7 @@ def test_a_signal_ends_the_run_and_leaves_a_valid_document(
     assert 0 < len(document["results"]) < 100_000
 
 
+@pytest.mark.kill
 def test_ctrl_c_ends_a_run_that_waits_for_more_names(model: str, clip: str, start: Callable[..., Any]) -> None:
     running = start("predict", "-c", model, "--files-from", "-", "--format", "jsonl")
     running.stdin.write(f"{clip}\n".encode())
@@ -486,6 +489,7 @@ def test_ctrl_c_ends_a_run_that_waits_for_more_names(model: str, clip: str, star
     assert running.wait(20) == 130
 
 
+@pytest.mark.kill
 def test_ctrl_c_twice_ends_a_long_sound_as_once(
     model: str, clip: str, start: Callable[..., Any], wav: Callable[..., Path]
 ) -> None:
@@ -501,6 +505,7 @@ def test_ctrl_c_twice_ends_a_long_sound_as_once(
     assert running.stdout.read() == b"" and running.stderr.read() == b"eranntag: interrupted\n"
 
 
+@pytest.mark.kill
 def test_ctrl_c_ends_a_run_that_waits_for_a_sound(model: str, start: Callable[..., Any]) -> None:
     running = start("predict", "-c", model, "-")
     running.stdin.write(bytes(1_000_000))  # more than a pipe holds: this returns when the sound is being read

@@ -123,6 +123,7 @@ def test_the_teacher_labels_the_very_same_waveform(tiny_tagger: Eager, sounds: l
     assert not torch.equal(batches.draw(4, slice(0, 4)).batch.waveform, drawn.batch.waveform)
 
 
+@pytest.mark.slow
 def test_openvino_answers_in_one_pass(tiny_tagger: Eager) -> None:
     pytest.importorskip("openvino")
     from eranntag.engines._openvino_compile import compiled
@@ -213,6 +214,7 @@ def test_a_student_has_the_teachers_labels_and_no_projection(teacher: Path, tabl
     assert len(json.loads(predicted.stdout)["tags"]) == 4
 
 
+@pytest.mark.kill
 def test_a_stopped_run_ends_with_the_same_numbers(
     teacher: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +238,7 @@ def test_a_stopped_run_ends_with_the_same_numbers(
     assert runs.history(tmp_path / "whole") == runs.history(tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_the_losses_fall_where_the_teacher_is_learned(teacher: Path, table: Path, tmp_path: Path) -> None:
     result = distilled(teacher, table, tmp_path / "run", "--iterations", 30, "--batch", 4, "--lr", 3e-3, "--evaluate-every", 30)
     assert result.exit_code == 0, result.stderr

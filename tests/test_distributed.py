@@ -120,6 +120,7 @@ def said(together: tuple[Path, CompletedProcess[str]], name: str) -> list[tuple[
     return [tuple(json.loads((folder / f"{name}-{rank}.json").read_text())) for rank in (0, 1)]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does_and_only_the_first_speaks(
     together: tuple[Path, CompletedProcess[str]], alone: Path
 ) -> None:
@@ -132,6 +133,7 @@ def test_two_processes_train_as_one_does_and_only_the_first_speaks(
     assert "Warning" not in done.stderr
 
 
+@pytest.mark.slow
 def test_the_accumulated_parts_are_the_same_in_two_processes(
     data: Path, together: tuple[Path, CompletedProcess[str]], tmp_path: Path
 ) -> None:
@@ -142,6 +144,7 @@ def test_the_accumulated_parts_are_the_same_in_two_processes(
     assert (ours - theirs).norm() < 1e-2 * theirs.norm()  # rounding, through twenty layers of BatchNorm
 
 
+@pytest.mark.slow
 def test_one_process_goes_on_for_two_and_two_for_one(
     data: Path, alone: Path, together: tuple[Path, CompletedProcess[str]]
 ) -> None:
@@ -156,6 +159,7 @@ def test_one_process_goes_on_for_two_and_two_for_one(
     assert_same_run(out, alone)
 
 
+@pytest.mark.slow
 def test_a_batch_that_cannot_be_divided_is_a_line_before_any_training(together: tuple[Path, CompletedProcess[str]]) -> None:
     each = said(together, "undivided")
     assert [(code, stdout) for code, stdout, _ in each] == [(2, "")] * 2
@@ -164,6 +168,7 @@ def test_a_batch_that_cannot_be_divided_is_a_line_before_any_training(together: 
 
 
 @pytest.mark.skipif(lock.fcntl is None, reason="no locks here")
+@pytest.mark.slow
 def test_a_folder_that_is_taken_is_refused_without_waiting_for_each_other(
     together: tuple[Path, CompletedProcess[str]],
 ) -> None:
@@ -200,6 +205,7 @@ def test_without_torchrun_there_is_one_process(monkeypatch: pytest.MonkeyPatch) 
     assert world.first and world.gather([1, 2]) == [1, 2] and world.mean(values) is values
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_are_those_of_the_whole_batch_but_for_batch_norm(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +290,7 @@ def results(together: tuple[Path, CompletedProcess[str]]) -> list[dict[str, Any]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.slow
 def test_batch_norm_over_two_processes_is_batch_norm_of_the_whole_batch(
     results: list[dict[str, Any]], dtype: torch.dtype
 ) -> None:
@@ -301,6 +308,7 @@ def test_batch_norm_over_two_processes_is_batch_norm_of_the_whole_batch(
         torch.testing.assert_close(parts[0][name], parts[1][name], rtol=0, atol=0)
 
 
+@pytest.mark.slow
 def test_clips_are_scored_in_two_processes_as_in_one(results: list[dict[str, Any]], clips: Path) -> None:
     scores, examples = scored(World(), clips)
     assert [Path(example.path).stem for example in examples] == ["0", "2", "3", "4"]
@@ -309,6 +317,7 @@ def test_clips_are_scored_in_two_processes_as_in_one(results: list[dict[str, Any
         torch.testing.assert_close(result["scores"].numpy(), scores)
 
 
+@pytest.mark.slow
 def test_every_process_hears_what_all_found(results: list[dict[str, Any]]) -> None:
     for result in results:
         assert result["gathered"] == ["x", 0, "x", 1]

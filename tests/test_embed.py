@@ -167,6 +167,7 @@ def test_numbers_that_are_not_finite_are_an_error(tiny_tagger: Eager) -> None:
 
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False, width=32), min_size=1, max_size=20))
+@pytest.mark.fuzz
 def test_json_leads_back_to_the_very_numbers(numbers: list[float]) -> None:
     vectors = np.array([numbers], np.float32)
     for every, read in ((None, lambda record: record["embedding"]), (1.0, lambda record: record["windows"][0]["embedding"])):
@@ -307,6 +308,7 @@ def test_exit_codes_and_standard_input(model: str, clips: list[str]) -> None:
     assert not Path("x.npy").exists()
 
 
+@pytest.mark.slow
 def test_jobs_and_shards_have_the_same_results(model: str, clips: list[str]) -> None:
     alone = embed(model, *clips, "--every", "0.4")
     shared = embed(model, *clips, "--every", "0.4", "--jobs", "1", "-o", "shared.npz")
@@ -378,6 +380,7 @@ def test_an_interrupted_run_is_resumed(output: str, model: str, clips: list[str]
     assert sorted(os.listdir()) == sorted([output, f"whole-{output}"])
 
 
+@pytest.mark.kill
 def test_a_killed_run_is_resumed(model: str, clips: list[str]) -> None:
     how = ("embed", "-c", model, "--engine", "eager", "-o", "x.jsonl")
     process = subprocess.Popen(
@@ -411,6 +414,7 @@ def test_a_run_without_any_embedding_keeps_what_was_there(model: str, clips: lis
     assert embed(model, "broken.wav", "-o", "y.npz").exit_code == 1 and not Path("y.npz").exists()
 
 
+@pytest.mark.slow
 def test_what_an_npz_replaces(model: str, clips: list[str], interrupted: Callable[..., Result]) -> None:
     Path("x.npz").write_bytes(b"PK of another program")
     for options in ((), ("--resume",)):
@@ -455,6 +459,7 @@ with matrix.opened(Path(sys.argv[1]), resume=True) as run:
 """
 
 
+@pytest.mark.kill
 def test_a_writer_that_is_killed_again_and_again_leaves_a_whole_file(tmp_path: Path) -> None:
     path, before = tmp_path / "x.npz", 0
     for _ in range(3):
@@ -580,6 +585,7 @@ def test_an_npz_of_another_program_is_one_line(changes: dict[str, Any], tmp_path
 
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.data())
+@pytest.mark.fuzz
 def test_any_damage_to_an_npz_is_an_error_or_harmless(data: st.DataObject) -> None:
     content = bytearray(archive())
     for _ in range(data.draw(st.integers(1, 4))):

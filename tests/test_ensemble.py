@@ -242,7 +242,7 @@ def test_it_takes_what_all_its_members_take_whole(of_blocks: list[Tagger]) -> No
     assert Ensemble("trio", of_blocks).longest_seconds == 3.0
 
 
-@pytest.mark.parametrize("seconds", [3.5, 4.5, 10.7])
+@pytest.mark.parametrize("seconds", [3.5, 4.5, pytest.param(10.7, marks=pytest.mark.slow)])
 def test_a_long_sound_is_fused_of_what_each_member_makes_of_it(
     seconds: float, of_blocks: list[Tagger], wav: Callable[..., Path]
 ) -> None:
@@ -408,6 +408,7 @@ def test_row_refuses_what_would_not_load(files: Path) -> None:
     assert "no such checkpoint file" in one_line(runs.command("ensemble", "row", "x", a, "no.safetensors"), 1)
 
 
+@pytest.mark.slow
 def test_checkpoints_cope_with_an_ensemble(files: Path, registry: Callable[..., str]) -> None:
     own = ("--registry", registry())
     assert "duo" in runs.command("checkpoints", "list", *own).stdout
@@ -426,6 +427,7 @@ def test_what_needs_weights_asks_for_a_member(registry: Callable[..., str], tmp_
     assert one_line(runs.command("finetune", "duo", "esc50", "--data", data, "--fold", 1, *own)) == words
 
 
+@pytest.mark.slow
 def test_bench_measures_an_ensemble(registry: Callable[..., str]) -> None:
     plan = Plan(batches=(2,), seconds=1, clips=2, engine="eager", device="cpu", budget=0.02, cold_runs=0)
     path = registry()

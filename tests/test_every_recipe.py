@@ -59,6 +59,7 @@ def test_every_recipe_has_a_miniature() -> None:
 
 
 @pytest.mark.parametrize("name", MINIATURES)
+@pytest.mark.slow
 def test_a_recipe_trains_for_20_iterations(name: str, tmp_path: Path) -> None:
     data, out = MINIATURES[name](tmp_path / "data"), tmp_path / "run"
     recipe = recipes.load(name, str(data)).recipe
@@ -79,6 +80,7 @@ def test_a_recipe_trains_for_20_iterations(name: str, tmp_path: Path) -> None:
     assert json.loads(said.stdout)["tags"][0]["label"] in recipe.labels
 
 
+@pytest.mark.slow
 def test_audioset_from_its_tables_through_shards_to_a_tagged_clip(tmp_path: Path) -> None:
     """The official tables with missing clips -> pack -> verify -> train -> fine-tune on -> evaluate -> predict."""
     root, pack, out = miniature.audioset(tmp_path / "AudioSet", missing=2), tmp_path / "pack", tmp_path / "run"

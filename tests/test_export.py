@@ -348,6 +348,7 @@ def process(*args: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("form", [needs("onnx")])
+@pytest.mark.slow
 def test_the_documents_example_runs(form: str, folder: Path) -> None:
     """In real processes: what libraries print or warn about must not reach the user."""
     exported = process("-m", "eranntag", "export", EMBEDDED, "--format", form)
@@ -365,6 +366,7 @@ def test_the_documents_example_runs(form: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", [needs("openvino")])
+@pytest.mark.slow
 def test_the_embedded_checkpoint_agrees_on_a_real_clip(form: str, data_root: Path) -> None:
     clip = min((data_root / "esc50" / "audio").iterdir())
     result = run(EMBEDDED, "--format", form, "--clip", clip)

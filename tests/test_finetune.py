@@ -28,6 +28,7 @@ from eranntag.training.splits import divide
 from eranntag.types import Checkpoint
 
 KINDS = ("click", "hiss", "tone")
+SAME = ("--iterations", 2, "--evaluate-every", 1, "--lr", 1e-3, "--batch", 6)
 
 
 def sound(kind: str, seed: int) -> np.ndarray:
@@ -106,20 +107,32 @@ def finetune(base: Path, data: Path, out: Path, *options: object, recipe: str = 
 
 @pytest.fixture(scope="module")
 def tuned(base: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
-    """The base's weights are random, so it takes larger steps than a real one's."""
+    """A run of two iterations, with an evaluation after each."""
     out = tmp_path_factory.mktemp("runs") / "tuned"
-    result = finetune(base, table, out, "--iterations", 60, "--evaluate-every", 30, "--lr", 1e-3, "--batch", 6)
+    result = finetune(base, table, out, *SAME)
     assert result.exit_code == 0, result.stderr
     return out, result
+
+
+@pytest.fixture(scope="module")
+def learned(base: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint that learned its classes. The base's weights are random, so it takes larger steps than a real one's."""
+    out = tmp_path_factory.mktemp("runs") / "learned"
+    result = finetune(base, table, out, "--iterations", 60, "--evaluate-every", 30, "--lr", 1e-3, "--batch", 6)
+    assert result.exit_code == 0, result.stderr
+    return out / "best.safetensors"
 
 
 # What comes out
 
 
-def test_the_checkpoint_knows_the_classes_of_new_clips(tuned: tuple[Path, Result], new_clips: list[Path]) -> None:
-    out, result = tuned
-    assert result.stdout == f"{out / 'best.safetensors'}\n"
-    predicted = runs.command("predict", "-c", out / "best.safetensors", "--device", "cpu", "--format", "jsonl", *new_clips)
+def test_the_run_prints_its_best_checkpoint(tuned: tuple[Path, Result]) -> None:
+    assert tuned[1].stdout == f"{tuned[0] / 'best.safetensors'}\n"
+
+
+@pytest.mark.slow
+def test_the_checkpoint_knows_the_classes_of_new_clips(learned: Path, new_clips: list[Path]) -> None:
+    predicted = runs.command("predict", "-c", learned, "--device", "cpu", "--format", "jsonl", *new_clips)
     assert predicted.exit_code == 0, predicted.stderr
     records = [json.loads(line) for line in predicted.stdout.splitlines()]
     right = [record["tags"][0]["label"] == Path(record["source"]).parent.name for record in records]
@@ -142,9 +155,10 @@ def test_its_header_does_not_say_that_all_clips_were_trained_on(tuned: tuple[Pat
     assert "all training clips" not in header.read(tuned[0] / "best.safetensors").data
 
 
-def test_it_has_a_calibrated_threshold_for_each_label(tuned: tuple[Path, Result], table: Path) -> None:
+@pytest.mark.slow
+def test_it_has_a_calibrated_threshold_for_each_label(learned: Path, table: Path) -> None:
     """As good on the held-out clips as any could be, although scores of a confident network lie close to 0 and 1."""
-    tagger = Eager(weights.load(tuned[0] / "best.safetensors"))
+    tagger = Eager(weights.load(learned))
     dataset = recipes.load("csv", str(table))
     held_out = divide(dataset, validation=0.2).held_out
     scores = np.stack([tagger.tag(str(example.path)).scores for example in held_out])
@@ -152,14 +166,14 @@ def test_it_has_a_calibrated_threshold_for_each_label(tuned: tuple[Path, Result]
     thresholds = np.array(tagger.checkpoint.thresholds)
     assert thresholds.shape == (len(KINDS),) and (thresholds > 0).all()
     assert metrics.precision_recall_f1(scores >= thresholds, targets)["f1_macro"] == metrics.best_f1(scores, targets).mean()
-    assert header.read(tuned[0] / "best.safetensors").thresholds == tagger.checkpoint.thresholds
+    assert header.read(learned).thresholds == tagger.checkpoint.thresholds
 
 
 def test_what_was_done_is_said_in_words(tuned: tuple[Path, Result]) -> None:
     lines = tuned[1].stderr.splitlines()
     assert lines[0] == "csv: 30 clips"
     clips = "24 clips of 3 classes (Own data: labels.csv)"
-    assert f"erann-2-1 fine-tuned from base, with a new fc2, on {clips}: 60 of 60 iterations" in lines
+    assert f"erann-2-1 fine-tuned from base, with a new fc2, on {clips}: 2 of 2 iterations" in lines
     assert any(line.startswith("on 6 held-out clips: accuracy ") for line in lines)
     assert any(line.startswith("thresholds: ") for line in lines)
 
@@ -213,9 +227,6 @@ def test_the_protocol_is_the_recipe_s_for_fine_tuning() -> None:
 def run(tuned: tuple[Path, Result], tmp_path: Path) -> Path:
     """A copy of the finished run, to be spoiled."""
     return Path(shutil.copytree(tuned[0], tmp_path / "run"))
-
-
-SAME = ("--iterations", 60, "--evaluate-every", 30, "--lr", 1e-3, "--batch", 6)
 
 
 def test_a_finished_run_is_not_tuned_further(run: Path, base: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,6 +347,7 @@ def test_folders_of_sounds_are_taken_too(base: Path, new_clips: list[Path], tmp_
     assert header.read(tmp_path / "best.safetensors").labels == KINDS
 
 
+@pytest.mark.slow
 def test_a_broken_clip_is_left_out_and_said_once(base: Path, table: Path, tmp_path: Path) -> None:
     moved = Path(shutil.copytree(table.parent, tmp_path / "own")) / "labels.csv"
     for name in ("tone3", "hiss4"):
@@ -441,6 +453,7 @@ def test_clips_that_are_all_broken_are_a_line(base: Path, tmp_path: Path) -> Non
     assert line.startswith("none of the 2 clips can be decoded; the first is ")
 
 
+@pytest.mark.slow
 def test_a_base_that_knows_the_clips_to_be_measured_is_told_of(tmp_path: Path) -> None:
     """It was trained without fold 1; so fold 2 was in its training set, and stays known to what is fine-tuned from it."""
     data, options = runs.esc50(tmp_path / "esc50"), ("--iterations", 1, "--batch", 2, *runs.TINY)

@@ -399,6 +399,7 @@ def wait(page: Any, condition: str) -> None:
         page.wait_for_timeout(20)
 
 
+@pytest.mark.browser
 def test_a_browser_sorts_and_finds(opened: Any) -> None:
     first = names(opened)
     assert len(first) == CLIPS
@@ -428,6 +429,7 @@ def test_a_browser_sorts_and_finds(opened: Any) -> None:
 
 
 @pytest.mark.parametrize(("index", "seconds", "scheme"), [(0, 2.0, "blob:"), (1, 3.0, "file:")])
+@pytest.mark.browser
 def test_a_browser_plays_from_where_one_clicks(opened: Any, index: int, seconds: float, scheme: str) -> None:
     """A sound that is carried, and one that is linked."""
     picture = opened.locator(".mel").nth(index)
@@ -447,6 +449,7 @@ def test_a_browser_plays_from_where_one_clicks(opened: Any, index: int, seconds:
     assert opened.locator("#playing").text_content() == names(opened)[index]
 
 
+@pytest.mark.browser
 def test_a_browser_plays_events_and_neighbours_by_keyboard(opened: Any) -> None:
     event = opened.locator("tr").nth(3).locator("i").nth(0)  # of the sound with index 2
     opened.evaluate(BEGAN)
@@ -461,6 +464,7 @@ def test_a_browser_plays_events_and_neighbours_by_keyboard(opened: Any) -> None:
         wait(opened, "!audio.paused && audio.currentTime < 1")
 
 
+@pytest.mark.browser
 def test_a_browser_without_scripts_shows_and_plays_too(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     written(path, *2 * [(view("x", {"a": 0.5}), Sight(LOUD, mp3()))])

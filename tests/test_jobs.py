@@ -106,6 +106,7 @@ def test_processes_that_cannot_be_started_are_an_error(monkeypatch: pytest.Monke
     assert started[0].exitcode == -signal.SIGKILL
 
 
+@pytest.mark.kill
 def test_no_process_is_left_when_nobody_wants_more_or_the_parent_is_killed(tmp_path: Path) -> None:
     results = workers.shared(partial(listening.note, str(tmp_path)), NAMES, 1)
     next(results)
@@ -153,6 +154,7 @@ def test_predict_with_jobs_writes_the_same_bytes(tmp_path: Path, tiny_tagger: Ta
         assert refused.exit_code == 2 and words in refused.stderr
 
 
+@pytest.mark.kill
 def test_ctrl_c_ends_all(tmp_path: Path) -> None:
     results = workers.shared(partial(listening.note, str(tmp_path)), ["slow"] * 50, 2)
 

@@ -374,6 +374,7 @@ def grown(path: Path, size: int, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.001)
 
 
+@pytest.mark.kill
 def test_a_killed_writer_leaves_what_the_next_goes_on_with(form: str, out: Path, start: Callable[..., Any]) -> None:
     process = start("-c", WRITER, str(Path(__file__).parent), str(out), form)
     grown(out.with_name("tags.partial"), random.randint(1000, 20_000), process)
@@ -417,6 +418,7 @@ def listed(names: list[str], folder: Path) -> Path:
     return folder / "names.txt"
 
 
+@pytest.mark.kill
 def test_a_killed_predict_is_gone_on_with(
     model: str, clips: list[str], out: Path, tmp_path: Path, start: Callable[..., Any]
 ) -> None:
@@ -461,6 +463,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     return begin
 
 
+@pytest.mark.slow
 def test_other_options_and_weights_are_refused(
     model: str, clips: list[str], out: Path, interrupted: Callable[..., Result], tiny_tagger: Tagger
 ) -> None:
@@ -492,6 +495,7 @@ def test_other_options_and_weights_are_refused(
     assert out.read_text() == run(*how[:-2], "--threshold", "dog=0.1").stdout
 
 
+@pytest.mark.slow
 def test_what_the_journal_says_of_the_weights_is_what_was_loaded(
     model: str, clips: list[str], out: Path, interrupted: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -506,6 +510,7 @@ def test_what_the_journal_says_of_the_weights_is_what_was_loaded(
     assert begun["SHA-256"] == [hashlib.sha256(Path(model).read_bytes()).hexdigest()]
 
 
+@pytest.mark.slow
 def test_an_interrupted_detect_is_gone_on_with(
     model: str, clips: list[str], out: Path, interrupted: Callable[..., Result]
 ) -> None:

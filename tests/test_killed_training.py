@@ -159,6 +159,7 @@ def check_the_end(out: Path, expected: Path) -> None:
     assert list(out.glob(".*.part")) == []
 
 
+@pytest.mark.kill
 def test_killed_again_and_again_it_ends_the_same(undisturbed: tuple[Path, int], data: Path, tmp_path: Path) -> None:
     """By a power cut, at random steps on the disk: between two of a save's, or in an export of a checkpoint."""
     expected, steps = undisturbed
@@ -232,6 +233,7 @@ for kill in KILLS:
 """
 
 
+@pytest.mark.kill
 def test_real_signals_end_a_run_that_then_ends_the_same(undisturbed: tuple[Path, int], data: Path, tmp_path: Path) -> None:
     """SIGKILL in a save and in an iteration; SIGTERM in an evaluation, which is finished and saved."""
     out = tmp_path / "run"

@@ -142,6 +142,7 @@ def test_the_header_names_the_front_end(trained: Path) -> None:
     assert "erann-0-1-wavegram" in shown
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_bit(data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     step = loop.Run.step
 
@@ -170,6 +171,7 @@ def test_a_stopped_run_goes_on_to_the_bit(data: Path, trained: Path, tmp_path: P
         ("--dtype", "bfloat16", "--set", "clip_gradients=0.1"),
     ],
 )
+@pytest.mark.slow
 def test_it_learns_with_other_settings_too(options: tuple[str, ...], data: Path, tmp_path: Path) -> None:
     assert train(data, tmp_path, "--iterations", 1, *options).exit_code == 0
     state = load_file(tmp_path / "state.safetensors")
@@ -242,6 +244,7 @@ def test_a_file_whose_tensors_are_not_those_of_its_header_is_refused(
             weights.load(tmp_path / f"{name}.safetensors")
 
 
+@pytest.mark.slow
 def test_predict_and_evaluate_take_it(trained: Path, data: Path) -> None:
     path, clip = trained / "last.safetensors", data / "audio" / "1-10-A-0.wav"
     said = {}
@@ -260,6 +263,7 @@ def test_predict_and_evaluate_take_it(trained: Path, data: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
+@pytest.mark.slow
 def test_engines_agree(engine: str, told_apart: Path) -> None:
     pytest.importorskip(engine)
     eager = loading.load(told_apart, engine="eager", device="cpu", dtype="float32")
@@ -272,6 +276,7 @@ def test_engines_agree(engine: str, told_apart: Path) -> None:
         np.testing.assert_allclose([tagger.tag(clip).scores for clip in clips], expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_checkpoints_of_one_architecture_do_not_share_a_compiled_front_end(told_apart: Path, tmp_path: Path) -> None:
     """What is kept is kept by the weights, those of the front-end included."""
     pytest.importorskip("openvino")
@@ -287,6 +292,7 @@ def test_two_checkpoints_of_one_architecture_do_not_share_a_compiled_front_end(t
 # Fine-tuning
 
 
+@pytest.mark.slow
 def test_fine_tuning_begins_with_its_front_end_and_trains_it(trained: Path, data: Path, tmp_path: Path) -> None:
     base = weights.load(trained / "last.safetensors")
     settings = from_recipe(esc50.RECIPE, "erann-0-1", base="base", features="wavegram", head="fc2")

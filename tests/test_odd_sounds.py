@@ -405,6 +405,7 @@ ORIGINALS = [encoded(waveform(400), form) for form in ("WAV", "AIFF", "CAF", "W6
     st.integers(0, 3000),
 )
 @settings(max_examples=300, deadline=2000, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@pytest.mark.fuzz
 def test_a_file_that_was_changed_is_sound_or_an_error(content: bytes, changes: list[tuple[int, str, bytes]], cut: int) -> None:
     for at, how, new in changes:
         content = content[:at] + (b"" if how == "delete" else new) + content[at + (0 if how == "insert" else len(new)) :]

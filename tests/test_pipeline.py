@@ -206,6 +206,7 @@ def test_first_clips_follow_the_weights_and_partners_are_any_clip(oracle: Callab
     ("mixup", "partner", "uniform"),
     [("standard", "uniform", True), ("none", "uniform", False), ("standard", "sampler", False)],
 )
+@pytest.mark.slow
 def test_a_run_draws_its_partners_as_its_settings_say(
     mixup: str, partner: str, uniform: bool, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +289,7 @@ def test_every_second_iteration_is_kept_with_its_own_numbers(kept: Path) -> None
         assert torch.equal(state[f"model.{name}"], state[f"average.{name}"])
 
 
+@pytest.mark.slow
 def test_a_restart_removes_what_was_kept(data: Path, tmp_path: Path) -> None:
     """Else `average RUN/iteration-*` would mix two runs."""
     options = ("--set", "keep_every=1", "--mixup", "none")
@@ -324,6 +326,7 @@ def test_the_mean_is_computed_in_double_precision(kept: Path) -> None:
     torch.testing.assert_close(mean.model.fc2.bias, torch.full_like(mean.model.fc2.bias, 1 / 3))
 
 
+@pytest.mark.slow
 def test_averages_of_different_runs_are_refused(kept: Path, data: Path, tmp_path: Path) -> None:
     output = tmp_path / "mean.safetensors"
     first = of(kept, 2)[0]
@@ -441,6 +444,7 @@ def test_a_network_with_dropout_goes_on_to_the_bit(data: Path, tmp_path: Path, m
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
+@pytest.mark.slow
 def test_dropout_is_another_in_every_iteration_and_part(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn, loss = [], loop.Run.loss
 
@@ -487,6 +491,7 @@ def test_training_clips_alone_get_labels(clips: Path, tmp_path: Path) -> None:
     assert cross_validation.enhanced(carved, {each.path: (siren,) for each in carved.held_out}) == carved and measured
 
 
+@pytest.mark.slow
 def test_a_run_trains_on_the_added_labels(clips: Path, tmp_path: Path) -> None:
     path, _ = additions(clips, tmp_path / "added.csv")
     options = ("--iterations", 1, "--mixup", "none", "--batch", 4)
@@ -547,6 +552,7 @@ def test_a_part_of_a_data_set_was_trained_on_with_it() -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_last_five_evaluations_is_kept(data: Path, tmp_path: Path) -> None:
     assert train(data, tmp_path, "--fold", 1, "--iterations", 6, "--evaluate-every", 1).exit_code == 0
     values = [row["accuracy"] for row in runs.history(tmp_path) if "accuracy" in row]

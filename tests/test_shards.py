@@ -225,6 +225,7 @@ def test_packing_goes_on_after_an_interruption(
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+@pytest.mark.kill
 def test_a_killed_process_leaves_what_the_next_goes_on_with(tmp_path: Path) -> None:
     data = esc50_folder(tmp_path / "ESC-50-master", 60)
     pack(data, tmp_path / "whole")

@@ -93,6 +93,21 @@ def test_a_burst_is_heard_where_it_is(small: Frontend) -> None:
     assert heard[0] > 40000 / 345 - 5 and heard[-1] < 44000 / 345 + 5  # a column sees 1001 samples, a frame two columns
 
 
+def test_a_click_lies_in_its_frame() -> None:
+    """Wherever it stands among the columns, of which one is 0.93 frames: half a column more or less is seen."""
+    frontend = Frontend(Config(n_channels=2)).eval()
+    for layer in frontend.modules():
+        if isinstance(layer, nn.Conv1d):
+            nn.init.ones_(layer.weight)
+    samples = torch.arange(20_000, 20_320, 5)  # all places of the first convolution in one column
+    clicks = torch.zeros(len(samples), RATE)
+    clicks[torch.arange(len(samples)), samples] = 1.0
+    with torch.no_grad():
+        image = frontend(clicks)[:, 0, 0].double()
+    off = (image * torch.arange(128)).sum(1) / image.sum(1) - samples / 345
+    assert off.abs().max() < 0.15 and off.mean().abs() < 0.05
+
+
 def test_silence_is_finite_and_constant(small: Frontend) -> None:
     with torch.no_grad():
         image = small(torch.zeros(1, RATE))
