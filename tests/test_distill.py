@@ -17,7 +17,7 @@ from eranntag.checkpoints import header, weights
 from eranntag.engines.eager import Eager
 from eranntag.errors import DataError
 from eranntag.training import agreement, distillation, loop, soundscapes
-from eranntag.training.data import Sounds
+from eranntag.training.data import WaveformCache
 from eranntag.training.samplers import Shuffled
 from eranntag.training.soundscapes import Plan, soundscape
 from eranntag.types import Clip, Example
@@ -110,7 +110,7 @@ def sounds(tmp_path: Path) -> list[Example]:
 
 def test_the_teacher_labels_the_very_same_waveform(tiny_tagger: Eager, sounds: list[Example]) -> None:
     teacher = distillation.Teacher(tiny_tagger, embeds=True)
-    batches = distillation.Soundscapes(Sounds(sounds, RATE), teacher, Shuffled([()] * 4, 0), RATE, 0, 4, Plan())
+    batches = distillation.Soundscapes(WaveformCache(sounds, RATE), teacher, Shuffled([()] * 4, 0), RATE, 0, 4, Plan())
     drawn = batches.draw(3, slice(0, 4))
     waveforms = drawn.batch.waveform.numpy().astype(np.float32) / reader.FULL_SCALE
     for waveform, target, embedding in zip(waveforms, drawn.batch.target, drawn.batch.embedding, strict=True):
@@ -164,7 +164,7 @@ def test_the_teacher_agrees_with_itself(tiny_tagger: Eager, sounds: list[Example
     from eranntag.training.distributed import World
     from eranntag.training.validation import Validation
 
-    measure = agreement.Agreement(Validation(Sounds(sounds, RATE), "mAP", World(), 1), tiny_tagger)
+    measure = agreement.Agreement(Validation(WaveformCache(sounds, RATE), "mAP", World(), 1), tiny_tagger)
     found = measure.measure(tiny_tagger)
     assert (found["agreement_mAP"], found["top1"], found["physics"], found["clips"]) == (1.0, 1.0, 1.0, 4)
 

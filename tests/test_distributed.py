@@ -21,7 +21,7 @@ from eranntag.errors import TrainingError, UsageError
 from eranntag.files import lock
 from eranntag.inference.network import Network
 from eranntag.training import distributed, loop
-from eranntag.training.data import Sounds
+from eranntag.training.data import WaveformCache
 from eranntag.training.distributed import World, connected, wrapped
 from eranntag.training.validation import Validation
 from eranntag.types import Checkpoint, Example
@@ -264,7 +264,7 @@ def scored(world: World, folder: Path) -> tuple[np.ndarray, list[Example]]:
     frontend = {"sample_rate_hz": 44100}
     torch.manual_seed(2)
     network = Network(Checkpoint("x", "erann", {"s_m": 2, "width": 1}, "logmel", frontend, ("a", "b"), "softmax")).eval()
-    return Validation(Sounds(examples, 44100), "accuracy", world, 1).scores(Eager(network))
+    return Validation(WaveformCache(examples, 44100), "accuracy", world, 1).scores(Eager(network))
 
 
 def child(rank: int, folder: Path) -> None:

@@ -24,7 +24,7 @@ from eranntag.recipes import esc50
 from eranntag.recipes._custom import OWN
 from eranntag.training import initialization, loop
 from eranntag.training.config import from_recipe
-from eranntag.training.splits import divide
+from eranntag.training.splits import split_dataset
 from eranntag.types import Checkpoint
 
 KINDS = ("click", "hiss", "tone")
@@ -79,7 +79,7 @@ def base_of(seed: int) -> Network:
         labels=("dog", "rain", "siren", "door, slamming"),
         activation="sigmoid",
         title="A base",
-        data="Sounds of the base",
+        data="WaveformCache of the base",
         licence="CC0",
         thresholds=(0.1, 0.2, 0.3, 0.4),
         metrics={"metric": "mAP", "value": 0.4},
@@ -143,7 +143,7 @@ def test_its_header_says_what_it_is_and_what_it_comes_from(tuned: tuple[Path, Re
     spec = header.read(tuned[0] / "best.safetensors")
     assert (spec.name, spec.labels, spec.activation) == ("base-csv", KINDS, "softmax")
     assert spec.title.startswith("base fine-tuned on Own data: labels.csv (")
-    assert spec.data.startswith("Sounds of the base; Own data: labels.csv") and spec.licence == "CC0"
+    assert spec.data.startswith("WaveformCache of the base; Own data: labels.csv") and spec.licence == "CC0"
     assert spec.training["base"] == f"base {loading.sha256(base)[:12]}" and spec.training["head"] == "fc2"
     assert (spec.training["recipe"], spec.training["model"]) == ("csv", "erann-2-1")
     assert spec.metrics["metric"] == "accuracy" and spec.metrics["selection"] == "best"
@@ -160,7 +160,7 @@ def test_it_has_a_calibrated_threshold_for_each_label(learned: Path, table: Path
     """As good on the held-out clips as any could be, although scores of a confident network lie close to 0 and 1."""
     tagger = Eager(weights.load(learned))
     dataset = recipes.load("csv", str(table))
-    held_out = divide(dataset, validation=0.2).held_out
+    held_out = split_dataset(dataset, validation=0.2).held_out
     scores = np.stack([tagger.tag(str(example.path)).scores for example in held_out])
     targets = metrics.multi_hot([example.targets for example in held_out], len(KINDS))
     thresholds = np.array(tagger.checkpoint.thresholds)

@@ -29,7 +29,7 @@ from eranntag.training.augment import Augment
 from eranntag.training.config import Settings, from_recipe
 from eranntag.training.samplers import Weighted, WithPartners
 from eranntag.training.schedules import SCHEDULES
-from eranntag.training.splits import divide
+from eranntag.training.splits import split_dataset
 from eranntag.types import Batch, Checkpoint, Example, Recipe
 
 PARTS = {"balanced": audioset_balanced.RECIPE, "full": audioset.RECIPE}
@@ -478,7 +478,7 @@ def test_training_clips_alone_get_labels(clips: Path, tmp_path: Path) -> None:
     path, name = additions(clips, tmp_path / "added.csv")
     dataset = recipes.load("audioset_balanced", str(clips))
     added = table.read_additions(path, dataset)
-    plain = divide(dataset, None, 0.0, 0)
+    plain = split_dataset(dataset, None, 0.0, 0)
     ours = cross_validation.enhanced(plain, added)
     siren = dataset.recipe.labels.index("Siren")
     for before, after in zip(plain.training, ours.training, strict=True):
@@ -486,7 +486,7 @@ def test_training_clips_alone_get_labels(clips: Path, tmp_path: Path) -> None:
         assert set(after.targets) == expected and list(after.targets) == sorted(expected)
         assert dataclasses.replace(after, targets=before.targets) == before
     assert (ours.held_out, ours.test) == (plain.held_out, plain.test)
-    carved = divide(dataset, None, 0.5, 0)
+    carved = split_dataset(dataset, None, 0.5, 0)
     measured = {str(each.path): (siren,) for each in carved.held_out}
     assert cross_validation.enhanced(carved, {each.path: (siren,) for each in carved.held_out}) == carved and measured
 

@@ -204,7 +204,7 @@ def test_a_folder_without_a_run_an_empty_history_and_other_endings_are_one_line(
     assert "cannot be read" in plot(tmp_path / "run").stderr
 
 
-# Sounds.
+# WaveformCache.
 
 NAMES = ("$x_ <b>", "_hidden", "two\nlines", "a \u202e turn", "猫", "$\\frac{$", "a & b", "plain")
 

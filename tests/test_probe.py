@@ -169,7 +169,7 @@ def test_the_checkpoint_is_an_ordinary_one(done: tuple[Path, Any], base: Path, t
     assert spec.labels == KINDS and spec.activation == "softmax" and spec.model["linear_head"] is True
     assert spec.training["head"] == "probe" and spec.training["fold"] == 2 and spec.training["base"].startswith("base ")
     assert spec.training["bases"] == [{"recipe": "audioset"}] and spec.frontend == header.read(base).frontend
-    assert "linear probe" in spec.title and spec.data.startswith("Sounds of the base; ")
+    assert "linear probe" in spec.title and spec.data.startswith("WaveformCache of the base; ")
     assert spec.thresholds == ()  # 6 clips a class are too few
     predicted = runs.command("predict", "-c", path, "--engine", "eager", "--format", "jsonl", table.parent / "tone7.wav")
     assert json.loads(predicted.stdout)["tags"][0]["label"] == "tone"

@@ -22,7 +22,7 @@ from eranntag.recipes import audioset, esc50, ravdess
 from eranntag.training import cross_validation, loop, paper_comparison
 from eranntag.training.config import Settings, from_recipe
 from eranntag.training.loop import Outcome
-from eranntag.training.splits import Division
+from eranntag.training.splits import Splits
 from eranntag.training.validation import Validation
 from eranntag.types import Recipe
 
@@ -234,7 +234,7 @@ def run(
 ) -> cross_validation.Run:
     settings = from_recipe(esc50.RECIPE, **({"model": "erann-1-3", "fold": fold} | changes))
     outcome = Outcome(folder / str(fold), "accuracy", last, best, 100, 200)
-    return cross_validation.Run(settings, Division([], [], []), outcome, "last", False, test)
+    return cross_validation.Run(settings, Splits([], [], []), outcome, "last", False, test)
 
 
 def test_a_summary_has_both_selections_and_the_paper_s_row(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from eranntag.errors import DataError
-from eranntag.training.data import Batches, Sounds, crop
+from eranntag.training.data import Batches, WaveformCache, crop
 from eranntag.training.samplers import SAMPLERS, Balanced, Sampler, Shuffled, Weighted, weights
 from eranntag.types import Example
 
@@ -100,7 +100,7 @@ def test_a_short_clip_gets_zeros_at_its_end_and_costs_one_draw_too() -> None:
     assert rng.random() == same.random()
 
 
-class Memory(Sounds):
+class Memory(WaveformCache):
     """Clips that need no file."""
 
     def __init__(self, waveforms: list[np.ndarray], examples: list[Example]) -> None:
@@ -161,7 +161,7 @@ def test_a_stream_is_the_draws_in_order(workers: int) -> None:
     assert list(batches().stream(7, 7, shares, workers)) == []
 
 
-# Sounds
+# WaveformCache
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ def examples(wav: Callable[..., Path]) -> list[Example]:
 
 
 def test_clips_are_decoded_to_16_bits(examples: list[Example]) -> None:
-    sounds = Sounds(examples, 8000)
+    sounds = WaveformCache(examples, 8000)
     waveforms = [sounds.get(index) for index in range(5)]
     assert all(waveform is not None and waveform.dtype == np.int16 and len(waveform) == 100 for waveform in waveforms)
     assert [set(waveform.tolist()) for waveform in waveforms if waveform is not None] == [
@@ -180,7 +180,7 @@ def test_clips_are_decoded_to_16_bits(examples: list[Example]) -> None:
 
 
 def test_clips_are_kept_while_there_is_room(examples: list[Example]) -> None:
-    sounds = Sounds(examples, 8000, keep_bytes=450)  # two clips of 200 bytes
+    sounds = WaveformCache(examples, 8000, keep_bytes=450)  # two clips of 200 bytes
     first = sounds.get(0)
     assert first is sounds.get(0)
     for index in range(5):
@@ -194,9 +194,9 @@ def test_a_broken_clip_is_told_once_and_the_next_one_stands_in(examples: list[Ex
     told: list[tuple[str, str]] = []
     for index in (1, 2):
         Path(str(examples[index].path)).write_text("no sound")
-    sounds = Sounds(examples, 8000, broken=lambda *what: told.append(what))
+    sounds = WaveformCache(examples, 8000, broken=lambda *what: told.append(what))
     for _ in range(2):
-        index, samples = sounds.readable(1)
+        index, samples = sounds.next_decodable(1)
         assert index == 3 and set(samples.tolist()) == {32767}
     assert sounds.get(2) is None
     assert [source for source, _ in told] == [examples[1].path, examples[2].path]
@@ -207,4 +207,4 @@ def test_a_data_set_of_broken_clips_is_an_error(examples: list[Example]) -> None
     for example in examples:
         Path(str(example.path)).unlink()
     with pytest.raises(DataError, match=r"none of the 5 clips can be decoded.*0\.wav"):
-        Sounds(examples, 8000).readable(3)
+        WaveformCache(examples, 8000).next_decodable(3)

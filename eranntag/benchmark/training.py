@@ -17,7 +17,7 @@ from eranntag.benchmark.timing import Spread, clocked, fitting, rate, spread, ti
 from eranntag.inference import devices
 from eranntag.recipes.audioset import RECIPE
 from eranntag.training import config as settings, initialization
-from eranntag.training.data import Drawn
+from eranntag.training.data import SampledBatch
 from eranntag.training.distributed import Machine
 from eranntag.training.loop import Run
 from eranntag.types import Batch
@@ -93,7 +93,7 @@ def _run(protocol: settings.Settings, device: torch.device, compiled: bool) -> R
     return Run(RECIPE, protocol, Path(), Machine(device, compiled=compiled), augment, shares, network, lambda _: None)
 
 
-def _noise(run: Run) -> Drawn:
+def _noise(run: Run) -> SampledBatch:
     """One iteration's examples, each clip with a class of its own."""
     config, protocol = run.network.frontend.config, run.settings
     samples = config.padded_samples(round(protocol.crop_seconds * config.sample_rate_hz), run.network.model.frame_multiple)
@@ -101,4 +101,4 @@ def _noise(run: Run) -> Drawn:
     rngs = [np.random.default_rng([0, number]) for number in range(clips + protocol.batch)]
     waveform = [reader.to_int16(0.1 * rng.standard_normal(samples, np.float32)) for rng in rngs[:clips]]
     target = torch.eye(len(RECIPE.labels))[torch.arange(clips) % len(RECIPE.labels)]
-    return Drawn(Batch(torch.from_numpy(np.stack(waveform)), target), tuple(rngs[:clips]), tuple(rngs[clips:]))
+    return SampledBatch(Batch(torch.from_numpy(np.stack(waveform)), target), tuple(rngs[:clips]), tuple(rngs[clips:]))

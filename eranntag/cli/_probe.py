@@ -76,7 +76,7 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
     done = []
     for each in probe.probes(dataset, vectors, base, identity, folds, seeds, folder, options["restart"]):
         done.append(each)
-        doubts = cross_validation.circumstances(dataset.recipe, each.division, base)
+        doubts = cross_validation.circumstances(dataset.recipe, each.splits, base)
         pages.probe(dataset.recipe, each, base.checkpoint.name, doubts)
         terminal.write_output(f"{each.path}\n")
     if several:

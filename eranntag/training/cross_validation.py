@@ -19,11 +19,11 @@ from eranntag.files import atomic
 from eranntag.inference.network import Network
 from eranntag.recipes import part, was_trained_on
 from eranntag.training.config import Settings, digest
-from eranntag.training.data import Sounds, tell_broken
+from eranntag.training.data import WaveformCache, tell_broken
 from eranntag.training.distributed import Machine
 from eranntag.training.loop import Outcome, Report
 from eranntag.training.run import train
-from eranntag.training.splits import Division, divide
+from eranntag.training.splits import Splits, split_dataset
 from eranntag.training.validation import Validation, measure
 from eranntag.types import Dataset, Example, Packed, Recipe
 
@@ -34,7 +34,7 @@ class Run:
     metric on the clips that nothing was chosen by (None where the protocol leaves none)."""
 
     settings: Settings
-    division: Division
+    splits: Splits
     outcome: Outcome
     select: str
     calibrated: bool
@@ -72,55 +72,55 @@ def runs(
     for seed in range(settings.seed, settings.seed + repeats):
         for fold in folds:
             place = folder / (f"fold{fold}-seed{seed}" if fold is not None else f"seed{seed}") if several else folder
-            division = divide(dataset, fold, settings.validation, seed)
+            splits = split_dataset(dataset, fold, settings.validation, seed)
             share = 0.0 if part(dataset, "validation") else settings.validation
-            if select == "best" and not division.held_out:
+            if select == "best" and not splits.held_out:
                 raise UsageError(f"{recipe.name}: --select best needs clips to select by: a --fold or a --validation share")
-            chosen = select or ("best" if division.apart else "last")
-            clips, division = digest(division.training, division.held_out), enhanced(division, added or {})
+            chosen = select or ("best" if splits.has_validation else "last")
+            clips, splits = digest(splits.training, splits.held_out), enhanced(splits, added or {})
             ours = dataclasses.replace(settings, fold=fold, seed=seed, clips=clips, validation=share)
-            known = circumstances(recipe, division, base)
+            known = circumstances(recipe, splits, base)
             report({"event": "begin", "folder": str(place), "fold": fold, "seed": seed, **known})
-            calibrated = base is not None and division.apart  # never on what is reported
+            calibrated = base is not None and splits.has_validation  # never on what is reported
             with ExitStack() as held:
-                outcome = train(recipe, division, ours, place, machine, held, base, restart, report)
+                outcome = train(recipe, splits, ours, place, machine, held, base, restart, report)
                 if share and machine.world.first:
-                    _write_split(division, place)
-                test = _finish(recipe, division, outcome.checkpoint(chosen), machine, calibrated, report)
+                    _write_split(splits, place)
+                test = _finish(recipe, splits, outcome.checkpoint(chosen), machine, calibrated, report)
             report({"event": "end", "folder": str(place)})
-            yield Run(ours, division, outcome, chosen, calibrated, test)
+            yield Run(ours, splits, outcome, chosen, calibrated, test)
 
 
-def enhanced(division: Division, added: Mapping[str | Packed, tuple[int, ...]]) -> Division:
-    """The division with `added` classes, by the clips' paths, for what is trained on."""
+def enhanced(splits: Splits, added: Mapping[str | Packed, tuple[int, ...]]) -> Splits:
+    """The splits with `added` classes, by the clips' paths, for what is trained on."""
     training = [
         dataclasses.replace(each, targets=tuple(sorted({*each.targets, *added[each.path]}))) if each.path in added else each
-        for each in division.training
+        for each in splits.training
     ]
-    return dataclasses.replace(division, training=training)
+    return dataclasses.replace(splits, training=training)
 
 
-def _write_split(division: Division, folder: Path) -> None:
+def _write_split(splits: Splits, folder: Path) -> None:
     """Which clips were carved out, for whoever wants to measure on them again: split.csv, readable by the recipe csv."""
     lines = io.StringIO()
     table = csv.writer(lines)
     table.writerow(("filename", "split"))
-    for name, examples in (("train", division.training), ("validation", division.held_out), ("test", division.test)):
+    for name, examples in (("train", splits.training), ("validation", splits.held_out), ("test", splits.test)):
         table.writerows((str(example.path), name) for example in examples)
     atomic.write_text(folder / "split.csv", lines.getvalue())
 
 
-def circumstances(recipe: Recipe, division: Division, base: Network | None) -> dict[str, Any]:
-    """What a user should know before the run: the division, classes that nothing trains, and how many of the clips to be
+def circumstances(recipe: Recipe, splits: Splits, base: Network | None) -> dict[str, Any]:
+    """What a user should know before the run: the splits, classes that nothing trains, and how many of the clips to be
     measured the base was itself trained on."""
-    trained = {label for example in division.training for label in example.targets}
+    trained = {label for example in splits.training for label in example.targets}
     silent = [label for index, label in enumerate(recipe.labels) if index not in trained]
-    measured = division.held_out + division.test
+    measured = splits.held_out + splits.test
     known = sum(was_trained_on(example, base.checkpoint, recipe) for example in measured) if base else 0
-    return {"division": division, "silent": silent, "known": known}
+    return {"splits": splits, "silent": silent, "known": known}
 
 
-def _finish(recipe: Recipe, division: Division, path: Path, machine: Machine, calibrated: bool, report: Report) -> float | None:
+def _finish(recipe: Recipe, splits: Splits, path: Path, machine: Machine, calibrated: bool, report: Report) -> float | None:
     """Measure the chosen checkpoint on the test clips, calibrate its thresholds on the held-out ones; both go into it."""
     try:
         network = weights.load(path).to(machine.device)
@@ -128,14 +128,14 @@ def _finish(recipe: Recipe, division: Division, path: Path, machine: Machine, ca
         raise TrainingError(f"{error}; the run is finished: --restart makes it again, from the beginning") from None
     spec, tagger = network.checkpoint, Eager(network)
     if calibrated:
-        scores, examples = _scores(tagger, division.held_out, machine, lambda _: None)  # the run told of the broken ones
+        scores, examples = _scores(tagger, splits.held_out, machine, lambda _: None)  # the run told of the broken ones
         thresholds = metrics.best_thresholds(scores, metrics.multi_hot([e.targets for e in examples], len(recipe.labels)))
         spec = dataclasses.replace(spec, thresholds=tuple(map(float, thresholds)))
     test = None
-    if division.test:
-        scores, examples = _scores(tagger, division.test, machine, report)
+    if splits.test:
+        scores, examples = _scores(tagger, splits.test, machine, report)
         if not examples:
-            raise DataError(f"{recipe.name}: none of the {len(division.test)} test clips can be read; {path} is not measured")
+            raise DataError(f"{recipe.name}: none of the {len(splits.test)} test clips can be read; {path} is not measured")
         test = measure(recipe.metric, scores, examples).get(recipe.metric)
         spec = dataclasses.replace(spec, metrics={**spec.metrics, "test": test, "test_clips": len(examples)})
     machine.world.wait()  # all have read it
@@ -146,5 +146,5 @@ def _finish(recipe: Recipe, division: Division, path: Path, machine: Machine, ca
 
 
 def _scores(tagger: Eager, examples: list[Example], machine: Machine, report: Report) -> tuple[np.ndarray, list[Example]]:
-    sounds = Sounds(examples, tagger.frontend.sample_rate_hz, 0, tell_broken(report))
+    sounds = WaveformCache(examples, tagger.frontend.sample_rate_hz, 0, tell_broken(report))
     return Validation(sounds, "", machine.world, machine.workers).scores(tagger)

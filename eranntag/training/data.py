@@ -20,11 +20,11 @@ KEEP_BYTES = 4 << 30  # ESC-50 takes 0.9 GB, UrbanSound8K 3 GB; of AudioSet most
 
 
 def tell_broken(report: Callable[[dict[str, Any]], None]) -> Callable[[str, str], None]:
-    """What Sounds calls, for a run's `report`."""
+    """What WaveformCache calls, for a run's `report`."""
     return lambda source, reason: report({"event": "broken", "source": source, "reason": reason})
 
 
-class Sounds:
+class WaveformCache:
     """The clips as mono int16 (samples,), decoded when they are wanted and kept as long as `keep_bytes` suffice.
 
     `broken(source, reason)` hears once of every clip that cannot be decoded.
@@ -67,7 +67,7 @@ class Sounds:
         samples = self.get(index)
         return None if samples is None else Clip(samples[None].astype(np.float32) / reader.FULL_SCALE, self.rate)
 
-    def readable(self, index: int) -> tuple[int, np.ndarray]:
+    def next_decodable(self, index: int) -> tuple[int, np.ndarray]:
         """Clip `index`, or the first after it that can be decoded, and its samples. DataError when none can."""
         for other in range(index, index + len(self)):
             if (samples := self.get(other % len(self))) is not None:
@@ -90,7 +90,7 @@ def crop(waveform: np.ndarray, samples: int, rng: np.random.Generator) -> np.nda
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledBatch:
     """Some examples of one iteration: their clips, int16, and the generators that are left for what is random about them:
     `clip_rngs` one a clip, `rngs` one an example."""
 
@@ -103,12 +103,19 @@ class Batches:
     """Random crops with one-hot (or multi-hot) targets. An example is made of `clips_per_example` clips of the stream."""
 
     def __init__(
-        self, sounds: Sounds, classes: int, sampler: Sampler, crop_samples: int, seed: int, batch: int, clips_per_example: int
+        self,
+        sounds: WaveformCache,
+        classes: int,
+        sampler: Sampler,
+        crop_samples: int,
+        seed: int,
+        batch: int,
+        clips_per_example: int,
     ) -> None:
         self.sounds, self.classes, self.sampler, self.crop_samples = sounds, classes, sampler, crop_samples
         self.seed, self.batch, self.clips_per_example = seed, batch, clips_per_example
 
-    def draw(self, iteration: int, share: slice) -> Drawn:
+    def draw(self, iteration: int, share: slice) -> SampledBatch:
         """The examples `share` of iteration `iteration` (from 0) of `batch` examples."""
         places = range(self.batch)[share]
         slots = [place * self.clips_per_example + k for place in places for k in range(self.clips_per_example)]
@@ -118,12 +125,12 @@ class Batches:
         target = torch.zeros(len(slots), self.classes)
         start = iteration * self.batch * self.clips_per_example
         for row, (slot, rng) in enumerate(zip(slots, clip_rngs, strict=True)):
-            index, waveform = self.sounds.readable(self.sampler(start + slot))
+            index, waveform = self.sounds.next_decodable(self.sampler(start + slot))
             crops[row] = crop(waveform, self.crop_samples, rng)
             target[row, list(self.sounds.examples[index].targets)] = 1
-        return Drawn(Batch(torch.from_numpy(crops), target), clip_rngs, rngs)
+        return SampledBatch(Batch(torch.from_numpy(crops), target), clip_rngs, rngs)
 
-    def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[Drawn]:
+    def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[SampledBatch]:
         """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""
         wanted = product(range(start, stop), shares)
         return prefetch_map(lambda job: self.draw(*job), wanted, workers, workers + 1)

@@ -18,7 +18,7 @@ from eranntag.inference.ensemble import Ensemble
 from eranntag.inference.tagger import Tagger
 from eranntag.prefetch import prefetch_map
 from eranntag.training.agreement import ZeroShot
-from eranntag.training.data import Drawn, Sounds
+from eranntag.training.data import SampledBatch, WaveformCache
 from eranntag.training.samplers import Sampler
 from eranntag.training.soundscapes import PLAN, Plan, soundscape
 from eranntag.types import Batch, Clip, Output
@@ -46,12 +46,12 @@ class Soundscapes:
     """Batches of soundscapes of the clips `sounds`, labeled by `teacher`. All is a function of (seed, iteration, place)."""
 
     def __init__(
-        self, sounds: Sounds, teacher: Teacher, sampler: Sampler, crop_samples: int, seed: int, batch: int, plan: Plan
+        self, sounds: WaveformCache, teacher: Teacher, sampler: Sampler, crop_samples: int, seed: int, batch: int, plan: Plan
     ) -> None:
         self.sounds, self.teacher, self.sampler, self.crop_samples = sounds, teacher, sampler, crop_samples
         self.seed, self.batch, self.plan = seed, batch, plan
 
-    def draw(self, iteration: int, share: slice) -> Drawn:
+    def draw(self, iteration: int, share: slice) -> SampledBatch:
         """The examples `share` of iteration `iteration` (from 0) of `batch` examples."""
         places = range(self.batch)[share]
         crops = np.stack([self._waveform(iteration, place) for place in places])  # (batch, samples) int16
@@ -59,7 +59,7 @@ class Soundscapes:
         clip_rngs, rngs = (
             tuple(np.random.default_rng([self.seed, use, iteration, place]) for place in places) for use in (5, 6)
         )
-        return Drawn(Batch(torch.from_numpy(crops), target, embedding), clip_rngs, rngs)
+        return SampledBatch(Batch(torch.from_numpy(crops), target, embedding), clip_rngs, rngs)
 
     def _waveform(self, iteration: int, place: int) -> np.ndarray:
         """(samples,) int16"""
@@ -67,12 +67,12 @@ class Soundscapes:
 
         def clip(rng: np.random.Generator, number: int) -> np.ndarray:
             index = self.sampler(first + number) if number < CROPS else int(rng.integers(len(self.sounds)))
-            return self.sounds.readable(index)[1]
+            return self.sounds.next_decodable(index)[1]
 
         rng = np.random.default_rng([self.seed, 9, iteration, place])
         return reader.to_int16(soundscape(clip, self.crop_samples, self.sounds.rate, rng, self.plan))
 
-    def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[Drawn]:
+    def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[SampledBatch]:
         """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""
         return prefetch_map(lambda job: self.draw(*job), product(range(start, stop), shares), workers, workers + 1)
 
@@ -85,7 +85,7 @@ class Lesson:
     plan: Plan = PLAN
     zero_shot: ZeroShot | None = None
 
-    def batches(self, sounds: Sounds, sampler: Sampler, crop_samples: int, seed: int, batch: int) -> Soundscapes:
+    def batches(self, sounds: WaveformCache, sampler: Sampler, crop_samples: int, seed: int, batch: int) -> Soundscapes:
         """The batches of a run, each example a soundscape of `crop_samples` samples."""
         return Soundscapes(sounds, self.teacher, sampler, crop_samples, seed, batch, self.plan)
 

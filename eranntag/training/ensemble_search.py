@@ -21,7 +21,7 @@ from eranntag.inference.prepared import Heard
 from eranntag.inference.tagger import Tagger
 from eranntag.recipes import check_classes, check_scores, was_trained_on
 from eranntag.training.config import digest
-from eranntag.training.splits import divide
+from eranntag.training.splits import split_dataset
 from eranntag.types import Checkpoint, Dataset, Example, Failure, Recipe
 
 MOST = 8  # members of which every combination is tried: 255
@@ -171,11 +171,11 @@ def _held_out(dataset: Dataset, member: Checkpoint) -> set[str]:
         raise UsageError(
             f"{member.name}: not of a run on {recipe.name}, so its training clips are unknown; {remedy}, {ALTERNATIVE}"
         )
-    division = divide(dataset, run.get("fold"), run.get("validation", 0.0), run.get("seed", 0))
-    if not division.apart:
+    splits = split_dataset(dataset, run.get("fold"), run.get("validation", 0.0), run.get("seed", 0))
+    if not splits.has_validation:
         remedy = "train it with --validation 0.1, and all members with the same --seed and --fold"
         raise UsageError(f"{member.name}: its run held out no clips but those that are reported; {remedy}, {ALTERNATIVE}")
-    if run.get("clips") != (found := digest(division.training, division.held_out)):
+    if run.get("clips") != (found := digest(splits.training, splits.held_out)):
         raise UsageError(f"{member.name}: its run had other clips ({run.get('clips')}) than the data has now ({found})")
     earlier = dataclasses.replace(member, training={"bases": run.get("bases", ())})
-    return {str(example.path) for example in division.held_out if not was_trained_on(example, earlier, recipe)}
+    return {str(example.path) for example in splits.held_out if not was_trained_on(example, earlier, recipe)}

@@ -15,7 +15,7 @@ from eranntag.prefetch import prefetch_map
 from eranntag.recipes import check_classes, check_scores
 from eranntag.training.augment import Augment
 from eranntag.training.config import KEEP, Settings
-from eranntag.training.data import Sounds
+from eranntag.training.data import WaveformCache
 from eranntag.training.distributed import Machine
 from eranntag.training.state import State
 from eranntag.types import Checkpoint, Example, Recipe
@@ -59,7 +59,7 @@ def standardise(network: Network, examples: Sequence[Example], machine: Machine)
     """Tells the model the mean and the standard deviation of each row of the training clips' images: of STANDARD clips, spread
     over all of them, which every process hears alike."""
     chosen = examples[:: -(-len(examples) // STANDARD)]
-    sounds = Sounds(chosen, network.frontend.config.sample_rate_hz, 0)
+    sounds = WaveformCache(chosen, network.frontend.config.sample_rate_hz, 0)
     tagger, count, total, squares = Eager(network.eval()), 0, 0.0, 0.0
     for clip in prefetch_map(sounds.clip, range(len(chosen)), machine.workers):
         if clip is not None:

@@ -27,13 +27,13 @@ from eranntag.training.agreement import Agreement
 from eranntag.training.augment import Augment
 from eranntag.training.averaging import ExponentialMovingAverage
 from eranntag.training.config import Settings
-from eranntag.training.data import KEEP_BYTES, Batches, Drawn, Sounds, tell_broken
+from eranntag.training.data import KEEP_BYTES, Batches, SampledBatch, WaveformCache, tell_broken
 from eranntag.training.distillation import Lesson
 from eranntag.training.distributed import Machine, neighbours, wrapped
 from eranntag.training.losses import loss, reconstruction_error
 from eranntag.training.samplers import SAMPLERS, WithPartners
 from eranntag.training.schedules import DIVISOR, SCHEDULES, plateaus
-from eranntag.training.splits import Division
+from eranntag.training.splits import Splits
 from eranntag.training.state import State
 from eranntag.training.validation import Validation
 from eranntag.types import Batch, Recipe
@@ -97,11 +97,11 @@ class Run:
         self.note_every = max(1, min(50, settings.iterations // 20))
         self.saved_at = time.monotonic()
 
-    def go(self, division: Division) -> Outcome:
+    def go(self, splits: Splits) -> Outcome:
         rate, world = self.network.frontend.config.sample_rate_hz, self.machine.world
         keep = KEEP_BYTES // neighbours()
-        sounds = Sounds(division.training, rate, keep, tell_broken(self.report))
-        held_out = Sounds(division.held_out, rate, keep // 4, tell_broken(self.report))
+        sounds = WaveformCache(splits.training, rate, keep, tell_broken(self.report))
+        held_out = WaveformCache(splits.held_out, rate, keep // 4, tell_broken(self.report))
         self.validation: Validation | Agreement = Validation(held_out, self.recipe.metric, world, self.machine.workers)
         if self.lesson:
             self.validation = Agreement(self.validation, self.lesson.teacher.tagger, self.lesson.zero_shot)
@@ -124,7 +124,7 @@ class Run:
         stopped = 0 < self.settings.patience <= self.state.waiting
         return stopped or self.state.iteration >= self.settings.iterations
 
-    def stream(self, sounds: Sounds) -> Iterator[Drawn]:
+    def stream(self, sounds: WaveformCache) -> Iterator[SampledBatch]:
         """The drawn examples from here to the end of the run: the accumulated parts of each iteration."""
         settings, config = self.settings, self.network.frontend.config
         crop_samples = config.padded_samples(
@@ -140,7 +140,7 @@ class Run:
         batches = Batches(sounds, classes, sampler, crop_samples, settings.seed, settings.batch, together)
         return batches.stream(self.state.iteration, settings.iterations, self.shares, self.machine.workers)
 
-    def iterate(self, stream: Iterator[Drawn], asked: Callable[[], Callable[[], None] | None]) -> None:
+    def iterate(self, stream: Iterator[SampledBatch], asked: Callable[[], Callable[[], None] | None]) -> None:
         """To the end, or until `asked` says that somebody wants it to stop, which then is done."""
         state, settings = self.state, self.settings
         started = time.monotonic() - state.seconds
@@ -170,7 +170,7 @@ class Run:
                 self.report({"event": "saved", "iteration": state.iteration})
                 stop()
 
-    def step(self, stream: Iterator[Drawn]) -> torch.Tensor:
+    def step(self, stream: Iterator[SampledBatch]) -> torch.Tensor:
         """One iteration of Section 3.2: crop, mixup, log-mel, SpecAugment, network, Adam, average. Returns the loss."""
         state, settings = self.state, self.settings
         state.optimizer.zero_grad(set_to_none=True)
@@ -196,7 +196,7 @@ class Run:
         key = [self.settings.seed, 8, self.state.iteration, part, self.machine.world.rank]
         torch.manual_seed(int(np.random.default_rng(key).integers(2**63)))
 
-    def loss(self, drawn: Drawn) -> torch.Tensor:
+    def loss(self, drawn: SampledBatch) -> torch.Tensor:
         batch = drawn.batch.to(self.device)  # 16-bit samples on the way
         batch = Batch(batch.waveform.float() / reader.FULL_SCALE, batch.target, batch.embedding)
         network, dtype = self.network, self.settings.dtype

@@ -24,7 +24,7 @@ from eranntag.inference.tagger import Tagger
 from eranntag.training import initialization, logistic
 from eranntag.training.config import digest
 from eranntag.training.logistic import Regression
-from eranntag.training.splits import Division, divide, group_of
+from eranntag.training.splits import Splits, recording_of, split_dataset
 from eranntag.types import Checkpoint, Dataset, Example, Failure, Packed, Recipe
 
 PROBE = "probe.safetensors"  # the checkpoint of a run
@@ -41,7 +41,7 @@ class Probe:
 
     fold: int | None
     seed: int
-    division: Division
+    splits: Splits
     regression: Regression
     trained: int
     measured: int
@@ -97,19 +97,19 @@ def summary(recipe: Recipe, base: str, done: Sequence[Probe]) -> dict[str, Any]:
 def _probe(
     dataset: Dataset, vectors: Vectors, base: Network, identity: str, fold: int | None, seed: int, path: Path, restart: bool
 ) -> Probe:
-    recipe, division = dataset.recipe, divide(dataset, fold, seed=seed)
-    training = [example for example in division.training if example.path in vectors]
+    recipe, splits = dataset.recipe, split_dataset(dataset, fold, seed=seed)
+    training = [example for example in splits.training if example.path in vectors]
     if not training:
-        raise DataError(f"{recipe.name}: none of the {len(division.training)} clips to train on can be read")
+        raise DataError(f"{recipe.name}: none of the {len(splits.training)} clips to train on can be read")
     run = {"recipe": recipe.name, "fold": fold, "seed": seed, "base": identity, "head": "probe"}
-    run |= {"clips": digest(division.training, division.held_out)}
+    run |= {"clips": digest(splits.training, splits.held_out)}
     if path.exists() and not restart:
         _check_same(path, run)
     inputs, targets = _stacked(training, vectors, recipe)
-    groups = np.array([group_of(example) for example in training])
+    groups = np.array([recording_of(example) for example in training])
     regression = logistic.fit(inputs, targets, groups, recipe.activation, seed)
     validated = None if regression.scores is None else metrics.recipe_metric(recipe.metric, regression.scores, targets)
-    measured = [example for example in division.test or division.held_out if example.path in vectors]
+    measured = [example for example in splits.test or splits.held_out if example.path in vectors]
     value = _measured(regression, measured, vectors, recipe) if measured else None
     thresholds = _thresholds(regression, targets)
     spec = initialization.derived(base.checkpoint, recipe, fold, "linear probe", initialization.without(fold))
@@ -121,7 +121,7 @@ def _probe(
         training={**run, "strength": regression.strength, **spec.training},
     )
     _write(base, spec, regression, path)
-    return Probe(fold, seed, division, regression, len(training), len(measured), value, validated, bool(thresholds), path)
+    return Probe(fold, seed, splits, regression, len(training), len(measured), value, validated, bool(thresholds), path)
 
 
 def _check_same(path: Path, run: Mapping[str, Any]) -> None:

@@ -13,13 +13,13 @@ from eranntag.training.config import Settings, digest
 from eranntag.training.distillation import Lesson
 from eranntag.training.distributed import Machine
 from eranntag.training.loop import Outcome, Report, Run
-from eranntag.training.splits import Division
+from eranntag.training.splits import Splits
 from eranntag.types import Dataset, Recipe
 
 
 def train(
     recipe: Recipe,
-    division: Division,
+    splits: Splits,
     settings: Settings,
     folder: Path,
     machine: Machine,
@@ -39,7 +39,7 @@ def train(
     resumed = (folder / run_directory.STATE).exists() and not restart
     network = initialization.network(recipe, settings, base, settings.pretrained and not resumed)
     if not (base or resumed) and hasattr(network.model, "standardise"):
-        initialization.standardise(network, division.training, machine)
+        initialization.standardise(network, splits.training, machine)
     augment = initialization.augmentation(settings, network)
     shares = machine.world.shares(settings.batch, settings.accumulate)
     run_directory.begin(folder, machine.world, restart, held)
@@ -49,7 +49,7 @@ def train(
         run.write_history()  # it may have ended between the two
     if len(set(machine.world.gather([run.state.iteration]))) > 1:
         raise TrainingError(f"{folder}: the processes see different states there; it must be one folder for all of them")
-    outcome = run.go(division)
+    outcome = run.go(splits)
     machine.world.wait()
     return outcome
 
@@ -81,10 +81,10 @@ def distill(
         what = "no clip is held out, and there is no --zero-shot data set: nothing could be measured"
         raise DataError(f"{recipe.name}: {what}; give the table a column split with clips of the part test")
     settings = dataclasses.replace(settings, clips=digest(training, held_out))
-    division = Division(training, held_out, [])
+    splits = Splits(training, held_out, [])
     report({"event": "begin", "folder": str(folder), "fold": None, "seed": settings.seed}
-           | {"division": division, "silent": [], "known": 0})  # fmt: skip
+           | {"splits": splits, "silent": [], "known": 0})  # fmt: skip
     with ExitStack() as held:
-        outcome = train(recipe, division, settings, folder, machine, held, base, restart, report, lesson)
+        outcome = train(recipe, splits, settings, folder, machine, held, base, restart, report, lesson)
     report({"event": "end", "folder": str(folder)})
     return outcome

@@ -1,4 +1,4 @@
-"""Who trains, who decides when a run is at its best, who is only measured at the end."""
+"""Training, validation and test parts of a data set."""
 
 from dataclasses import dataclass
 
@@ -10,18 +10,23 @@ from eranntag.types import Dataset, Example
 
 
 @dataclass(frozen=True)
-class Division:
-    """`held_out` clips are evaluated during the run (and `--select best` chooses by them); `test` clips only after it."""
+class Splits:
+    """`held_out` clips are evaluated during the run (and `--select best` chooses by them); `test` clips only after it.
+
+    `has_validation`: whether `held_out` differs from the clips that are reported.
+    """
 
     training: list[Example]
     held_out: list[Example]
     test: list[Example]
-    apart: bool = False  # whether `held_out` is something else than what will be reported
+    has_validation: bool = False
 
 
-def divide(dataset: Dataset, fold: int | None = None, validation: float = 0.0, seed: int = 0) -> Division:
-    """The papers hold the fold (or the test part) out and select on it: `validation` 0. With a share above 0 that part stays
-    unseen until the end and `held_out` is carved from the training clips; a validation part of the data's own takes precedence.
+def split_dataset(dataset: Dataset, fold: int | None = None, validation: float = 0.0, seed: int = 0) -> Splits:
+    """The splits of a run. The papers hold the fold (or the test part) out and select on it: `validation` 0.
+
+    With a share above 0 that part stays unseen until the end, and `held_out` is taken from the training clips; a validation
+    part of the data's own takes precedence. Raises UsageError for an unknown fold, and DataError for empty parts.
     """
     check_fold(dataset.recipe, fold)
     training = [example for example in part(dataset, "train") if fold is None or example.fold != fold]
@@ -30,47 +35,51 @@ def divide(dataset: Dataset, fold: int | None = None, validation: float = 0.0, s
         raise DataError(f"{dataset.recipe.name}: none of the clips there belongs to fold {fold}")
     held_out = part(dataset, "validation")
     if not held_out and validation:
-        training, held_out = carve(training, validation, seed)
-    apart = bool(held_out)
-    if not apart and not validation:
-        held_out, reported = reported, []
+        training, held_out = split_off_validation(training, validation, seed)
     if not training:
         without = f" without fold {fold}" if fold is not None else ""
         raise DataError(f"{dataset.recipe.name}: no clips are left to train on{without}")
-    return Division(training, held_out, reported, apart)
+    if not held_out and not validation:
+        return Splits(training, reported, [])
+    return Splits(training, held_out, reported, has_validation=bool(held_out))
 
 
-def carve(examples: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """(training, validation): whole groups, so that no recording stands on both sides, about `share` of each class's; no
-    class loses its last group to the validation."""
-    labels: dict[str, set[int]] = {}  # of each group
-    groups: dict[int, set[str]] = {}  # of each class
+def split_off_validation(examples: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
+    """(training, validation): about `share` of the recordings of each class become validation.
+
+    The clips of one recording stay together, and no class loses its last recording to the validation.
+    """
+    labels: dict[str, set[int]] = {}  # recording -> its classes; -1 stands for clips without labels
+    recordings: dict[int, set[str]] = {}  # class -> its recordings
     for example in examples:
         for label in example.targets or (-1,):
-            labels.setdefault(group_of(example), set()).add(label)
-            groups.setdefault(label, set()).add(group_of(example))
-    everyone = sorted(labels)
-    ranking = {everyone[index]: rank for rank, index in enumerate(np.random.default_rng([seed, 7]).permutation(len(everyone)))}
-    left = {label: len(theirs) for label, theirs in groups.items()}  # groups that still train
+            labels.setdefault(recording_of(example), set()).add(label)
+            recordings.setdefault(label, set()).add(recording_of(example))
+    names = sorted(labels)
+    order = np.random.default_rng([seed, 7]).permutation(len(names))
+    rank = {names[index]: position for position, index in enumerate(order)}
+    remaining = {label: len(theirs) for label, theirs in recordings.items()}  # recordings in the training part
     chosen: set[str] = set()
-    for label in sorted(groups):
-        wanted = len(groups[label]) - max(1, round(share * len(groups[label])))
-        for group in sorted(groups[label] - chosen, key=ranking.__getitem__):
-            if left[label] <= wanted:
+    for label in sorted(recordings):
+        total = len(recordings[label])
+        wanted = total - max(1, round(share * total))
+        for recording in sorted(recordings[label] - chosen, key=rank.__getitem__):
+            if remaining[label] <= wanted:
                 break
-            if all(left[other] > 1 for other in labels[group]):
-                chosen.add(group)
-                for other in labels[group]:
-                    left[other] -= 1
-    training = [example for example in examples if group_of(example) not in chosen]
-    return training, [example for example in examples if group_of(example) in chosen]
+            if all(remaining[other] > 1 for other in labels[recording]):
+                chosen.add(recording)
+                for other in labels[recording]:
+                    remaining[other] -= 1
+    training = [example for example in examples if recording_of(example) not in chosen]
+    return training, [example for example in examples if recording_of(example) in chosen]
 
 
-def straddling(division: Division) -> int:
-    """How many recordings have clips on both sides, training and measuring: a data set's own folds may do that."""
-    return len({e.group for e in division.training if e.group} & {e.group for e in division.held_out + division.test})
+def count_shared_recordings(splits: Splits) -> int:
+    """The number of recordings with clips both in training and in evaluation, which a data set's own folds may have."""
+    evaluated = splits.held_out + splits.test
+    return len({e.group for e in splits.training if e.group} & {e.group for e in evaluated if e.group})
 
 
-def group_of(example: Example) -> str:
-    """The recording of a clip: clips of one never stand on both sides of a split."""
+def recording_of(example: Example) -> str:
+    """The recording that a clip comes from; without a `group` a clip is a recording of its own."""
     return example.group or str(example.path)

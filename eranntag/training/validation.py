@@ -8,7 +8,7 @@ import numpy as np
 from eranntag.evaluation import metrics
 from eranntag.inference.tagger import Tagger
 from eranntag.prefetch import prefetch_map
-from eranntag.training.data import Sounds
+from eranntag.training.data import WaveformCache
 from eranntag.training.distributed import World
 from eranntag.types import Example
 
@@ -16,7 +16,7 @@ from eranntag.types import Example
 class Validation:
     """Scores of `sounds` by a Tagger, every process computing its share; broken clips are left out."""
 
-    def __init__(self, sounds: Sounds, metric: str, world: World, workers: int) -> None:
+    def __init__(self, sounds: WaveformCache, metric: str, world: World, workers: int) -> None:
         self.sounds, self.metric, self.world, self.workers = sounds, metric, world, workers
 
     def measure(self, tagger: Tagger) -> dict[str, float]:

@@ -17,7 +17,7 @@ from eranntag.cli.display.predictions import beside
 from eranntag.cli.display.terminal import print_status
 from eranntag.results.formats import printable
 from eranntag.training.config import KEEP
-from eranntag.training.splits import straddling
+from eranntag.training.splits import count_shared_recordings
 from eranntag.types import Published, Recipe
 
 if TYPE_CHECKING:
@@ -83,9 +83,9 @@ def _lines(event: dict[str, Any]) -> Iterator[str]:
         yield there + (f", {len(missing)} missing: {_some(missing)}" if missing else "")
         yield from dataset.notes
     elif kind == "begin":
-        division = event["division"]
+        splits = event["splits"]
         fold = f"without fold {event['fold']}: " if event["fold"] is not None else ""
-        counts = f"{len(division.training)} clips to train on, {len(division.held_out)} held out, {len(division.test)} to test"
+        counts = f"{len(splits.training)} clips to train on, {len(splits.held_out)} held out, {len(splits.test)} to test"
         yield f"{event['folder']}: {fold}{counts}, seed {event['seed']}"
         yield from _doubts(event)
     elif kind == "broken":
@@ -107,7 +107,7 @@ def _lines(event: dict[str, Any]) -> Iterator[str]:
 
 def _doubts(event: Mapping[str, Any]) -> Iterator[str]:
     """What makes a run's measures say less than they seem to."""
-    if both := straddling(event["division"]):
+    if both := count_shared_recordings(event["splits"]):
         yield f"{both} recordings have clips on both sides of the split"
     if silent := event["silent"]:
         yield f"{len(silent)} classes without any clip to train on: {_some(silent)}"
@@ -144,8 +144,8 @@ def _compare(ours: float, paper: float, table: str, how: str, odd: str) -> None:
 
 
 def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
-    settings, division, outcome, metric = done.settings, done.division, done.outcome, recipe.metric
-    clips = f"{len(division.training) - outcome.left_out} clips of {len(recipe.labels)} classes ({recipe.title})"
+    settings, splits, outcome, metric = done.settings, done.splits, done.outcome, recipe.metric
+    clips = f"{len(splits.training) - outcome.left_out} clips of {len(recipe.labels)} classes ({recipe.title})"
     head = "the head it had" if settings.head == KEEP else f"a new {settings.head}"
     how = f"fine-tuned from {base}, with {head}," if base else "trained from scratch"
     yield f"{settings.model} {how} on {clips}: {outcome.iterations} of {settings.iterations} iterations"
@@ -159,7 +159,7 @@ def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
         if done.calibrated:
             yield "thresholds: the score from which a class counts as present, best F1 on those clips, is in the checkpoint"
     if done.test is not None:
-        yield f"on {len(division.test)} test clips, which decided nothing: {metric} {done.test:.4f}"
+        yield f"on {len(splits.test)} test clips, which decided nothing: {metric} {done.test:.4f}"
 
 
 def data(dataset: Any) -> None:
