@@ -130,14 +130,19 @@ class Failure:
 
 @dataclass(frozen=True)
 class Published:
-    """A published result: `value` for `model`, trained as `how` says ("scratch", "fine-tuned", or either with what was left
-    out), in `table`. `metric`, one of `evaluation.tagging.TaggingResult.measures`, if it is not the recipe's."""
+    """A published result: `value` for `model` in `table`, trained as `how` describes, "scratch" or "fine-tuned" and variants.
+
+    `metric`: one of `TaggingResult.measures` if it is not the recipe's. `changes`: the run's settings (name -> value)
+    that differ from the recipe's protocol; `added_labels` is True for any.
+    """
 
     model: str
     value: float
     table: str
     how: str = "scratch"
     metric: str = ""
+    fine_tuned: bool = False
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -58,27 +58,6 @@ def test_protocols_of_the_paper(
     assert recipe.min_seconds == (4 if name == "urbansound8k" else 1)
 
 
-def test_the_best_published_results() -> None:
-    best: dict[tuple[str, ...], tuple[float, str]] = {}
-    for name in registry.names("eranntag.recipes"):
-        for result in registry.get("eranntag.recipes", name).RECIPE.paper:
-            key = name, result.how.split(",")[0], *filter(None, [result.metric])
-            best[key] = max(best.get(key, (0.0, "")), (result.value, result.model))
-    assert best == {
-        ("audioset", "scratch"): (0.450, "erann-1-6"),
-        ("audioset_balanced", "scratch"): (0.3162, "psla"),
-        ("esc50", "scratch"): (0.892, "erann-1-3"),
-        ("esc50", "fine-tuned"): (0.961, "erann-2-5"),
-        ("mixtures", "scratch"): (0.7829, "2apae"),
-        ("mixtures", "scratch", "mAP"): (0.7648, "2apae"),
-        ("mixtures", "scratch", "mAUC"): (0.9390, "2apae"),
-        ("ravdess", "scratch"): (0.748, "erann-0-4"),
-        ("ravdess", "fine-tuned"): (0.743, "erann-0-6"),
-        ("urbansound8k", "scratch"): (0.835, "erann-1-4"),
-        ("urbansound8k", "fine-tuned"): (0.908, "erann-2-6"),
-    }
-
-
 # Which files lie below a folder
 
 

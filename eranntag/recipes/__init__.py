@@ -11,7 +11,6 @@ from eranntag.recipes._lookup import (
     find_root,
     load,
     part,
-    published,
     to_evaluate,
     was_trained_on,
 )
@@ -28,7 +27,6 @@ __all__ = [
     "mixture_backgrounds",
     "mixture_events",
     "part",
-    "published",
     "to_evaluate",
     "unlabeled",
     "was_trained_on",

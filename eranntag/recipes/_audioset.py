@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _csv, _layout
+from eranntag.recipes import _csv, _layout, _paper
 from eranntag.types import Dataset, Example, Published, Recipe
 
 EVALUATION, BALANCED, UNBALANCED = "eval_segments.csv", "balanced_train_segments.csv", "unbalanced_train_segments.csv"
@@ -30,11 +30,10 @@ PSLA = {  # what both schedules of PSLA have in common: Gong et al., 2021, Secti
 INDEX = {mid: index for index, mid in enumerate(CLASSES)}
 
 
-def psla(table: str, values: Mapping[str, float]) -> tuple[Published, ...]:
-    """PSLA's rows of a table, all begun with ImageNet weights: what is left out -> the published mAP."""
-    return tuple(
-        Published("psla", value, f"PSLA, {table}", f"scratch, {how}" if how else "scratch") for how, value in values.items()
-    )
+def psla_rows(table: str, values: Mapping[str, float]) -> tuple[Published, ...]:
+    """PSLA's rows of a table, all pretrained on ImageNet: the variants in words -> the published mAP."""
+    ways = {f"scratch, {how}" if how else "scratch": value for how, value in values.items()}
+    return tuple(_paper.row("psla", value, f"PSLA, {table}", how) for how, value in ways.items())
 
 
 def read(recipe: Recipe, data: str | None, parts: Mapping[str, str]) -> Dataset:

@@ -1,12 +1,12 @@
 """Recipes by name, and the parts of their data sets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from eranntag import registry
 from eranntag.datasets import shards
 from eranntag.errors import DataError, UsageError
-from eranntag.types import Checkpoint, Dataset, Example, Published, Recipe
+from eranntag.types import Checkpoint, Dataset, Example, Recipe
 
 
 def load(name: str, data: str | None = None) -> Dataset:
@@ -28,11 +28,6 @@ def find_root(name: str, data: str | None, folders: tuple[str, ...], marker: str
             return root
     looked = ", ".join(map(str, tried))
     raise DataError(f"{name}: no {marker} in {looked}; --data or ERANNTAG_DATA must name a folder that holds it")
-
-
-def published(table: str, values: Mapping[str, float], how: str = "scratch") -> tuple[Published, ...]:
-    """ERANN's rows of a table: "S-W" -> the published value."""
-    return tuple(Published(f"erann-{model}", value, table, how) for model, value in values.items())
 
 
 def check_fold(recipe: Recipe, fold: int | None) -> None:

@@ -15,9 +15,9 @@ must agree with them. The protocol is ERANN v2's, Sections 4.1, 4.2, Tables 3 an
 here a tenth of the iterations, as on ESC-50.
 """
 
-from eranntag.recipes import _audioset, published
+from eranntag.recipes import _audioset, _paper
 from eranntag.recipes._audioset import BALANCED, CLASSES, EVALUATION, PSLA, UNBALANCED
-from eranntag.types import Dataset, Published, Recipe, TrainingConfig
+from eranntag.types import Dataset, Recipe, TrainingConfig
 
 SCRATCH = {"2-4": 0.430, "2-5": 0.446, "0-6": 0.447, "1-6": 0.450, "2-6": 0.448, "3-6": 0.436}
 ABLATION = {"no mixup": 0.430, "standard mixup": 0.443, "log-mel mixup": 0.439, "no SpecAugment": 0.441}
@@ -58,11 +58,11 @@ RECIPE = Recipe(
         }
     },
     paper=(
-        *published("ERANN v2, Table 4", SCRATCH),
-        *(Published("erann-2-5", value, "ERANN v2, Table 3", f"scratch, {how}") for how, value in ABLATION.items()),
-        *_audioset.psla("Table IV", PSLA_ABLATION),
-        Published("psla", 0.3723, "PSLA, Table II", PSLA_BASELINE),
-        Published("psla-resnet-50", 0.3790, "PSLA, Table II", PSLA_BASELINE),
+        *_paper.erann_rows("ERANN v2, Table 4", SCRATCH),
+        *(_paper.row("erann-2-5", value, "ERANN v2, Table 3", f"scratch, {how}") for how, value in ABLATION.items()),
+        *_audioset.psla_rows("Table IV", PSLA_ABLATION),
+        _paper.row("psla", 0.3723, "PSLA, Table II", PSLA_BASELINE),
+        _paper.row("psla-resnet-50", 0.3790, "PSLA, Table II", PSLA_BASELINE),
     ),
 )
 

@@ -5,9 +5,9 @@ is the paper's (Gong, Chung and Glass, "PSLA: Improving Audio Tagging with Pretr
 arXiv:2102.01243, Section II); ERANN's papers have none: a tenth of AudioSet's iterations.
 """
 
-from eranntag.recipes import _audioset
+from eranntag.recipes import _audioset, _paper
 from eranntag.recipes._audioset import BALANCED, CLASSES, EVALUATION, PSLA
-from eranntag.types import Dataset, Published, Recipe, TrainingConfig
+from eranntag.types import Dataset, Recipe, TrainingConfig
 
 ABLATION = {"": 0.3108, "no mixup": 0.2818, "no mixup, no masking": 0.2385}  # all with ImageNet weights
 
@@ -40,10 +40,10 @@ RECIPE = Recipe(
         }
     },
     paper=(
-        *_audioset.psla("Table IV", ABLATION),
-        *_audioset.psla("Table VIII, types I and II", {"enhanced labels": 0.3162}),
-        Published("psla", 0.1570, "PSLA, Table II", "scratch, no ImageNet, no mixup, no masking"),
-        Published("psla-resnet-50", 0.1635, "PSLA, Table II", "scratch, no ImageNet, no mixup, no masking"),
+        *_audioset.psla_rows("Table IV", ABLATION),
+        *_audioset.psla_rows("Table VIII, types I and II", {"enhanced labels": 0.3162}),
+        _paper.row("psla", 0.1570, "PSLA, Table II", "scratch, no ImageNet, no mixup, no masking"),
+        _paper.row("psla-resnet-50", 0.1635, "PSLA, Table II", "scratch, no ImageNet, no mixup, no masking"),
     ),
 )
 

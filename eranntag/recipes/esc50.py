@@ -14,7 +14,7 @@ mouse click, "Mouse" is a rodent. The labels are Google's (CC BY 4.0), the map i
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _csv, _layout, find_root, published
+from eranntag.recipes import _csv, _layout, _paper, find_root
 from eranntag.types import Dataset, Example, Recipe, TrainingConfig
 
 LABELS = (
@@ -45,8 +45,8 @@ RECIPE = Recipe(
     ),
     fine_tuning={"iterations": 2_000, "learning_rate": 1e-4, "evaluate_every": 50},
     paper=(
-        *published(TABLE, SCRATCH),
-        *published(TABLE, FINE_TUNED, "fine-tuned"),
+        *_paper.erann_rows(TABLE, SCRATCH),
+        *_paper.erann_rows(TABLE, FINE_TUNED, "fine-tuned"),
     ),
     audioset_labels=_csv.audioset_labels("esc50"),
 )

@@ -16,12 +16,12 @@ and macro precision is `micro_AP` and `mAP`, its AUC `mAUC`.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from eranntag.errors import DataError
 from eranntag.files import bounded
-from eranntag.recipes import _csv, find_root
+from eranntag.recipes import _csv, _paper, find_root
 from eranntag.recipes._csv import told
 from eranntag.types import Dataset, Event, Example, Published, Recipe, TrainingConfig
 
@@ -48,12 +48,14 @@ TABLE_V = {  # alpha of 2APAE; in Table IV it is 0.001
 }
 
 
-def _published(model: str, rows: Sequence[Sequence[float | None]], table: str, *how: str) -> Iterator[Published]:
-    """The values that are printed."""
-    for snr_db, values in zip(SNR_DB, rows, strict=True):
-        for metric, value in zip(METRICS, values, strict=True):
+def _rows(snr_db: int) -> Iterator[Published]:
+    """The printed values of one signal-to-noise ratio."""
+    tables = [(model, "Table IV", "scratch", rows) for model, rows in TABLE_IV.items()]
+    tables += [("2apae", "Table V", f"scratch, alpha {alpha}", rows) for alpha, rows in TABLE_V.items()]
+    for model, table, how, rows in tables:
+        for metric, value in zip(METRICS, rows[SNR_DB.index(snr_db)], strict=True):
             if value is not None:
-                yield Published(model, value, f"2APAE, {table}", ", ".join(("scratch", f"{snr_db} dB", *how)), metric)
+                yield _paper.row(model, value, f"2APAE, {table}", how, metric)
 
 
 RECIPE = Recipe(
@@ -77,11 +79,8 @@ RECIPE = Recipe(
     min_seconds=10,
     part_of="mixtures",  # of one SNR and of another: the same events
     families={"apae": {"ema_decay": 0.0, "reconstruction": 0.001, "schedule": "plateau"}},
-    paper=(
-        *(row for model, rows in TABLE_IV.items() for row in _published(model, rows, "Table IV")),
-        *(row for alpha, rows in TABLE_V.items() for row in _published("2apae", rows, "Table V", f"alpha {alpha}")),
-    ),
 )
+PAPER = {snr_db: tuple(_rows(snr_db)) for snr_db in SNR_DB}  # of one level of the noise each; `read` chooses
 
 
 def read(data: str | None = None) -> Dataset:
@@ -123,12 +122,10 @@ def _recipe(root: Path) -> Recipe:
     """With the classes of mix.json; the paper's values of its SNR if they are the paper's classes, else none."""
     record = bounded.read_json_object(root / "mix.json")
     with told(f"mixtures: {root / 'mix.json'}", WRITTEN):
-        labels, snr = tuple(map(str, record["labels"])), f"{float(record['snr_db']):g} dB"
+        labels, snr_db = tuple(map(str, record["labels"])), float(record["snr_db"])
         source, licence = str(record["events"]["title"]), str(record["events"]["licence"])
     if len(labels) < 2 or len(set(labels)) != len(labels):
         raise DataError(f"mixtures: {root / 'mix.json'} must name at least two classes, each once")
     if set(labels) == set(LABELS):
-        ours = (row for row in RECIPE.paper if snr in row.how.split(", "))
-        paper = tuple(dataclasses.replace(row, how=row.how.replace(f", {snr}", "")) for row in ours)
-        return dataclasses.replace(RECIPE, labels=labels, title=f"{RECIPE.title} at {snr}", paper=paper)
-    return dataclasses.replace(RECIPE, labels=labels, licence=licence, title=f"Mixtures of {source} at {snr}", paper=())
+        return dataclasses.replace(RECIPE, labels=labels, title=f"{RECIPE.title} at {snr_db:g} dB", paper=PAPER.get(snr_db, ()))
+    return dataclasses.replace(RECIPE, labels=labels, licence=licence, title=f"Mixtures of {source} at {snr_db:g} dB")

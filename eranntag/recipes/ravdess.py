@@ -14,7 +14,7 @@ from itertools import product
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _layout, published
+from eranntag.recipes import _layout, _paper
 from eranntag.types import Dataset, Example, Recipe, TrainingConfig
 
 LABELS = "neutral calm happy sad angry fearful disgust surprised".split()
@@ -43,9 +43,9 @@ RECIPE = Recipe(
     ),
     fine_tuning={"iterations": 2_000, "learning_rate": 1e-4, "evaluate_every": 50},
     paper=(
-        *published(TABLE, SCRATCH),
-        *published(TABLE, UNSHIFTED, "scratch, no pitch shift"),
-        *published(TABLE, FINE_TUNED, "fine-tuned"),
+        *_paper.erann_rows(TABLE, SCRATCH),
+        *_paper.erann_rows(TABLE, UNSHIFTED, "scratch, no pitch shift"),
+        *_paper.erann_rows(TABLE, FINE_TUNED, "fine-tuned"),
     ),
 )
 

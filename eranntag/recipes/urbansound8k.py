@@ -15,7 +15,7 @@ cropping, so clips are padded to 4 s; the folds are unequal, and the result is t
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.recipes import _csv, _layout, find_root, published
+from eranntag.recipes import _csv, _layout, _paper, find_root
 from eranntag.types import Dataset, Example, Recipe, TrainingConfig
 
 LABELS = (
@@ -43,8 +43,8 @@ RECIPE = Recipe(
     fine_tuning={"iterations": 5_000, "learning_rate": 1e-4, "evaluate_every": 50},
     min_seconds=4,
     paper=(
-        *published(TABLE, SCRATCH),
-        *published(TABLE, FINE_TUNED, "fine-tuned"),
+        *_paper.erann_rows(TABLE, SCRATCH),
+        *_paper.erann_rows(TABLE, FINE_TUNED, "fine-tuned"),
     ),
     audioset_labels=_csv.audioset_labels("urbansound8k"),
 )

@@ -1,8 +1,8 @@
-"""What runs come to together, beside the paper's number, and in which settings they differ from the paper's."""
+"""Runs beside the paper's number: their mean, and the settings in which they differ from the paper's."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from eranntag.training.config import Settings, from_recipe
 from eranntag.training.cross_validation import Run
 from eranntag.types import Published, Recipe
 
-LEFT_OUT = {"spec-augment": "no SpecAugment", "pitch-shift": "no pitch shift", "time-frequency-mask": "no masking"}
 COMPARED = (
     "iterations learning_rate schedule warm_up batch crop_seconds sampler mixup_alpha mixup_rate mixup_partner weight_decay "
     "ema_decay ema_warm_up validation"
@@ -22,30 +21,39 @@ COMPARED = (
 
 
 def published(recipe: Recipe, settings: Settings) -> tuple[Published, str] | None:
-    """The paper's row for this model, trained from scratch or fine-tuned, with these augmentations, if it has one; and in
-    which settings the run differs from it, "" if in none."""
-    how = ["fine-tuned" if settings.base else "scratch"]
-    theirs = vars(from_recipe(recipe, settings.model, settings.base))
-    if theirs["pretrained"] and not settings.pretrained:
-        how.append("no ImageNet")
-    if theirs["sampler"] == "weighted" and settings.sampler == "shuffle":  # PSLA's steps begin without
-        how.append("no balanced sampling")
-        theirs["sampler"] = settings.sampler
-    if settings.mixup != theirs["mixup"]:
-        how.append(f"{'no' if settings.mixup == 'none' else settings.mixup} mixup")
-    how += [text for name, text in LEFT_OUT.items() if name in theirs["augment"] and name not in settings.augment]
-    how += [f"alpha {settings.reconstruction:g}"] if settings.reconstruction != theirs["reconstruction"] else []
-    how += ["enhanced labels"] if settings.added_labels else []
-    usual = settings.features == models.front_end(settings.model)[0]
-    asked = (models.name_of(*models.resolve(settings.model)), ", ".join(how), "")  # the recipe's metric
-    row = next((row for row in recipe.paper if usual and (row.model, row.how, row.metric) == asked), None)
-    if row is None:
+    """The paper's row for this model and variant of the training, or None; and the settings that differ, "" if none does."""
+    if settings.features != models.front_end(settings.model)[0]:
         return None
-    ours = {name: getattr(settings, name) for name in COMPARED}
-    odd = [f"{name} {value}, not {theirs[name]}" for name, value in ours.items() if value != theirs[name]]
-    odd += ["more augmentation"] if set(settings.augment) - set(theirs["augment"]) else []
-    odd += ["another base than AudioSet"] if settings.base and not re.search(r"audioset(?!_balanced)", settings.base) else []
-    return row, "; ".join(odd)
+    name = models.name_of(*models.resolve(settings.model))
+    protocol = vars(from_recipe(recipe, settings.model, settings.base))
+    for row in recipe.paper:
+        if (row.model, row.metric, row.fine_tuned) == (name, "", bool(settings.base)) and _is_variant(row, settings, protocol):
+            return row, "; ".join(_differences(settings, protocol | row.changes))
+    return None
+
+
+def _is_variant(row: Published, settings: Settings, protocol: Mapping[str, Any]) -> bool:
+    """Whether a run left out what the row left out: mixup, augmentations, pretraining, PSLA's sampling, enhanced labels."""
+    expected = protocol | row.changes
+    unbalanced = protocol["sampler"] == "weighted" and settings.sampler == "shuffle"
+    return (
+        settings.mixup == expected["mixup"]
+        and settings.reconstruction == expected["reconstruction"]
+        and settings.pretrained == expected["pretrained"]
+        and bool(settings.added_labels) == bool(expected["added_labels"])
+        and set(settings.augment) & set(protocol["augment"]) == set(expected["augment"])
+        and unbalanced == ("sampler" in row.changes)
+    )
+
+
+def _differences(settings: Settings, expected: Mapping[str, Any]) -> Iterator[str]:
+    for name in COMPARED:
+        if getattr(settings, name) != expected[name]:
+            yield f"{name} {getattr(settings, name)}, not {expected[name]}"
+    if set(settings.augment) - set(expected["augment"]):
+        yield "more augmentation"
+    if settings.base and not re.search(r"audioset(?!_balanced)", settings.base):
+        yield "another base than AudioSet"
 
 
 def summary(recipe: Recipe, done: Sequence[Run]) -> dict[str, Any]:
