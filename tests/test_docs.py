@@ -128,7 +128,8 @@ def commands() -> list[str]:
     texts = [
         path.read_text(encoding="utf-8").replace("\\\n", " ") for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))
     ]
-    found = [line for text in texts for line in re.findall(r"^(?:.*-m )?eranntag (\w.*)$", text, re.MULTILINE)]
+    blocks = [block for text in texts for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL)]
+    found = [line for block in blocks for line in re.findall(r"^(?:.*-m )?eranntag (\w.*)$", block, re.MULTILINE)]
     found += [line for text in texts for line in re.findall(r"\| `eranntag (\w[^`]*)` \|", text)]
     return sorted({re.split(r"\s[|>#]", line)[0].replace("...", "").strip() for line in found})
 
