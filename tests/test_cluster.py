@@ -203,7 +203,7 @@ def test_ray_gives_a_row_for_each_path(
     names = without_the_deadly(sounds)
     paths: Any = pyarrow.table({"wav": [os.fsencode(name) for name in names]})
     table: Any = ray.tagged(paths, Load("tiny"), column="wav", top=2, threshold=0.1)
-    assert table.schema.equals(rows.schema("tags", error=True))
+    assert table.schema.equals(rows.arrow_schema("tags", error=True))
     check_rows(table.to_pylist(), list(predict(tiny_tagger, names)), 2, 0.1)
 
 
@@ -236,7 +236,7 @@ def test_spark_gives_events_too(sounds: list[str], tiny_tagger: Eager, stub: Stu
 def test_the_rows_of_ray_and_spark_have_the_same_columns() -> None:
     pytest.importorskip("pyarrow")
     for kind, schema in (("tags", spark.SCHEMA), ("events", spark.EVENTS_SCHEMA)):
-        assert rows.schema(kind, error=True).names == spark._columns(schema)
+        assert rows.arrow_schema(kind, error=True).names == spark._columns(schema)
 
 
 def test_a_hearing_hears_batch_after_batch_with_one_listener(sounds: list[str], checkpoint: str) -> None:

@@ -328,7 +328,7 @@ def test_parquet_of_shards_is_merged(model: str, clips: list[str], monkeypatch: 
     pytest.importorskip("pyarrow")
     from eranntag.results import parquet
 
-    monkeypatch.setattr(parquet, "ENTRIES", 2 * (SIZE // 10))  # a vector counts as ten of its numbers do
+    monkeypatch.setattr(parquet, "MAX_SIZE", 2 * (SIZE // 10))  # a vector counts as ten of its numbers do
     monkeypatch.setattr(parquet, "BATCH_BYTES", 1)  # rows are read one at a time
     for index in (1, 2):
         assert embed(model, *clips, "--shard", f"{index}/2", "-o", f"{index}.parquet").exit_code == 0
@@ -435,7 +435,7 @@ def test_what_an_npz_replaces(model: str, clips: list[str], interrupted: Callabl
     assert embed(model, clips[2], "-o", "link.npz").exit_code == 0 and Path("link.npz").is_symlink()
     assert [each.source for each in saved.read(Path("x.npz"))] == clips[2:3]
     Path(".x.npz.0123456789abcdef.part").touch()
-    with matrix.opened(Path("x.npz")):
+    with matrix.EmbeddingMatrix.open(Path("x.npz")):
         refused = embed(model, clips[0], "-o", "x.npz")
         assert refused.exit_code == 1 and "another process is writing" in refused.stderr
     assert embed(model, clips[0], "-o", "x.npz").exit_code == 0
@@ -450,8 +450,8 @@ from pathlib import Path
 import numpy as np
 from eranntag.inference.embedding import Embedding
 from eranntag.results import matrix
-matrix.SECONDS, matrix.COST = 0, 0
-with matrix.opened(Path(sys.argv[1]), resume=True) as run:
+matrix.WRITE_SECONDS, matrix.WRITE_COST = 0, 0
+with matrix.EmbeddingMatrix.open(Path(sys.argv[1]), resume=True) as run:
     run.begin({"checkpoint": "tiny"})
     for index in range(run.records, 10**9):
         rows = np.full((index % 3 + 1, 5), index, np.float32)
@@ -466,7 +466,7 @@ def test_a_writer_that_is_killed_again_and_again_leaves_a_whole_file(tmp_path: P
         process = subprocess.Popen([sys.executable, "-c", WRITER, path], env={**os.environ, "PYTHONPATH": str(CHECKOUT)})
         try:
             deadline = time.monotonic() + 60
-            while not path.exists() or len(matrix.read(path).firsts()) < before + 20:
+            while not path.exists() or len(matrix.load(path).first_rows()) < before + 20:
                 assert process.poll() is None and time.monotonic() < deadline
                 time.sleep(0.002)
         finally:
@@ -475,7 +475,7 @@ def test_a_writer_that_is_killed_again_and_again_leaves_a_whole_file(tmp_path: P
         found = list(saved.read(path))
         assert [each.source for each in found] == [f"{index}.wav" for index in range(len(found))] and len(found) >= before
         assert all((each.vectors == index).all() and len(each.vectors) == index % 3 + 1 for index, each in enumerate(found))
-        assert not matrix.read(path).complete
+        assert not matrix.load(path).complete
         before = len(found)
 
 
@@ -490,13 +490,13 @@ def test_writing_takes_a_small_share_of_the_time(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(matrix.time, "monotonic", lambda: now)
     monkeypatch.setattr(matrix, "write", write)
-    with matrix.opened(tmp_path / "x.npz") as run_:
+    with matrix.EmbeddingMatrix.open(tmp_path / "x.npz") as run_:
         run_.begin({})
         for second in range(600):
             now = max(now, second)
             run_.write(Embedding(np.zeros((1, 2), np.float32), np.zeros(1), 1.0))
     assert written == [121, 332, 543]
-    assert matrix.SECONDS == 120 and matrix.COST == 20
+    assert matrix.WRITE_SECONDS == 120 and matrix.WRITE_COST == 20
 
 
 def test_a_full_disk_is_one_line_and_keeps_what_was_there(
@@ -577,7 +577,7 @@ def test_an_npz_of_another_program_is_one_line(changes: dict[str, Any], tmp_path
     path = tmp_path / "x.npz"
     path.write_bytes(archive(**changes))
     with pytest.raises(EranntagError) as caught:
-        matrix.read(path)
+        matrix.load(path)
     assert str(caught.value).startswith(f"{path}: is no .npz of `eranntag embed` (") and "\n" not in str(caught.value)
     path.write_bytes(archive())
     assert [each.source for each in saved.read(path)] == ["a.wav", "b.wav"]
@@ -593,7 +593,7 @@ def test_any_damage_to_an_npz_is_an_error_or_harmless(data: st.DataObject) -> No
     path = Path("x.npz")
     path.write_bytes(bytes(content[: data.draw(st.integers(0, len(content)))]) if data.draw(st.booleans()) else content)
     try:
-        found = matrix.read(path)
+        found = matrix.load(path)
     except EranntagError as error:
         assert "is no .npz of `eranntag embed`" in str(error)
     else:

@@ -25,7 +25,10 @@ from eranntag.cli.display import predictions
 from eranntag.errors import EranntagError, UsageError
 from eranntag.files import lock
 from eranntag.inference.tagger import Tagger
-from eranntag.results import formats, resumable_file, resumable_folder as folders
+from eranntag.results import formats
+from eranntag.results.journal import Journal
+from eranntag.results.resumable_file import ResumableFile
+from eranntag.results.resumable_folder import ResumableFolder
 from eranntag.types import Failure, Prediction
 
 FORMS = ("table", "json", "jsonl", "csv")
@@ -51,10 +54,10 @@ def write(
     settings: dict[str, Any] = SETTINGS,
     **opening: bool,
 ) -> None:
-    with resumable_file.opened(path, formats.BEGINNINGS.get(form, b""), **opening) as run:
+    with ResumableFile.open(path, formats.BEGINNINGS.get(form, b""), **opening) as run:
         run.begin(settings)
         with predictions.results(form, run, 5, 0.0) as show:
-            for index, name in enumerate(run.left(names)):
+            for index, name in enumerate(run.remaining(names)):
                 if stop and index == stop[0]:
                     raise stop[1]
                 show(prediction(name))
@@ -83,7 +86,7 @@ def beside(out: Path) -> list[str]:
 
 def killed(out: Path, form: str) -> None:
     """As a run that was killed after all records and before the end leaves it."""
-    with resumable_file.opened(out, overwrite=True) as run:
+    with ResumableFile.open(out, overwrite=True) as run:
         run.begin(SETTINGS)
         style = predictions.results(form, run, 5, 0.0)
         with pytest.raises(RuntimeError), style as show:
@@ -141,13 +144,13 @@ def test_names_count_as_often_as_they_were_written(out: Path) -> None:
     names = ["a", "b", "a", "a"]
     with pytest.raises(ZeroDivisionError):
         write(out, "jsonl", names, stop=(2, ZeroDivisionError()))
-    with resumable_file.opened(out, resume=True) as run:
+    with ResumableFile.open(out, resume=True) as run:
         missing = Failure("folder", "no sound files in this folder")
-        assert list(run.left([None, "c", "a", missing, "b", "a", "b", "a"])) == [None, "c", missing, "a", "b", "a"]
+        assert list(run.remaining([None, "c", "a", missing, "b", "a", "b", "a"])) == [None, "c", missing, "a", "b", "a"]
 
 
 def test_what_failed_is_tried_again(out: Path) -> None:
-    with resumable_file.opened(out) as run:
+    with ResumableFile.open(out) as run:
         run.begin(SETTINGS)
         with pytest.raises(ZeroDivisionError), predictions.results("jsonl", run, 5, 0.0) as show:
             assert show(Failure("a", "no such file"))
@@ -260,7 +263,7 @@ def test_a_link_is_written_through(out: Path, tmp_path: Path) -> None:
 
 def test_one_output_has_one_writer(out: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(out)
-    with resumable_file.opened(out):
+    with ResumableFile.open(out):
         for path in (out, tmp_path / "link"):
             with pytest.raises(EranntagError, match=r"tags\.journal: another process is writing; wait"):
                 write(path, "json", resume=True)
@@ -321,7 +324,7 @@ def test_names_of_a_long_run_are_cheap(out: Path) -> None:
     out.with_name("tags.partial").write_bytes(b"x" * number)
     del lines
     tracemalloc.start()
-    with resumable_file.opened(out, resume=True) as run:
+    with ResumableFile.open(out, resume=True) as run:
         assert run.records == number
         peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -334,8 +337,8 @@ WRITER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from test_journal import NAMES, SETTINGS, prediction, predictions, resumable_file
-with resumable_file.opened(Path(sys.argv[2])) as run:
+from test_journal import NAMES, SETTINGS, ResumableFile, prediction, predictions
+with ResumableFile.open(Path(sys.argv[2])) as run:
     run.begin(SETTINGS)
     with predictions.results(sys.argv[3], run, 5, 0.0) as show:
         while True:
@@ -550,7 +553,7 @@ def test_a_folder_leaves_files_of_others_alone(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "link.txt").symlink_to("nowhere")
 
     def write(*names: str, **opening: bool) -> list[str]:
-        with folders.opened(tmp_path, **opening) as folder:
+        with ResumableFolder.open(tmp_path, **opening) as folder:
             folder.begin(SETTINGS)
             return [folder.write(f"{name}.txt", f"{name}.wav", b"new") for name in names]
 
@@ -561,8 +564,8 @@ def test_a_folder_leaves_files_of_others_alone(tmp_path: Path, monkeypatch: pyte
     assert [refusal.partition("; ")[2] for refusal in refusals] == 2 * ["use another --output-dir, or --overwrite"] + [""]
     assert "theirs.txt is there, and of no earlier run" in refusals[0]
     with monkeypatch.context() as patch:
-        append = folders.append
-        patch.setattr(folders, "append", lambda file, line: (killed if b"two.wav" in line else append)(file, line))
+        append = Journal.append
+        patch.setattr(Journal, "append", lambda *entry: (killed if "two.wav" in entry[1] else append)(*entry))
         with pytest.raises(KeyboardInterrupt):
             write("two", resume=True)
     assert (tmp_path / "two.txt").read_text() == "new"
@@ -578,7 +581,7 @@ def test_a_folder_has_one_writer_and_no_file_of_it_is_an_input(model: str, clips
     result = run(*how, sound)
     assert (result.exit_code, result.stderr) == (1, f"eranntag: {sound}: its file in --output-dir would be itself\n")
     assert Path(sound).read_bytes() == Path(clips[0]).read_bytes()
-    with folders.opened(tmp_path):
+    with ResumableFolder.open(tmp_path):
         result = run(*how, *clips)
     assert result.exit_code == 1 and "another process is writing" in result.stderr
     assert run(*how[:-1], tmp_path / "new", "-c", "nowhere.safetensors", *clips).exit_code != 0
@@ -589,7 +592,7 @@ def test_a_run_of_which_only_the_last_step_is_missing_is_finished(model: str, cl
     """Killed after the document got its name and before its journal went."""
     how = ("predict", "-c", model, "--engine", "eager", *clips[:1], "--format", "json", "-o", out)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resumable_file.Journal, "_remove_journal", lambda self: None)
+        patch.setattr(ResumableFile, "_remove_journal", lambda self: None)
         assert run(*how).exit_code == 0
     before = out.read_bytes()
     result = run(*how, "--resume")

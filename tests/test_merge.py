@@ -20,7 +20,8 @@ from eranntag.cli._options import inputs as inputs_options
 from eranntag.cli.display import parquet as tables, predictions
 from eranntag.errors import EranntagError
 from eranntag.inference import sources as inputs
-from eranntag.results import formats, merge as merging, parquet as parts, resumable_file
+from eranntag.results import formats, merge as merging, parquet as parts
+from eranntag.results.resumable_file import ResumableFile
 from eranntag.types import Failure, Prediction
 
 FORMS = ("jsonl", "json", "csv", "parquet")
@@ -30,13 +31,13 @@ def write(path: Path, form: str, names: list[str], checkpoint: str = "tiny", top
     """A document of `names`, as predict writes it."""
     if form == "parquet":
         pytest.importorskip("pyarrow")
-        with parts.opened(path) as place:
+        with parts.ParquetFolder.open(path) as place:
             place.begin({})
             with tables.document(place, lambda each: {**each.to_dict(top), "checkpoint": checkpoint}) as show:
                 for name in names:
                     show(prediction(name))
         return path
-    with resumable_file.opened(path) as run:
+    with ResumableFile.open(path) as run:
         run.begin({})
         with predictions.results(form, run, top, 0.0) as show:
             for name in names:
@@ -53,7 +54,11 @@ def merge(*arguments: object) -> Result:
 
 
 def content(path: Path) -> object:
-    return path.read_bytes() if path.is_file() else [row for part in sorted(path.glob("*.parquet")) for row in parts.read(part)]
+    return (
+        path.read_bytes()
+        if path.is_file()
+        else [row for part in sorted(path.glob("*.parquet")) for row in parts.read_rows(part)]
+    )
 
 
 @pytest.fixture(params=FORMS)
@@ -234,13 +239,13 @@ def test_a_folder_is_listed_as_it_is_walked(tmp_path: Path, monkeypatch: pytest.
 def test_parquet_goes_on_behind_its_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")
     place, settings_, names = tmp_path / "tags", {"--top": 5}, NAMES
-    monkeypatch.setattr(parts, "ROWS", 4)
+    monkeypatch.setattr(parts, "MAX_ROWS", 4)
 
     def run(stop: int | None = None, begun: dict[str, object] = settings_, **opening: bool) -> None:
-        with parts.opened(place, **opening) as written:
+        with parts.ParquetFolder.open(place, **opening) as written:
             written.begin(begun)
             with tables.document(written, lambda each: each.to_dict(5)) as show:
-                for at, name in enumerate(written.left(names)):
+                for at, name in enumerate(written.remaining(names)):
                     if at == stop:
                         written._rows.clear()  # as after a kill: what was in memory is gone
                         raise ZeroDivisionError
@@ -248,24 +253,24 @@ def test_parquet_goes_on_behind_its_parts(tmp_path: Path, monkeypatch: pytest.Mo
 
     with pytest.raises(ZeroDivisionError):
         run(stop=10)
-    assert [len(list(parts.read(part))) for part in sorted(place.glob("*.parquet"))] == [4, 4]
+    assert [len(list(parts.read_rows(part))) for part in sorted(place.glob("*.parquet"))] == [4, 4]
     (place / "part-00002.parquet").write_bytes(b"whose line was not written any more")
     with pytest.raises(EranntagError, match=r"tags holds 8 results of an earlier run: --resume .* --overwrite"):
         run()
     with pytest.raises(EranntagError, match=r"begun with --top 5, now --top 3; use another --output, or --overwrite"):
         run(begun={"--top": 3}, resume=True)
     run(resume=True)
-    rows = [row for part in sorted(place.glob("*.parquet")) for row in parts.read(part)]
+    rows = [row for part in sorted(place.glob("*.parquet")) for row in parts.read_rows(part)]
     assert [os.fsdecode(row["source_bytes"]) for row in rows] == names
     assert [row["tags"] for row in rows] == [prediction(name).to_dict(5)["tags"] for name in names]
     assert all(row["source"].isprintable() or "\n" in row["source"] for row in rows) and rows[0]["schema"] == formats.SCHEMA
     run(resume=True)  # nothing is left
-    monkeypatch.setattr(parts.Parts, "begin", lambda *_: 1 / 0)  # as where the checkpoint is not found
+    monkeypatch.setattr(parts.ParquetFolder, "begin", lambda *_: 1 / 0)  # as where the checkpoint is not found
     with pytest.raises(ZeroDivisionError):
         run(overwrite=True)
     monkeypatch.undo()
-    assert sum(1 for part in place.glob("*.parquet") for _ in parts.read(part)) == len(names), "nothing is lost by that"
-    assert sum(1 for part in place.glob("*.parquet") for _ in parts.read(part)) == len(names)
+    assert sum(1 for part in place.glob("*.parquet") for _ in parts.read_rows(part)) == len(names), "nothing is lost by that"
+    assert sum(1 for part in place.glob("*.parquet") for _ in parts.read_rows(part)) == len(names)
     names = ["other.wav"]
     run(overwrite=True)
     assert [path.name for path in place.glob("*.parquet")] == ["part-00000.parquet"]
@@ -274,9 +279,9 @@ def test_parquet_goes_on_behind_its_parts(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_a_part_is_bounded_by_what_its_rows_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("pyarrow")
-    monkeypatch.setattr(parts, "ENTRIES", 6)
+    monkeypatch.setattr(parts, "MAX_SIZE", 6)
     write(tmp_path / "tags", "parquet", NAMES[:7], top=3)
-    assert [len(list(parts.read(part))) for part in sorted((tmp_path / "tags").glob("*.parquet"))] == [2, 2, 2, 1]
+    assert [len(list(parts.read_rows(part))) for part in sorted((tmp_path / "tags").glob("*.parquet"))] == [2, 2, 2, 1]
 
 
 @pytest.mark.parametrize("columns", [{"x": [1]}, {"source_bytes": [1]}])
@@ -292,7 +297,10 @@ def test_parquet_leaves_other_files_alone(tmp_path: Path, monkeypatch: pytest.Mo
     pytest.importorskip("pyarrow")
     (tmp_path / "part-00000.parquet").write_bytes(b"of somebody else")
     for resume in (False, True):
-        with pytest.raises(EranntagError, match=r"part-00000.parquet there is of another run"), parts.opened(tmp_path, resume):
+        with (
+            pytest.raises(EranntagError, match=r"part-00000.parquet there is of another run"),
+            parts.ParquetFolder.open(tmp_path, resume),
+        ):
             pass
     assert os.listdir(tmp_path) == ["part-00000.parquet"]
     for arguments, words in (

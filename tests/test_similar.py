@@ -176,10 +176,10 @@ def test_embeddings_of_another_checkpoint_are_refused(
     weights.save(tiny_tagger.network, tmp_path / "other.safetensors")
     other = similar(str(tmp_path / "other.safetensors"), sounds[0], "x.npz")
     assert other.exit_code == 2 and "x.npz: made by other weights of tiny, with SHA-256 " in other.stderr
-    matrix.write(Path("y.npz"), [embedded(np.ones((1, 3)))], "theirs", {"checkpoint": "theirs"}, True)
+    matrix.save(Path("y.npz"), [embedded(np.ones((1, 3)))], "theirs", {"checkpoint": "theirs"}, True)
     theirs = similar(model, sounds[0], "y.npz")
     assert theirs.exit_code == 2 and "y.npz: made by theirs, not by tiny; embed the sounds again" in theirs.stderr
-    matrix.write(Path("z.npz"), [embedded(np.ones((1, 3)))], "tiny", {}, True)
+    matrix.save(Path("z.npz"), [embedded(np.ones((1, 3)))], "tiny", {}, True)
     short = similar(model, sounds[0], "z.npz")
     assert short.exit_code == 1 and "x: its embedding has 3 numbers, not 128" in short.stderr
     with open("x.jsonl", "a") as file:

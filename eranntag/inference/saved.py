@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from eranntag.errors import EranntagError
-from eranntag.results import matrix, merge, parquet, resumable_folder
-from eranntag.results.journal import parsed
+from eranntag.results import matrix, merge, parquet
+from eranntag.results.journal import FOLDER_JOURNAL, parse_line
 from eranntag.types import Embedding
 
 
@@ -30,9 +30,9 @@ def about(path: Path) -> About:
     """Of the embeddings at `path`. Raises EranntagError where there are none."""
     settings: Any = {}
     if path.is_dir():
-        settings = _first_line(path / resumable_folder.NAME)
+        settings = _first_line(path / FOLDER_JOURNAL)
     elif path.suffix.lower() == ".npz":
-        settings = matrix.read(path).settings
+        settings = matrix.load(path).settings
     if isinstance(settings, dict) and isinstance(name := settings.get("checkpoint"), str):
         digests = settings.get("SHA-256")
         return About(name, tuple(map(str, digests)) if isinstance(digests, list) else ())
@@ -44,20 +44,20 @@ def about(path: Path) -> About:
 
 def _first_line(path: Path) -> Any:
     """The settings of a journal; None without one."""
-    return parsed(next(merge.lines(path), "").encode("utf-8", "surrogateescape")) if path.is_file() else None
+    return parse_line(next(merge.lines(path), "").encode("utf-8", "surrogateescape")) if path.is_file() else None
 
 
 def read(path: Path) -> Iterator[Embedding]:
     """The Embeddings at `path`, in their order. Raises EranntagError where that holds something else."""
     if path.is_dir():
         for part in sorted(path.glob("*.parquet")):
-            for number, row in enumerate(parquet.read(part), 1):
+            for number, row in enumerate(parquet.read_rows(part), 1):
                 yield _embedding(row, os.fsdecode(row["source_bytes"]), f"{part}: row {number}")
     elif path.suffix.lower() == ".npz":
-        yield from matrix.embeddings_of(matrix.read(path))
+        yield from matrix.iter_embeddings(matrix.load(path))
     else:
         for number, line in enumerate(_lines(path), 1):
-            record = parsed(line.encode("utf-8", "surrogateescape"))
+            record = parse_line(line.encode("utf-8", "surrogateescape"))
             yield _embedding(record, record.get("source") if isinstance(record, dict) else "", f"{path}: line {number}")
 
 

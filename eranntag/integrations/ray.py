@@ -116,7 +116,11 @@ class _Rows(_Results):
 
     def __init__(self, top: int | None, threshold: float, events: bool, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._top, self._threshold, self._schema = top, threshold, schema.schema("events" if events else "tags", error=True)
+        self._top, self._threshold, self._schema = (
+            top,
+            threshold,
+            schema.arrow_schema("events" if events else "tags", error=True),
+        )
 
     def _table(self, results: list[Any] | EranntagError) -> pyarrow.Table:
         import pyarrow

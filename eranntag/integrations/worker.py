@@ -87,6 +87,6 @@ class _Limited:
 def row(result: Any, top: int | None = None, threshold: float = 0.0) -> dict[str, Any]:
     """The row of a Prediction, Detection or Failure (docs/output.md); `error` is None where there is none."""
     if isinstance(result, Failure):
-        return schema.of_failure(result)
+        return schema.failure_row(result)
     record = result.to_dict(top, threshold) if isinstance(result, Prediction) else result.to_dict()
-    return {**schema.of(result.source, record), "error": None}
+    return {**schema.row(result.source, record), "error": None}

@@ -1,9 +1,9 @@
-"""One .npz file of embeddings that another run can resume: a matrix, and the source of each row.
+"""A .npz file of embeddings that another run can resume: a matrix, and the source of each row.
 
-It is held in memory and written whole or not at all, now and then and at the end. Arrays, a row each for a vector:
-`embeddings` (rows, size) float32, `source` (rows,) text, `onset` and `seconds` (rows,) float64; and of all: `checkpoint`,
-`every_seconds` (0: each sound is one row), `settings` (JSON) and `complete`. Text is NumPy's, in which a byte of a name that is
-not UTF-8 is a lone surrogate, as Python names files; nothing is pickled.
+It is held in memory and written atomically, from time to time and at the end. Arrays with a row for each vector: `embeddings`
+(rows, size) float32, `source` (rows,) text, `onset` and `seconds` (rows,) float64; and scalars: `checkpoint`, `every_seconds`
+(0: each sound is one row), `settings` (JSON) and `complete`. Text is NumPy's, in which a byte of a name that is not UTF-8 is a
+lone surrogate, as in Python's file names; nothing is pickled.
 """
 
 import json
@@ -24,18 +24,18 @@ import numpy as np
 
 from eranntag.errors import EranntagError, UsageError
 from eranntag.files import atomic, bounded, lock
-from eranntag.results.journal import Source, check_same, remaining
+from eranntag.results.journal import Source, check_same, without_done
 from eranntag.types import Embedding
 
-SECONDS = 120.0  # of results are what a kill may cost, or more where writing is slow:
-COST = 20  # times as long as the last writing took must go by before the next
-MOST_BYTES = 1 << 40  # of a file
-ENDS = (*bounded.PARSE_ERRORS, OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+WRITE_SECONDS = 120.0  # between two writes: what a kill may cost
+WRITE_COST = 20  # or this multiple of the duration of the last write, if that is longer
+MAX_BYTES = 1 << 40  # of a file
+PARSE_ERRORS = (*bounded.PARSE_ERRORS, OSError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
-class Saved:
-    """What a file holds: `vectors` (rows, size), `sources`, `onsets` and `seconds` (rows,), and the run that wrote them."""
+class SavedEmbeddings:
+    """The content of a file: `vectors` (rows, size), `sources`, `onsets` and `seconds` (rows,), and the run that wrote it."""
 
     vectors: np.ndarray
     sources: list[str]
@@ -46,36 +46,40 @@ class Saved:
     settings: dict[str, Any]
     complete: bool
 
-    def firsts(self) -> np.ndarray:
-        """The rows where sounds begin: of each the first window begins at 0."""
+    def first_rows(self) -> np.ndarray:
+        """Return the indices of the first row of each sound: its first window begins at 0."""
         return np.flatnonzero(self.onsets == 0)
 
 
-def read(path: Path) -> Saved:
-    """What `write` wrote. Raises EranntagError for other files; memory is bounded by the size of the file."""
+def load(path: Path) -> SavedEmbeddings:
+    """Return what `save` wrote. Raises EranntagError for other files; memory is bounded by the size of the file."""
     try:
-        file, size = bounded.open_regular_file(path, MOST_BYTES)
+        file, size = bounded.open_regular_file(path, MAX_BYTES)
         with file, zipfile.ZipFile(file) as archive:
             vectors = _array(archive, "embeddings", "f4", 2, size)
             sources = _array(archive, "source", "U", 1, size).tolist()
             onsets, seconds = (_array(archive, name, "f8", 1, size) for name in ("onset", "seconds"))
-            checkpoint, settings = (str(_array(archive, name, "U", 0, size)) for name in ("checkpoint", "settings"))
-            every, complete = _array(archive, "every_seconds", "f8", 0, size), _array(archive, "complete", "b1", 0, size)
-        begun = json.loads(settings)
+            checkpoint = str(_array(archive, "checkpoint", "U", 0, size))
+            settings = json.loads(str(_array(archive, "settings", "U", 0, size)))
+            every = _array(archive, "every_seconds", "f8", 0, size)
+            complete = _array(archive, "complete", "b1", 0, size)
         if not len(vectors) == len(sources) == len(onsets) == len(seconds) or (len(onsets) and onsets[0] != 0):
             raise ValueError("its arrays do not fit together")
-        if not isinstance(begun, dict) or not all(np.isfinite(numbers).all() for numbers in (vectors, onsets, seconds, every)):
-            raise ValueError("it holds what no run writes")
+        if not isinstance(settings, dict):
+            raise ValueError("its settings are no JSON object")
+        if not all(np.isfinite(numbers).all() for numbers in (vectors, onsets, seconds, every)):
+            raise ValueError("it has numbers that are not finite")
     except FileNotFoundError:
         raise EranntagError(f"{path}: no such file of embeddings") from None
-    except ENDS as error:
+    except PARSE_ERRORS as error:
         why = str(error).strip("'\"").partition("\n")[0] or type(error).__name__
         raise EranntagError(f"{path}: is no .npz of `eranntag embed` ({why}); name one that is") from None
-    return Saved(vectors, sources, onsets, seconds, float(every) or None, checkpoint, begun, bool(complete))
+    return SavedEmbeddings(vectors, sources, onsets, seconds, float(every) or None, checkpoint, settings, bool(complete))
 
 
 def _array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int, size: int) -> np.ndarray:
-    """A member that is stored as it is, so that it has no more bytes than the file, whatever its header claims."""
+    """Return an array, which must be stored uncompressed, so that it has no more bytes than the file, whatever its header
+    claims."""
     info = archive.getinfo(f"{name}.npy")
     if info.compress_type != zipfile.ZIP_STORED or info.file_size > size:
         raise ValueError(f"{name} is compressed")
@@ -87,15 +91,15 @@ def _array(archive: zipfile.ZipFile, name: str, kind: str, dimensions: int, size
         if not fits or by_column or len(shape) != dimensions:
             raise ValueError(f"{name} is {dtype} {shape}")
         if math.prod(shape) * dtype.itemsize != info.file_size - member.tell():
-            raise ValueError(f"{name} has not the size that it claims")
+            raise ValueError(f"{name} does not have the size in its header")
         content = member.read()
     if kind == "U" and np.frombuffer(content, np.uint32).max(initial=0) > sys.maxunicode:
         raise ValueError(f"{name} is no text")
     return np.frombuffer(content, dtype).reshape(shape)
 
 
-def write(path: Path, embeddings: list[Embedding], checkpoint: str, settings: Mapping[str, Any], complete: bool) -> None:
-    """The file `path`, atomically, as `numpy.load` reads it."""
+def save(path: Path, embeddings: list[Embedding], checkpoint: str, settings: Mapping[str, Any], complete: bool) -> None:
+    """Write the file `path` atomically, for `load` and `numpy.load`."""
     counts = [len(each.vectors) for each in embeddings]
     rows, size = sum(counts), embeddings[0].vectors.shape[1] if embeddings else 0
     names = [each.source for each in embeddings]
@@ -107,8 +111,8 @@ def write(path: Path, embeddings: list[Embedding], checkpoint: str, settings: Ma
         "seconds": ((rows,), np.dtype("f8"), (np.full(len(each.vectors), each.seconds) for each in embeddings)),
     }
     every = float((embeddings[0].every_seconds if embeddings else None) or 0)
-    about = {"checkpoint": checkpoint, "every_seconds": every, "settings": json.dumps(dict(settings)), "complete": complete}
-    for name, value in about.items():
+    scalars = {"checkpoint": checkpoint, "every_seconds": every, "settings": json.dumps(dict(settings)), "complete": complete}
+    for name, value in scalars.items():
         columns[name] = ((), np.asarray(value).dtype, [np.asarray(value)])
     with atomic.replace(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, (shape, dtype, parts) in columns.items():
@@ -119,86 +123,88 @@ def write(path: Path, embeddings: list[Embedding], checkpoint: str, settings: Ma
                     member.write(np.ascontiguousarray(part, dtype).tobytes())
 
 
-@contextmanager
-def opened(path: Path, resume: bool = False, overwrite: bool = False) -> Iterator["Matrix"]:
-    """The Matrix of the file `path`, held until the block ends.
-
-    Raises UsageError for what must not be replaced unasked; EranntagError where another process writes.
-    """
-    path = Path(os.path.realpath(path))
-    held = path.with_name(path.name + ".lock")
-    with lock.open_locked(held) as file:
-        try:
-            yield Matrix(path, resume, overwrite)
-        finally:
-            if not os.fstat(file.fileno()).st_size:  # else another program wrote it
-                held.unlink(missing_ok=True)
-
-
-class Matrix:
-    """What is written of `path`. First `begin`, then `write` each Embedding, then `finish`."""
+class EmbeddingMatrix:
+    """The matrix of the file `path`. First `begin`, then `write` each Embedding, then `finish`."""
 
     def __init__(self, path: Path, resume: bool, overwrite: bool) -> None:
         self.path = path
         self._embeddings: list[Embedding] = []
-        self._before: dict[str, Any] = {}
+        self._settings_before: dict[str, Any] = {}
         self._settings: dict[str, Any] = {}
         self._done: Counter[int] = Counter()  # hashes of names
-        if not overwrite or resume:
-            self._recover(resume, overwrite)
+        self._next_write = 0.0
+        if resume or not overwrite:
+            self._load(resume, overwrite)
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, resume: bool = False, overwrite: bool = False) -> Iterator["EmbeddingMatrix"]:
+        """Yield the locked EmbeddingMatrix of the file `path`.
+
+        Raises UsageError for a file that would be replaced without `overwrite`, EranntagError where another process writes.
+        """
+        path = Path(os.path.realpath(path))
+        lock_path = path.with_name(path.name + ".lock")
+        with lock.open_locked(lock_path) as file:
+            try:
+                yield cls(path, resume, overwrite)
+            finally:
+                if not os.fstat(file.fileno()).st_size:  # else another program wrote it
+                    lock_path.unlink(missing_ok=True)
 
     @property
     def records(self) -> int:
-        """The sounds that are in it."""
+        """The number of sounds in it."""
         return len(self._embeddings)
 
-    def _recover(self, resume: bool, overwrite: bool) -> None:
+    def _load(self, resume: bool, overwrite: bool) -> None:
         if not self.path.exists() or not self.path.stat().st_size:
             return
         try:
-            saved = read(self.path)
+            saved = load(self.path)
         except EranntagError:
             if overwrite:
                 return
             raise UsageError(f"{self.path}: is not an earlier result in this format; --overwrite replaces it") from None
         if resume:
-            self._before, self._embeddings = saved.settings, list(embeddings_of(saved))
-            self._done.update(hash(each.source) for each in self._embeddings)
+            self._settings_before = saved.settings
+            self._embeddings = list(iter_embeddings(saved))
+            self._done.update(hash(embedding.source) for embedding in self._embeddings)
         elif not saved.complete:
-            found = f"{self.path} holds {len(saved.firsts())} results of an interrupted run"
-            raise UsageError(f"{found}: --resume continues behind them, --overwrite replaces them")
+            found = f"{self.path} holds {len(saved.first_rows())} results of an interrupted run"
+            raise UsageError(f"{found}: --resume continues it, --overwrite replaces it")
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """From the start; or where the earlier run stopped, which must have had the same `settings` (UsageError)."""
+        """Start, or continue the earlier run, which must have had the same `settings` (UsageError)."""
         self._settings = json.loads(json.dumps(settings))
-        if self._before:
-            check_same(self.path, self._before, settings, "use another --output, or --overwrite")
+        if self._settings_before:
+            check_same(self.path, self._settings_before, settings, "use another --output, or --overwrite")
         atomic.remove_temporary_files(self.path.parent, self.path.name)
-        self._next = time.monotonic() + SECONDS
+        self._next_write = time.monotonic() + WRITE_SECONDS
 
-    def left(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Those that are not in it yet; a name is left out as often as it is there."""
-        return remaining(sources, self._done)
+    def remaining(self, sources: Iterable[Source]) -> Iterator[Source]:
+        """Yield the sources that are not in it yet; each sound excludes one of its name."""
+        return without_done(sources, self._done)
 
     def write(self, embedding: Embedding) -> None:
-        """It is on the disk after the next writing of all."""
+        """Add an embedding; it is on the disk after the next write of all."""
         self._embeddings.append(embedding)
-        if time.monotonic() > self._next:
+        if time.monotonic() > self._next_write:
             self.finish(complete=False)
 
     def finish(self, complete: bool) -> None:
-        """Writes all that there is; of a run without any embedding nothing, so that an earlier file stays."""
+        """Write the file; without any embedding nothing, so that an earlier file stays."""
         if not self._embeddings:
             return
-        begun = time.monotonic()
-        write(self.path, self._embeddings, str(self._settings.get("checkpoint", "")), self._settings, complete)
-        ended = time.monotonic()
-        self._next = ended + max(SECONDS, COST * (ended - begun))
+        start = time.monotonic()
+        save(self.path, self._embeddings, str(self._settings.get("checkpoint", "")), self._settings, complete)
+        end = time.monotonic()
+        self._next_write = end + max(WRITE_SECONDS, WRITE_COST * (end - start))
 
 
-def embeddings_of(saved: Saved) -> Iterator[Embedding]:
-    """An Embedding of each sound, which is a view of the matrix."""
-    firsts = saved.firsts().tolist()
+def iter_embeddings(saved: SavedEmbeddings) -> Iterator[Embedding]:
+    """Yield the Embedding of each sound, a view of the matrix."""
+    firsts = saved.first_rows().tolist()
     for first, end in zip(firsts, [*firsts[1:], len(saved.onsets)], strict=True):
         rows, seconds = slice(first, end), float(saved.seconds[first])
         vectors, onsets = saved.vectors[rows], saved.onsets[rows]

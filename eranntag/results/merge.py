@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from eranntag.errors import EranntagError, UsageError
-from eranntag.results import formats, parquet, resumable_folder, schema as rows
-from eranntag.results.journal import parsed
+from eranntag.results import formats, parquet, schema as rows
+from eranntag.results.journal import FOLDER_JOURNAL, parse_line
 
 FORMS = ("jsonl", "json", "csv", "parquet")
 LINE = 1 << 28  # characters at most: events of some hundred hours
@@ -84,7 +84,7 @@ def _take(record: Record, number: int, report: Report, write: Callable[[Record],
 def form_of(path: Path) -> str | None:
     """One of FORMS; None for a document that does not exist or has nothing in it. UsageError for other files."""
     if path.is_dir():
-        if (path / resumable_folder.NAME).exists() or any(path.glob("*.parquet")):
+        if (path / FOLDER_JOURNAL).exists() or any(path.glob("*.parquet")):
             return "parquet"
         raise UsageError(f"{path}: a folder without parts of --format parquet")
     if not path.exists():
@@ -116,7 +116,7 @@ def read(path: Path, form: str) -> Iterator[Record]:
         return
     if form == "parquet":
         for part in sorted(path.glob("*.parquet")):
-            for row in parquet.read(part):
+            for row in parquet.read_rows(part):
                 if not (kind := rows.kind(row)):
                     raise EranntagError(f"{part}: has no column of {', '.join(rows.KINDS)}; leave it out")
                 yield Record(os.fsdecode(row["source_bytes"]), row, (row.get("schema"), row.get("checkpoint"), kind))
@@ -152,7 +152,7 @@ def _json(file: Iterable[str], path: Path) -> Iterator[Record]:
 
 
 def _record(line: str, content: str, where: str, schema: Any) -> Record:
-    match parsed(line.encode("utf-8", "surrogateescape")):
+    match parse_line(line.encode("utf-8", "surrogateescape")):
         case {"source": str(source), "checkpoint": str(checkpoint)} as found:
             if kind := rows.kind(found):
                 return Record(source, content, (found.get("schema", schema), checkpoint, kind))

@@ -1,9 +1,8 @@
-"""One document that is written as results come, and goes on after whatever ended its writer.
+"""A document that is written record by record and can be resumed after a kill, a power cut or a full disk.
 
-FILE.partial grows by whole records. The first line of FILE.journal says what the run is; every other one where a record of
-FILE.partial ends, the CRC-32 of all up to there, and whose it is. What a kill, a power cut or a full disk left is cut at the
-last record that is whole by that. At the end FILE.partial becomes FILE. The journal is the lock, too: one output, one writer.
-`folder` does the same for a folder of files.
+FILE.partial grows by whole records. An entry of FILE.journal is where a record of FILE.partial ends, the CRC-32 of everything
+up to there, and the record's source. Both are cut behind the last record that agrees with that. At the end FILE.partial
+becomes FILE. The journal is the lock, too: one output has one writer.
 """
 
 import os
@@ -13,226 +12,261 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from enum import Enum, auto
 from io import FileIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eranntag.errors import EranntagError, UsageError
+from eranntag.errors import UsageError
 from eranntag.files import atomic, lock
-from eranntag.results.journal import Source, append, check_same, parsed, remaining, to_line
+from eranntag.results.journal import Journal, Source, translate_write_errors, without_done, write_all
 
-HEAD = b'{"command": '  # of a journal: its settings
 SYNC_SECONDS = 5  # of results are what a power cut may cost
 
 
+class RunState(Enum):
+    """What a run finds in the place of its output."""
+
+    ABSENT = auto()  # neither a document nor records of an interrupted run
+    FINISHED = auto()  # a document without a journal
+    STARTED = auto()  # a run that was interrupted before its first record; the document is older
+    INTERRUPTED = auto()  # records that agree with their journal
+    CHANGED = auto()  # a document that was edited after its run was interrupted
+    FOREIGN = auto()  # FILE.partial or FILE.journal belongs to something else
+
+
+class Action(Enum):
+    """What a run does about that."""
+
+    START = auto()
+    REPLACE = auto()  # start, if the document is empty or an earlier result in the same format
+    CONTINUE = auto()
+    REFUSE = auto()
+
+
+# The columns: neither option, --resume, --overwrite, both.
+ACTIONS = {
+    RunState.ABSENT: (Action.START, Action.START, Action.START, Action.START),
+    RunState.FINISHED: (Action.REPLACE, Action.REFUSE, Action.START, Action.START),
+    RunState.STARTED: (Action.REPLACE, Action.REPLACE, Action.START, Action.START),
+    RunState.INTERRUPTED: (Action.REFUSE, Action.CONTINUE, Action.START, Action.CONTINUE),
+    RunState.CHANGED: (Action.REFUSE, Action.REFUSE, Action.START, Action.START),
+    RunState.FOREIGN: (Action.REFUSE, Action.REFUSE, Action.REFUSE, Action.REFUSE),
+}
+REFUSALS = {  # messages
+    RunState.FINISHED: "{path}: is there and finished; remove it, use another --output, or add --overwrite",
+    RunState.INTERRUPTED: "{path} holds {records} results of an interrupted run: --resume continues, --overwrite starts again",
+    RunState.CHANGED: "{path}: was changed since its run was interrupted; use another --output, or --overwrite",
+    RunState.FOREIGN: "{path}: is of no interrupted run of {name}; move it away, or use another --output",
+}
+
+
 class _Mark(NamedTuple):
-    """Up to where both files are whole: bytes of FILE.partial and their CRC-32, bytes of FILE.journal, and records."""
+    """The end of the last whole record: bytes of FILE.partial and their CRC-32, bytes of FILE.journal, number of records."""
 
     end: int = 0
     crc: int = 0
-    lines: int = 0
+    journal_end: int = 0
     records: int = 0
 
 
-@contextmanager
-def opened(output: Path, beginning: bytes = b"", resume: bool = False, overwrite: bool = False) -> Iterator["Journal"]:
-    """The Journal of `output`, held until the block ends, however that is.
+class ResumableFile:
+    """The document `path`. First `begin`, then `write` each record, then `finish`."""
 
-    `beginning` is how earlier documents of this format begin; of a format that has none only an empty file is replaced.
-    Raises UsageError for what must not be replaced, or be gone on with, unasked; EranntagError where another process writes.
-    """
-    path = Path(os.path.realpath(output))  # written through links, as open() would
-    journal = path.with_name(path.name + ".journal")
-    with lock.open_locked(journal) as lines:
-        run = Journal(path, journal, lines)
-        try:
-            run.check(beginning, resume, overwrite)
-            yield run
-        finally:
-            run.close()
-
-
-class Journal:
-    """What is written of `path`. First `begin`, then `write` each record, then `finish`."""
-
-    def __init__(self, path: Path, journal: Path, lines: FileIO) -> None:
-        self.path, self.journal, self.partial = path, journal, path.with_name(path.name + ".partial")
-        self.settings: dict[str, Any] = {}  # of the run that is interrupted, if any
+    def __init__(self, path: Path, journal: Journal) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + ".partial")
+        self._journal = journal
+        self._mark = _Mark()
         self._done: Counter[int] = Counter()  # hashes of names, of which there may be millions
-        self._at, self._changed, self._torn = _Mark(), False, False
-        self._lines, self._finished, self._synced = lines, False, time.monotonic()
         self._file: FileIO | None = None
-        self._recover()
+        self._synced = time.monotonic()
+        self._finished = False
+        self.state, self._found = self._read_state()
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, output: Path, beginning: bytes = b"", resume: bool = False, overwrite: bool = False
+    ) -> Iterator["ResumableFile"]:
+        """Yield the locked ResumableFile of `output`.
+
+        `beginning` is how earlier documents of the same format begin; without one only an empty file is replaced. Raises
+        UsageError where ACTIONS refuses, EranntagError where another process writes.
+        """
+        path = Path(os.path.realpath(output))  # links are written through, as open() would
+        journal = path.with_name(path.name + ".journal")
+        with lock.open_locked(journal) as file:
+            run = cls(path, Journal(journal, file))
+            try:
+                run._start_or_continue(ACTIONS[run.state][resume + 2 * overwrite], beginning)
+                yield run
+            finally:
+                run._close()
 
     @property
     def records(self) -> int:
-        """That are written."""
-        return self._at.records
+        """The number of records that are written."""
+        return self._mark.records
 
     @property
-    def empty(self) -> bool:
-        """Not even the document's first bytes are written."""
-        return not self._at.end
+    def is_empty(self) -> bool:
+        """Whether not even the document's first bytes are written."""
+        return not self._mark.end
 
-    def _recover(self) -> None:
-        """Finds out what is there and whole: in FILE.partial; or in FILE, where the run was interrupted in good order."""
-        base = self.partial if os.path.lexists(self.partial) else self.path
-        if base == self.partial and not _is_own(base):
-            return
-        with open(self.journal, "rb") as lines, open(base if base.exists() else os.devnull, "rb") as file:
-            first, size = lines.readline(), os.fstat(file.fileno()).st_size
-            settings = parsed(first)
-            if not isinstance(settings, dict):
-                self._torn = not first.endswith(b"\n") and (first.startswith(HEAD) or HEAD.startswith(first))
-                return
-            self.settings, self._at = settings, _Mark(lines=len(first))
-            for line in lines:
-                if (entry := _entry(line)) is None:  # torn, and so is what comes after it
-                    return
-                end, crc, source = entry
-                whole = self._at.end <= end <= size
-                if not whole or zlib.crc32(file.read(end - self._at.end), self._at.crc) != crc:
-                    self._changed = base == self.path and base.exists()
-                    return
-                self._at = _Mark(end, crc, self._at.lines + len(line), self.records + (source is not None))
+    def _read_state(self) -> tuple[RunState, Path]:
+        """Return the state of the output and the file that it is about."""
+        if os.path.lexists(self.partial) and not _is_regular(self.partial):
+            return RunState.FOREIGN, self.partial
+        base = self.partial if self.partial.exists() else self.path
+        changed = self._read_records(base)
+        for path, foreign in ((self._journal.path, self._journal.is_foreign), (self.partial, not self._journal.settings)):
+            if os.path.lexists(path) and (not _is_regular(path) or (path.stat().st_size and foreign)):
+                return RunState.FOREIGN, path
+        if changed and base == self.path and self.path.exists():
+            return RunState.CHANGED, self.path
+        if self.records:
+            return RunState.INTERRUPTED, base
+        if not self.path.exists():
+            return RunState.ABSENT, self.path
+        return RunState.STARTED if self._journal.settings else RunState.FINISHED, self.path
+
+    def _read_records(self, base: Path) -> bool:
+        """Move the mark behind the last record of `base` that agrees with the journal; return whether a later one does not."""
+        disagrees = False
+        with open(base if base.exists() else os.devnull, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+
+            def accept(entry: Any) -> bool:
+                nonlocal disagrees
+                match entry:
+                    case [int(end), int(crc), (str() | None) as source]:
+                        pass
+                    case _:
+                        return False
+                if not self._mark.end <= end <= size or zlib.crc32(file.read(end - self._mark.end), self._mark.crc) != crc:
+                    disagrees = True
+                    return False
+                self._mark = _Mark(end, crc, 0, self.records + (source is not None))
                 if source is not None:
                     self._done[hash(source)] += 1
+                return True
 
-    def check(self, beginning: bytes, resume: bool, overwrite: bool) -> None:
-        """Raises UsageError as `opened` says; else it is known whether there is something to go on with."""
-        for path in (self.journal, self.partial):
-            begun = self.settings or (path == self.journal and self._torn)
-            if os.path.lexists(path) and (not _is_own(path) or (path.stat().st_size and not begun)):
-                remedy = "move it away, or use another --output"
-                raise UsageError(f"{path}: is of no interrupted run of {self.path.name}; {remedy}")
-        if overwrite and (self._changed or not resume):
-            self._forget()
-            return
-        if self._changed:
-            raise UsageError(f"{self.path}: was changed since its run was interrupted; use another --output, or --overwrite")
-        if self.records and not resume:
-            found = f"{self.partial if self.partial.exists() else self.path} holds {self.records} results of an interrupted run"
-            raise UsageError(f"{found}: --resume goes on with them, --overwrite begins anew")
-        if self.records or overwrite or not self.path.exists():
-            return
-        if resume and not self.settings:
-            raise UsageError(f"{self.path}: is there and finished; remove it, use another --output, or add --overwrite")
-        if not _is_of(self.path, beginning):
+            self._journal.read(accept)
+        self._mark = self._mark._replace(journal_end=self._journal.end)
+        return disagrees
+
+    def _start_or_continue(self, action: Action, beginning: bytes) -> None:
+        if action is Action.REFUSE:
+            refusal = REFUSALS[self.state]
+            raise UsageError(refusal.format(path=self._found, name=self.path.name, records=self.records))
+        if action is Action.REPLACE and not _begins_with(self.path, beginning):
             raise UsageError(f"{self.path}: is not an earlier result in this format; --overwrite replaces it")
+        if action is not Action.CONTINUE:
+            self.discard()
 
     def begin(self, settings: Mapping[str, Any]) -> None:
-        """From the start; or where the earlier run stopped, which must have had the same `settings` (UsageError)."""
+        """Start, or continue the earlier run, which must have had the same `settings` (UsageError)."""
         if self.records:
-            check_same(self.journal, self.settings, settings, "use another --output, or --overwrite")
+            self._journal.check_settings(settings, "use another --output, or --overwrite")
             if not self.partial.exists():
                 os.replace(self.path, self.partial)
-        else:
-            self._forget()
-        with self._writing():
+        with self._translate_write_errors():
             self._file = FileIO(os.open(self.partial, lock.OPEN_FLAGS | os.O_CREAT, 0o666), "r+")
-            self._cut()
+            self._truncate()
             atomic.fsync(self.path.parent)
-            if not self._at.lines:
-                line = to_line(settings)
-                append(self._lines, line)
-                self._at = _Mark(lines=len(line))
+            if not self._journal.end:
+                self._journal.append(settings)
+                self._mark = _Mark(journal_end=self._journal.end)
                 self._sync()
 
-    def left(self, sources: Iterable[Source]) -> Iterator[Source]:
-        """Those that are not written yet; a name is left out as often as it was written."""
-        return remaining(sources, self._done)
+    def remaining(self, sources: Iterable[Source]) -> Iterator[Source]:
+        """Yield the sources that are not written yet; each written record excludes one of its name."""
+        return without_done(sources, self._done)
 
     def write(self, text: bytes, source: str | None = None) -> None:
-        """A whole record, of `source`; without one, what comes before all records."""
-        end, crc = self._at.end + len(text), zlib.crc32(text, self._at.crc)
-        line = to_line([end, crc, source])
-        with self._writing() as file:
-            append(file, text)
-            append(self._lines, line)
-            self._at = _Mark(end, crc, self._at.lines + len(line), self.records + (source is not None))
+        """Write the record of `source`, or without one what comes before all records."""
+        end, crc = self._mark.end + len(text), zlib.crc32(text, self._mark.crc)
+        with self._translate_write_errors():
+            write_all(self._opened, text)
+            self._journal.append([end, crc, source])
+            self._mark = _Mark(end, crc, self._journal.end, self.records + (source is not None))
             if time.monotonic() > self._synced + SYNC_SECONDS:
                 self._sync()
 
     def finish(self, text: bytes, complete: bool) -> None:
-        """The document's last bytes make it whole: FILE. Of one that is not `complete` the journal stays, to go on."""
-        with self._writing() as file:
-            self._cut()  # an interruption may have come in the middle of a record
-            append(file, text)
+        """Write the document's last bytes and rename it to FILE; unless it is `complete`, the journal stays for --resume."""
+        with self._translate_write_errors():
+            self._truncate()  # an interruption may have come in the middle of a record
+            write_all(self._opened, text)
             self._sync()
             if self.path.exists():
                 os.chmod(self.partial, self.path.stat().st_mode & 0o777)
-            file.close()
+            self._opened.close()
             os.replace(self.partial, self.path)
             atomic.fsync(self.path.parent)
         self._finished = True
         if complete:
             self._remove_journal()
 
-    def close(self) -> None:
-        """Leaves what another run can go on with, if there is anything."""
+    def discard(self) -> None:
+        """Forget the records; a run that ends now leaves nothing to resume."""
+        self._mark = _Mark()
+        self._journal.end = 0
+        self._done.clear()
+
+    def _close(self) -> None:
+        """Leave what another run can resume, if there is anything."""
         if self._file is None:  # this run never began
-            if not os.fstat(self._lines.fileno()).st_size:
+            if not os.fstat(self._journal.file.fileno()).st_size:
                 self._remove_journal()
             return
         if self._finished:
             return
-        with suppress(OSError, ValueError):  # a disk that is full; a file that is closed
-            self._cut()
+        with suppress(OSError, ValueError):  # a full disk; a closed file
+            self._truncate()
         self._file.close()
         if not self.records:
             self.partial.unlink(missing_ok=True)
             self._remove_journal()
 
-    def discard(self) -> None:
-        """What is written so far, which nobody shall go on with; then `close` removes it."""
-        self._forget()
+    @property
+    def _opened(self) -> FileIO:
+        assert self._file is not None, "begin() opens it"
+        return self._file
 
-    def _forget(self) -> None:
-        self._at, self._changed = _Mark(), False
-        self._done.clear()
-
-    def _cut(self) -> None:
-        """Both files, behind what is whole; what is written next comes there."""
-        for file, size in ((self._file, self._at.end), (self._lines, self._at.lines)):
-            assert file is not None
-            file.truncate(size)
-            file.seek(size)
+    def _truncate(self) -> None:
+        """Cut both files behind the last whole record."""
+        self._opened.truncate(self._mark.end)
+        self._opened.seek(self._mark.end)
+        self._journal.truncate(self._mark.journal_end)
 
     def _sync(self) -> None:
-        """Records before the lines that say they are there."""
-        assert self._file is not None
-        os.fsync(self._file.fileno())
-        os.fsync(self._lines.fileno())
+        """Sync the records before the entries that refer to them."""
+        os.fsync(self._opened.fileno())
+        self._journal.sync()
         self._synced = time.monotonic()
 
     def _remove_journal(self) -> None:
-        if os.name == "nt":  # removes nothing that is open
-            self._lines.close()
-        self.journal.unlink(missing_ok=True)
+        if os.name == "nt":  # cannot remove an open file
+            self._journal.file.close()
+        self._journal.path.unlink(missing_ok=True)
 
     @contextmanager
-    def _writing(self) -> Iterator[FileIO]:
-        try:
-            yield self._file  # type: ignore[misc]  # `begin` opens it
-        except OSError as error:
-            kept = f"; --resume goes on behind its {self.records} results" if self.records else ""
-            raise EranntagError(f"{self.partial}: cannot be written ({error.strerror}){kept}") from error
+    def _translate_write_errors(self) -> Iterator[None]:
+        kept = f"--resume continues behind its {self.records} results" if self.records else ""
+        with translate_write_errors(self.partial, kept):
+            yield
 
 
-def _entry(line: bytes) -> tuple[int, int, str | None] | None:
-    match parsed(line):
-        case [int(end), int(crc), (str() | None) as source]:
-            return end, crc, source
-    return None
-
-
-def _is_own(path: Path) -> bool:
-    """An ordinary file of one name: no link to what is somebody else's."""
+def _is_regular(path: Path) -> bool:
+    """Return whether `path` is a regular file with one name: no link to a file of someone else."""
     status = path.lstat()
     return stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
-def _is_of(path: Path, beginning: bytes) -> bool:
+def _begins_with(path: Path, beginning: bytes) -> bool:
+    """Return whether the file is empty or begins with `beginning`, which is not empty."""
     with open(path, "rb") as file:
         head = file.read(max(1, len(beginning)))
     return not head or (bool(beginning) and head == beginning)

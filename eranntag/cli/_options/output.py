@@ -11,12 +11,11 @@ from eranntag.cli._options import inputs as inputs_options
 from eranntag.inference.sources import STDIN
 
 if TYPE_CHECKING:
-    from eranntag.results.matrix import Matrix
-    from eranntag.results.parquet import Parts
-    from eranntag.results.resumable_file import Journal
-    from eranntag.results.resumable_folder import Folder
-
-    Run = Journal | Folder | Matrix | Parts
+    from eranntag.results.journal import ResumableOutput
+    from eranntag.results.matrix import EmbeddingMatrix
+    from eranntag.results.parquet import ParquetFolder
+    from eranntag.results.resumable_file import ResumableFile
+    from eranntag.results.resumable_folder import ResumableFolder
 
 PARQUET = "parquet"
 _OPTIONS = [
@@ -66,33 +65,35 @@ def _check_parts(output: Path | None) -> None:
         raise click.UsageError(f"--format {PARQUET} writes files into a folder; name it with --output")
     if not output.absolute().parent.is_dir() or (output.exists() and not output.is_dir()):
         raise click.UsageError(f"--output {output}: --format {PARQUET} takes a folder, in one that exists")
-    parquet.check()
+    parquet.check_installed()
 
 
-def opened_folder(place: Path, given: dict[str, Any]) -> "Folder":
+def opened_folder(place: Path, given: dict[str, Any]) -> "ResumableFolder":
     """As `opened`, a folder."""
-    from eranntag.results import resumable_folder
+    from eranntag.results.resumable_folder import ResumableFolder
 
-    return click.get_current_context().with_resource(resumable_folder.opened(place, given["resume"], given["overwrite"]))
+    return click.get_current_context().with_resource(ResumableFolder.open(place, given["resume"], given["overwrite"]))
 
 
-def opened(output: Path | None, form: str, given: dict[str, Any]) -> "Journal | Matrix | Parts | None":
+def opened(output: Path | None, form: str, given: dict[str, Any]) -> "ResumableFile | EmbeddingMatrix | ParquetFolder | None":
     """What the command alone writes until it ends; None for standard output."""
     if output is None:
         return None
-    from eranntag.results import formats, parquet, resumable_file
+    from eranntag.results import formats
+    from eranntag.results.parquet import ParquetFolder
+    from eranntag.results.resumable_file import ResumableFile
 
     if form == PARQUET:
-        return click.get_current_context().with_resource(parquet.opened(output, given["resume"], given["overwrite"]))
+        return click.get_current_context().with_resource(ParquetFolder.open(output, given["resume"], given["overwrite"]))
     if form == "npz":
-        from eranntag.results import matrix
+        from eranntag.results.matrix import EmbeddingMatrix
 
-        return click.get_current_context().with_resource(matrix.opened(output, given["resume"], given["overwrite"]))
-    opening = resumable_file.opened(output, formats.BEGINNINGS.get(form, b""), given["resume"], given["overwrite"])
+        return click.get_current_context().with_resource(EmbeddingMatrix.open(output, given["resume"], given["overwrite"]))
+    opening = ResumableFile.open(output, formats.BEGINNINGS.get(form, b""), given["resume"], given["overwrite"])
     return click.get_current_context().with_resource(opening)
 
 
-def begin(run: "Run | None", form: str, tagger: Any, given: dict[str, Any], **settings: Any) -> None:
+def begin(run: "ResumableOutput | None", form: str, tagger: Any, given: dict[str, Any], **settings: Any) -> None:
     """What decides the numbers and their form must be what it was, where an earlier run is gone on with."""
     if run is None:
         return
@@ -113,12 +114,12 @@ def begin(run: "Run | None", form: str, tagger: Any, given: dict[str, Any], **se
     run.begin(about)
 
 
-def left(run: "Run | None", sources: Iterator[Any]) -> Iterator[Any]:
+def left(run: "ResumableOutput | None", sources: Iterator[Any]) -> Iterator[Any]:
     """The `sources` that are not in the document yet. The document itself, if a list or a folder names it, is a Failure."""
-    return run.left(_others(sources, run.path)) if run else sources
+    return run.remaining(_others(sources, run.path)) if run else sources
 
 
-def before(run: "Run | None") -> int:
+def before(run: "ResumableOutput | None") -> int:
     """How many sounds earlier runs have done."""
     return run.records if run else 0
 

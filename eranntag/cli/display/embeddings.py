@@ -13,10 +13,10 @@ from eranntag.cli.display import parquet, predictions, terminal
 from eranntag.errors import EranntagError
 from eranntag.inference.similarity import Neighbor
 from eranntag.results import formats
-from eranntag.results.matrix import Matrix
-from eranntag.results.parquet import Parts
-from eranntag.results.resumable_file import Journal
-from eranntag.results.resumable_folder import Folder
+from eranntag.results.matrix import EmbeddingMatrix
+from eranntag.results.parquet import ParquetFolder
+from eranntag.results.resumable_file import ResumableFile
+from eranntag.results.resumable_folder import ResumableFolder
 from eranntag.types import Embedding
 
 SUFFIX = ".npy"
@@ -32,13 +32,15 @@ class Jsonl(formats.Jsonl):
         return formats.described({"schema": formats.SCHEMA, **embedding.to_dict()}) + "\n"
 
 
-def document(output: Journal | Matrix | Parts | Folder | None, alone: bool) -> AbstractContextManager[predictions.Show]:
-    """The way of `output` with Embeddings: yields `show(result) -> failed`. `alone`: the .npy of one sound, in a Journal."""
-    if isinstance(output, Matrix):
+def document(
+    output: ResumableFile | EmbeddingMatrix | ParquetFolder | ResumableFolder | None, alone: bool
+) -> AbstractContextManager[predictions.Show]:
+    """Yield `show(result) -> failed`, which writes Embeddings to `output`; `alone`: as the .npy of one sound."""
+    if isinstance(output, EmbeddingMatrix):
         return _matrix(output)
-    if isinstance(output, Parts):
+    if isinstance(output, ParquetFolder):
         return parquet.document(output, methodcaller("to_dict"))
-    if isinstance(output, Folder):
+    if isinstance(output, ResumableFolder):
         return predictions.folder(output, SUFFIX, _npy)
     if alone:
         assert output is not None
@@ -54,14 +56,14 @@ def _npy(embedding: Embedding) -> bytes:
 
 
 @contextmanager
-def _alone(output: Journal) -> Iterator[predictions.Show]:
+def _alone(output: ResumableFile) -> Iterator[predictions.Show]:
     yield predictions.showing(lambda embedding: output.write(_npy(embedding), embedding.source))
     if output.records:
         output.finish(b"", complete=True)
 
 
 @contextmanager
-def _matrix(output: Matrix) -> Iterator[predictions.Show]:
+def _matrix(output: EmbeddingMatrix) -> Iterator[predictions.Show]:
     """However the block ends, what was computed is written, if that can be."""
     try:
         yield predictions.showing(output.write)

@@ -6,8 +6,8 @@ from typing import Any
 from eranntag.cli.display import predictions
 from eranntag.results.event_formats import FORMATS, SUFFIXES
 from eranntag.results.formats import encoded, printable
-from eranntag.results.resumable_file import Journal
-from eranntag.results.resumable_folder import Folder
+from eranntag.results.resumable_file import ResumableFile
+from eranntag.results.resumable_folder import ResumableFolder
 
 
 class Table(predictions.Blocks):
@@ -32,12 +32,12 @@ def style(form: str, color: bool = False) -> Any:
     return Table(color) if form == "table" else FORMATS[form]()
 
 
-def document(form: str, output: Journal | None, beside: bool = False) -> Any:
+def document(form: str, output: ResumableFile | None, beside: bool = False) -> Any:
     """`predictions.document` of Detections."""
     return predictions.document(style(form, color=output is None), output, beside)
 
 
-def folder(form: str, place: Folder) -> AbstractContextManager[predictions.Show]:
+def folder(form: str, place: ResumableFolder) -> AbstractContextManager[predictions.Show]:
     """`predictions.folder` of Detections, a document for each sound."""
 
     def content(detection: Any) -> bytes:

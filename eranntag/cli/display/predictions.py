@@ -21,8 +21,8 @@ from eranntag.cli.display import terminal
 from eranntag.cli.display.terminal import print_status, print_text
 from eranntag.inference.sources import STDIN
 from eranntag.results.formats import FORMATS, Json, encoded, printable
-from eranntag.results.resumable_file import Journal
-from eranntag.results.resumable_folder import Folder
+from eranntag.results.resumable_file import ResumableFile
+from eranntag.results.resumable_folder import ResumableFolder
 from eranntag.types import Failure, Prediction
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Show = Callable[[Any], bool]
 
 
 def results(
-    form: str, output: Journal | None, top: int | None, threshold: float, beside: bool = False
+    form: str, output: ResumableFile | None, top: int | None, threshold: float, beside: bool = False
 ) -> AbstractContextManager[Show]:
     """A `document` of predictions, of each the `top` tags with at least `threshold`."""
     style = FORMATS[form](top, threshold) if form in FORMATS else Blocks(top, threshold, color=output is None)
@@ -42,7 +42,7 @@ def results(
 
 
 @contextmanager
-def document(style: Any, output: Journal | None, beside: bool = False) -> Iterator[Show]:
+def document(style: Any, output: ResumableFile | None, beside: bool = False) -> Iterator[Show]:
     """Yield `show(result) -> failed`, which writes results to `output` or stdout in `style` (see `results.formats`), and
     failures to stderr.
 
@@ -64,7 +64,7 @@ def document(style: Any, output: Journal | None, beside: bool = False) -> Iterat
 
     if output and isinstance(style, Json):
         style.count = output.records
-    if not output or output.empty:
+    if not output or output.is_empty:
         write(style.start())
     try:
         yield showing(lambda result: write(style.record(result), result.source))
@@ -97,7 +97,7 @@ def showing(write: Callable[[Any], object]) -> Show:
 
 
 @contextmanager
-def folder(place: Folder, suffix: str, content: Callable[[Any], bytes]) -> Iterator[Show]:
+def folder(place: ResumableFolder, suffix: str, content: Callable[[Any], bytes]) -> Iterator[Show]:
     """Yield `show(result) -> failed`, which writes the `content` of a sound's result into `place`, under the sound's name."""
 
     def show(result: Any) -> bool:
