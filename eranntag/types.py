@@ -24,7 +24,7 @@ class Clip:
 
     @property
     def seconds(self) -> float:
-        return self.waveform.shape[1] / self.sample_rate
+        return int(self.waveform.shape[1]) / self.sample_rate
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,14 +127,14 @@ def test_float_samples_above_one_are_kept(wav: Wav) -> None:
 def test_resampling_keeps_frequency_level_and_length(rate: int, wav: Wav) -> None:
     clip = reader.read(wav("x.wav", tone(1.0, rate), rate, subtype="FLOAT"))
     assert clip.sample_rate == rate and clip.seconds == 1.0
-    mono = reader.mono(clip, 44100)
+    mono = reader.to_mono(clip, 44100)
     assert mono.dtype == np.float32 and abs(len(mono) - 44100) <= 1
     assert_is_tone(mono, 44100)
 
 
 def test_resampling_leaves_nothing_of_what_the_new_rate_cannot_hold() -> None:
     clip = Clip(tone(1.0, 96000, hz=30000.0)[None].astype(np.float32), 96000)
-    assert np.abs(reader.mono(clip, 44100)[1000:-1000]).max() < 1e-4
+    assert np.abs(reader.to_mono(clip, 44100)[1000:-1000]).max() < 1e-4
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC"])
@@ -144,7 +144,7 @@ def test_channels_are_averaged(form: str, channels: int, wav: Wav) -> None:
     clip = reader.read(wav(f"x.{form.lower()}", original, format=form, subtype="PCM_24"))
     assert clip.waveform.shape == (channels, 1000)
     np.testing.assert_allclose(clip.waveform.T, original, rtol=0, atol=2**-23)
-    np.testing.assert_allclose(reader.mono(clip, 44100), original.mean(1), rtol=0, atol=2**-22)
+    np.testing.assert_allclose(reader.to_mono(clip, 44100), original.mean(1), rtol=0, atol=2**-22)
 
 
 @pytest.mark.parametrize("rate", [8000, 44100, 96000])
@@ -238,7 +238,7 @@ def test_av_formats_read_back_close(name: str, codec: str, tmp_path: Path) -> No
     clip = reader.read(write_av(tmp_path / name, codec, original, 48000))
     assert clip.sample_rate == 48000 and clip.waveform.dtype == np.float32
     assert clip.waveform.shape[0] == 2 and abs(clip.seconds - 2) < 0.1  # codecs hold whole blocks
-    assert_is_tone(reader.mono(clip, 44100), 44100, rest=0.02)
+    assert_is_tone(reader.to_mono(clip, 44100), 44100, rest=0.02)
 
 
 def test_a_film_without_sound_is_refused(tmp_path: Path) -> None:
@@ -402,7 +402,7 @@ def noise() -> np.ndarray:
 @pytest.mark.parametrize("name", ["x.wav", "x.flac", "x.mp3", "x.ogg", "x.m4a"])
 def test_a_stream_has_the_samples_of_the_clip_in_blocks(name: str, noise: np.ndarray, wav: Wav, tmp_path: Path) -> None:
     path = write_av(tmp_path / name, "aac", noise.T, 44100) if name == "x.m4a" else wav(name, noise)
-    clip, stream = reader.read(path), reader.stream(path)
+    clip, stream = reader.read(path), reader.open_stream(path)
     blocks = list(stream.blocks)
     assert (stream.rate, stream.source) == (44100, str(path))
     assert len(blocks) == 3 and max(block.shape[1] for block in blocks) < 1.01 * decode.BLOCK_SAMPLES
@@ -413,7 +413,7 @@ def test_a_stream_has_the_samples_of_the_clip_in_blocks(name: str, noise: np.nda
 def test_a_clip_of_a_shard_is_a_stream_too(tmp_path: Path) -> None:
     content = encoded(tone(0.1))
     (tmp_path / "x.tar").write_bytes(b"before" + content + b"behind")
-    stream = reader.stream(Packed(str(tmp_path / "x.tar"), 6, len(content), "x.wav"))
+    stream = reader.open_stream(Packed(str(tmp_path / "x.tar"), 6, len(content), "x.wav"))
     assert stream.source == f"{tmp_path}/x.tar/x.wav" and [block.shape for block in stream.blocks] == [(1, 4410)]
 
 
@@ -422,7 +422,7 @@ def test_a_bad_file_is_no_stream_and_is_closed(what: str, tmp_path: Path, opened
     path = tmp_path / "x.wav"
     path.write_bytes(BAD[what][0])
     with pytest.raises(AudioError, match=BAD[what][1] or "x.wav: "):
-        for _ in reader.stream(path).blocks:
+        for _ in reader.open_stream(path).blocks:
             pass
     assert len(opened) == 1 and opened[0].closed
 
@@ -431,7 +431,7 @@ def test_what_is_no_sound_is_refused_before_a_block_is_asked_for(tmp_path: Path)
     (tmp_path / "x.wav").write_bytes(b"no sound at all")
     for path in (tmp_path / "missing.wav", tmp_path, tmp_path / "x.wav"):
         with pytest.raises(AudioError):
-            reader.stream(path)
+            reader.open_stream(path)
 
 
 def test_damage_is_told_where_it_is(noise: np.ndarray, wav: Wav, opened: list[io.BufferedReader]) -> None:
@@ -439,7 +439,7 @@ def test_damage_is_told_where_it_is(noise: np.ndarray, wav: Wav, opened: list[io
     flac.write_bytes(flac.read_bytes()[:-1000])
     nan[-1, 1] = np.nan
     for path, reason in [(flac, "damaged"), (wav("x.wav", nan, subtype="FLOAT"), "NaN")]:
-        blocks = reader.stream(path).blocks
+        blocks = reader.open_stream(path).blocks
         assert next(blocks).shape == next(blocks).shape == (2, decode.BLOCK_SAMPLES)
         with pytest.raises(AudioError, match=reason):
             list(blocks)
@@ -452,7 +452,7 @@ def test_a_file_is_closed_when_nobody_wants_more(
     name: str, taken: int, noise: np.ndarray, wav: Wav, tmp_path: Path, opened: list[io.BufferedReader]
 ) -> None:
     path = write_av(tmp_path / name, "aac", noise.T, 44100) if name == "x.m4a" else wav(name, noise)
-    stream = reader.stream(path)
+    stream = reader.open_stream(path)
     for _ in range(taken):
         next(stream.blocks)
     assert len(opened) == 1 and not opened[0].closed
@@ -490,7 +490,7 @@ def test_a_pipe_that_fits_nowhere_is_refused_in_one_line(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(tempfile.SpooledTemporaryFile, "write", full)
     with pytest.raises(AudioError, match=r"\A-: cannot be copied to [^\n]+ \(No space left on device\)\Z"):
-        reader.stream(io.BytesIO(SOUND))
+        reader.open_stream(io.BytesIO(SOUND))
 
 
 @pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000, 96000])
@@ -502,13 +502,13 @@ def test_mono_in_blocks_is_mono_of_the_whole(rate: int, most: int) -> None:
         clip = Clip(rng.uniform(-0.9, 0.9, (2, samples)).astype(np.float32), rate)
         borders = np.cumsum(rng.integers(0, most, 2 * samples // most + 2))
         blocks = iter(np.split(clip.waveform, borders[borders < samples], axis=1))
-        parts = list(reader.mono_blocks(reader.Stream(rate, "", blocks), 44100))
+        parts = list(reader.mono_blocks(reader.AudioStream(rate, "", blocks), 44100))
         assert all(len(part) and part.dtype == np.float32 and part.flags.c_contiguous for part in parts)
-        assert np.array_equal(np.concatenate([np.zeros(0, np.float32), *parts]), reader.mono(clip, 44100))
+        assert np.array_equal(np.concatenate([np.zeros(0, np.float32), *parts]), reader.to_mono(clip, 44100))
 
 
 @pytest.mark.parametrize("rate", [100, 44100, 192_000])
 def test_blocks_of_mono_sound_are_of_moderate_size(rate: int) -> None:
     blocks = iter([np.zeros((1, 30 * 60 * min(rate, 1000)), np.float32)])
-    parts = list(reader.mono_blocks(reader.Stream(rate, "", blocks), 44100))
+    parts = list(reader.mono_blocks(reader.AudioStream(rate, "", blocks), 44100))
     assert len(parts) > 1 and max(map(len, parts)) <= 2 * decode.BLOCK_SAMPLES

@@ -15,7 +15,7 @@ from eranntag.audio import filterbanks
 from eranntag.features import gfcc, logmel, mfcc
 
 RATE = 44100
-CENTRES = filterbanks.erb_centres(128, 50.0, 14000.0)
+CENTRES = filterbanks.erb_centers(128, 50.0, 14000.0)
 
 
 def sound(seconds: float = 1) -> torch.Tensor:

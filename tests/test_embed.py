@@ -132,7 +132,7 @@ def test_of_hours_a_few_windows_are_held(tiny_tagger: Eager) -> None:
 
     embedder = Embedder(tiny_tagger, 1.0)
     tiny_tagger.embeddings = embeddings  # type: ignore[method-assign]
-    found = embedder.predict_long(embedder.prepare_source(reader.Stream(RATE, "hours", blocks())))
+    found = embedder.predict_long(embedder.prepare_source(reader.AudioStream(RATE, "hours", blocks())))
     assert found.vectors.shape == (50, 3) and read == 50 * RATE and most <= 2 * RATE
 
 

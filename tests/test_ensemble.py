@@ -153,7 +153,9 @@ def test_scores_of_a_member_that_are_not_finite_are_nobodys(three: list[Eager], 
 
 def test_what_comes_before_the_networks_is_computed_once(three: list[Eager], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(tagger.reader, "mono", lambda clip, rate, mono=reader.mono: calls.append(rate) or mono(clip, rate))
+    monkeypatch.setattr(
+        tagger.reader, "to_mono", lambda clip, rate, mono=reader.to_mono: calls.append(rate) or mono(clip, rate)
+    )
     again = [*three, member(3), member(4, config=AT_16_KHZ), member(5, config=Config(n_mels=40))]
     ensemble = Ensemble("six", again)
     prepared = ensemble.prepare(sound(1, rate=48000))

@@ -385,7 +385,7 @@ def test_the_recipe_reads_what_was_mixed(mixed: Path) -> None:
     for example in dataset.examples:
         assert example.events and len(example.events) == 3 and example.group == f"fold {example.fold}"
         assert {event.label for event in example.events} == {recipe.labels[target] for target in example.targets}
-        assert len(reader.mono(reader.read(str(example.path)), RATE)) == 10 * RATE
+        assert len(reader.to_mono(reader.read(str(example.path)), RATE)) == 10 * RATE
 
 
 def test_one_level_must_be_chosen(mixed: Path) -> None:

@@ -66,7 +66,7 @@ def signal(name: str, samples: int, data: Path) -> Clip:
         _, _, seed, _, amplitude, *_ = name.replace(",", "").split()
         waveform = lcg(int(seed), samples, float(amplitude))
     else:
-        waveform = reader.mono(reader.read(data / name.partition(",")[0]), RATE)
+        waveform = reader.to_mono(reader.read(data / name.partition(",")[0]), RATE)
     assert len(waveform) == samples
     return Clip(waveform[None].astype(np.float32), RATE, name)
 

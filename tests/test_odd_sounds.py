@@ -31,7 +31,7 @@ FILES = tuple(odd for odd in odd_sounds.files() if WITH_AV or odd.name not in od
 def said(path: Path) -> tuple[float, int] | str:
     """Seconds and channels of a sound whose samples are all finite; or the reason why it is none."""
     try:
-        sound = reader.stream(path)
+        sound = reader.open_stream(path)
         samples, channels = 0, 0
         for block in sound.blocks:
             assert np.isfinite(block).all() and block.size <= 8 * 1.01 * decode.BLOCK_SAMPLES
@@ -128,7 +128,7 @@ def test_what_is_no_file_is_refused_and_nobody_waits(model: str, tmp_path: Path)
 
 def test_a_file_that_becomes_a_pipe_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(tmp_path / "x.wav")
-    monkeypatch.setattr(reader, "_check_regular", lambda *_: None)  # it was regular then
+    monkeypatch.setattr(reader, "_require_regular", lambda *_: None)  # it was regular then
     assert said(tmp_path / "x.wav") == "cannot be read (File or stream is not seekable.)"
 
 
@@ -152,7 +152,7 @@ class Failing(odd_sounds.io.BytesIO):
 def test_an_error_of_the_disk_midway_is_told(form: str, capfd: pytest.CaptureFixture[str]) -> None:
     content = encoded(waveform(40_000), form)
     with pytest.raises(AudioError, match=r"\Ax: cannot be read \(Input/output error\)\Z"):
-        list(decode.decoded(decode.Part(Failing(content)), "x"))
+        list(decode.decode(decode.ByteRange(Failing(content)), "x"))
     assert capfd.readouterr().err == ""
 
 
@@ -182,7 +182,7 @@ LONG = np.tile(waveform(8000), 3 * decode.BLOCK_SAMPLES // 8000 + 1)
 def test_what_is_added_meanwhile_is_not_heard(form: str, tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(encoded(LONG, form))
-    stream = reader.stream(path)
+    stream = reader.open_stream(path)
     samples = next(stream.blocks).shape[1]
     with path.open("ab") as file:
         file.write(b"more" * 1000)
@@ -192,7 +192,7 @@ def test_what_is_added_meanwhile_is_not_heard(form: str, tmp_path: Path) -> None
 def test_a_file_that_is_replaced_meanwhile_is_heard_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(encoded(LONG))
-    stream = reader.stream(path)
+    stream = reader.open_stream(path)
     first = next(stream.blocks)
     (tmp_path / "y").write_bytes(b"something else")
     (tmp_path / "y").replace(path)
@@ -202,7 +202,7 @@ def test_a_file_that_is_replaced_meanwhile_is_heard_as_it_was(tmp_path: Path) ->
 def test_a_file_that_is_cut_meanwhile_is_cut_short(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(encoded(LONG))
-    stream = reader.stream(path)
+    stream = reader.open_stream(path)
     next(stream.blocks)
     os.truncate(path, 700_000)
     with pytest.raises(AudioError, match="cut short"):
@@ -232,28 +232,28 @@ def test_a_pipe_without_sound_is_not_read_to_its_end(rest: bytes) -> None:
     source = Endless(b"", rest)
     with pytest.raises(AudioError, match=r"\A-: not a readable audio file"):
         reader.read(source)  # type: ignore[arg-type]
-    assert source.given == reader.PROBED_BYTES
+    assert source.given == reader.PROBE_BYTES
 
 
 @pytest.mark.parametrize("beginning", [encoded(), b"\0\0\0\x20ftypM4A ", b"ID3\4\0\0\1\1\1\1"], ids=["wav", "m4a", "tag"])
 def test_a_pipe_that_never_ends_is_left_at_a_limit(beginning: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "PIPED_BYTES", 1 << 23)
+    monkeypatch.setattr(reader, "MAX_PIPE_BYTES", 1 << 23)
     source = Endless(beginning, b"\0")
     with pytest.raises(AudioError, match=r"\A-: longer than 8388608 bytes; write it to a file and name that\Z"):
         reader.read(source)  # type: ignore[arg-type]
-    assert source.given <= reader.PIPED_BYTES + reader.PROBED_BYTES
+    assert source.given <= reader.MAX_PIPE_BYTES + reader.PROBE_BYTES
 
 
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "CAF"])
 def test_a_long_sound_through_a_pipe_is_whole(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "PROBED_BYTES", 5000)
+    monkeypatch.setattr(reader, "PROBE_BYTES", 5000)
     content = encoded(waveform(40_000), form)
     assert reader.read(odd_sounds.io.BytesIO(content)).waveform.shape == (1, 40_000)
 
 
 def test_a_sound_with_a_large_picture_comes_through_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     """What shows that it is sound lies behind what is looked at first."""
-    monkeypatch.setattr(reader, "PROBED_BYTES", 5000)
+    monkeypatch.setattr(reader, "PROBE_BYTES", 5000)
     flac = encoded(form="FLAC")
     picture = b"\1" + (9000).to_bytes(3, "big") + bytes(9000)  # a block of padding
     assert reader.read(odd_sounds.io.BytesIO(flac[:42] + picture + flac[42:])).seconds == odd_sounds.SECONDS
@@ -264,11 +264,11 @@ def test_a_sound_with_a_large_picture_comes_through_a_pipe(monkeypatch: pytest.M
 def test_many_small_pages_are_looked_at_once() -> None:
     """The time grows with the bytes of a file, not with their number times the largest page."""
     page = b"OggS" + bytes(22) + b"\0"
-    summed = page[:22] + _ogg._sum(page).to_bytes(4, "little") + page[26:]
-    part = decode.Part.of(summed * 20_000)
+    summed = page[:22] + _ogg.ogg_crc32(page).to_bytes(4, "little") + page[26:]
+    part = decode.ByteRange.of_bytes(summed * 20_000)
     before = time.process_time()
     with pytest.raises(AudioError, match="cut short"):
-        _ogg.links(part, "x")
+        _ogg.chained_streams(part, "x")
     assert time.process_time() - before < 3
 
 
@@ -281,7 +281,7 @@ def test_blocks_of_many_channels_are_small(tmp_path: Path) -> None:
     path = tmp_path / "x.wav"
     path.write_bytes(patched(patched(content, 40, np.uint32(frames * 2048).tobytes()), 4, b"\xff" * 4)[:44])
     os.truncate(path, 44 + frames * 2048)
-    blocks = [block.shape for block in reader.stream(path).blocks]
+    blocks = [block.shape for block in reader.open_stream(path).blocks]
     assert {channels for channels, _ in blocks} == {1024} and sum(count for _, count in blocks) == frames
     assert max(channels * count for channels, count in blocks) <= 8 * decode.BLOCK_SAMPLES
 
@@ -412,7 +412,7 @@ def test_a_file_that_was_changed_is_sound_or_an_error(content: bytes, changes: l
     if cut < len(content):
         content = content[: len(content) - cut]
     try:
-        sound = reader.stream(odd_sounds.io.BytesIO(content))
+        sound = reader.open_stream(odd_sounds.io.BytesIO(content))
         assert 100 <= sound.rate <= 3_072_000
         for block in sound.blocks:
             assert block.shape[1] and np.isfinite(block).all() and block.size <= 8 * 1.01 * decode.BLOCK_SAMPLES

@@ -96,8 +96,8 @@ def test_every_kind_of_broken_file_is_a_failure_with_a_reason_of_one_line(
 def test_whatever_a_decoder_throws_concerns_its_file_alone(
     tiny_tagger: Eager, sounds: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stream = reader.stream
-    monkeypatch.setattr(reader, "stream", lambda path, name: stream(path) if path != sounds[1] else 1 // 0)
+    stream = reader.open_stream
+    monkeypatch.setattr(reader, "open_stream", lambda path, name: stream(path) if path != sounds[1] else 1 // 0)
     first, broken, third = predict(tiny_tagger, sounds[:3])
     assert broken == Failure(sounds[1], "integer division or modulo by zero")
     assert isinstance(first, Prediction) and isinstance(third, Prediction)

@@ -118,11 +118,11 @@ def sure(tagger: Tagger, predictions: list[Prediction]) -> tuple[np.ndarray, str
     """Of twenty clips the one that the model is surest of even on the telephone, at 44.1 kHz, and its label."""
 
     def certainty(prediction: Prediction) -> float:
-        telephone = Clip(at_rate(reader.mono(reader.read(prediction.source), 44100), TELEPHONE_HZ)[None], TELEPHONE_HZ)
+        telephone = Clip(at_rate(reader.to_mono(reader.read(prediction.source), 44100), TELEPHONE_HZ)[None], TELEPHONE_HZ)
         return float(np.minimum(prediction.scores, tagger.tag(telephone).scores).max())
 
     best = max(predictions[:20], key=certainty)
-    return reader.mono(reader.read(best.source), 44100), best.top(1)[0].label
+    return reader.to_mono(reader.read(best.source), 44100), best.top(1)[0].label
 
 
 @pytest.mark.parametrize(

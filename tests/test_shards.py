@@ -112,7 +112,7 @@ def test_other_sound_becomes_mono_at_44100_hz_to_half_a_bit(tmp_path: Path, out:
     dataset = Dataset(esc50.RECIPE, tuple(Example(str(each), (1,)) for each in (path, loud)))
     list(packing.pack(dataset, out, "flac", 10**6, 2))
     ours = [reader.read(example.path) for example in shards.read(out, esc50.RECIPE).examples]
-    theirs = reader.mono(reader.read(path), RATE)
+    theirs = reader.to_mono(reader.read(path), RATE)
     assert ours[0].sample_rate == RATE and ours[0].waveform.shape == (1, len(theirs))
     assert abs(ours[0].waveform[0] - theirs).max() <= 0.5 / 32768
     np.testing.assert_array_equal(ours[1].waveform[0], np.array([32767 / 32768, -1, 0.25], np.float32))  # clipped, not wrapped
@@ -298,7 +298,7 @@ def test_data_that_goes_away_is_not_taken_for_broken_clips(
 
     with monkeypatch.context() as patch:
         patch.setattr(packing, "_encode", unplugged)
-        assert "has gone" in failure(pack(data, out, "--workers", "1"))
+        assert "is missing; once" in failure(pack(data, out, "--workers", "1"))
     (data / "elsewhere").rename(data / "audio")
     assert pack(data, out).exit_code == 0
     assert content(out) == whole

@@ -65,7 +65,7 @@ def one_pass(tagger: Tagger, clip: Clip) -> np.ndarray:
 
 def in_pieces(tagger: Tagger, clip: Clip, seed: int = 0) -> np.ndarray:
     """Even of sound that is short enough for one pass."""
-    stream = reader.Stream(clip.sample_rate, clip.source, cut(clip.waveform, seed))
+    stream = reader.AudioStream(clip.sample_rate, clip.source, cut(clip.waveform, seed))
     heard = Heard(clip.source, lambda: clip.seconds, blocks=reader.mono_blocks(stream, RATE))
     return tagger.predict_long(heard).scores
 

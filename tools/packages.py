@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from programs import run
 
-from eranntag.audio.reader import SOUNDS
+from eranntag.audio.reader import EXTENSIONS
 from eranntag.errors import DataError
 
 ZIPPED = {".zip", ".pk3", ".pk4", ".wz", ".npk"}
@@ -75,7 +75,7 @@ def sounds(deb: Path, package: str, folder: Path) -> list[Sound]:
 def extracted(name: str, content: BinaryIO, folder: Path) -> Iterator[tuple[str, Path]]:
     """(name, path) of the sound in a file, of the sounds in an archive, or of none."""
     suffix = PurePosixPath(name).suffix.lower()
-    sound = suffix.removeprefix(".") in SOUNDS
+    sound = suffix.removeprefix(".") in EXTENSIONS
     if not (sound or suffix in ZIPPED | CARVED | {".tar"}):
         return
     path = folder / f"{hashlib.sha1(name.encode()).hexdigest()}{suffix}"

@@ -1,19 +1,28 @@
-"""A part of a file as a file of its own, which decoders may do to what they like."""
+"""A range of bytes of a file, as a read-only file of its own for decoders."""
 
 import io
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 
-class Part(io.RawIOBase):
-    """`size` bytes from `start` of a file that can seek; by default all that it has now, whatever is added behind.
+class SeekableReader(Protocol):
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
 
-    It never raises: soundfile calls it from C, where an exception is printed and lost. What it could not read is not there,
-    and `failure` says why.
+    def readinto(self, buffer: Any, /) -> int | None: ...
+
+
+class ByteRange(io.RawIOBase):
+    """`size` bytes from `start` of a seekable file; by default all that it has now, even if it grows later.
+
+    It never raises: soundfile calls it from C, where an exception is printed and lost. Bytes that cannot be read are
+    missing, and `failure` holds the error.
     """
 
-    def __init__(self, file: BinaryIO, start: int = 0, size: int | None = None) -> None:
+    def __init__(self, file: SeekableReader | BinaryIO, start: int = 0, size: int | None = None) -> None:
         self._failure: OSError | None = None
-        self._file, self.start, self.size, self._at = file, start, size or 0, 0
+        self._file: Any = file  # BinaryIO lacks readinto
+        self.start = start
+        self.size = size or 0
+        self._position = 0
         try:
             if size is None:
                 self.size = file.seek(0, io.SEEK_END) - start
@@ -22,14 +31,15 @@ class Part(io.RawIOBase):
 
     @property
     def failure(self) -> OSError | None:
-        return self._failure or getattr(self._file, "failure", None)
+        inner = self._file.failure if isinstance(self._file, ByteRange) else None
+        return self._failure or inner
 
     @classmethod
-    def of(cls, content: bytes) -> "Part":
+    def of_bytes(cls, content: bytes) -> "ByteRange":
         return cls(io.BytesIO(content))
 
-    def within(self, start: int, size: int) -> "Part":
-        return Part(self, start, size)  # type: ignore[arg-type]  # a RawIOBase has all that is asked of a BinaryIO here
+    def subrange(self, start: int, size: int) -> "ByteRange":
+        return ByteRange(self, start, size)
 
     def readable(self) -> bool:
         return True
@@ -38,29 +48,33 @@ class Part(io.RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self.size}[whence]
-        self._at = max(base + offset, 0)
-        return self._at
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size}[whence]
+        self._position = max(base + offset, 0)
+        return self._position
 
-    def readinto(self, buffer, /) -> int:  # type: ignore[no-untyped-def, override]  # whatever has the buffer protocol
-        view = memoryview(buffer)[: max(self.size - self._at, 0)].cast("B")
+    def readinto(self, buffer: Any, /) -> int:
+        view = memoryview(buffer)[: max(self.size - self._position, 0)].cast("B")
         if not len(view) or self.failure is not None:
             return 0
         try:
-            self._file.seek(self.start + self._at)
-            count = self._file.readinto(view) or 0  # type: ignore[attr-defined]
+            self._file.seek(self.start + self._position)
+            count: int = self._file.readinto(view) or 0
         except OSError as error:
-            self._failure, count = error, 0
-        self._at += count
+            self._failure = error
+            return 0
+        self._position += count
         return count
 
-    def at(self, offset: int, count: int) -> bytes:
-        """`count` bytes from `offset`, or as many as are there."""
+    def read_at(self, offset: int, count: int) -> bytes:
+        """Return `count` bytes from `offset`, or as many as there are."""
         self.seek(offset)
         content = b""
-        while len(content) < count and (more := self.read(count - len(content))):
+        while len(content) < count:
+            more = self.read(count - len(content))
+            if not more:
+                break
             content += more
         return content

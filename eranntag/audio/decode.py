@@ -1,8 +1,8 @@
-"""The content of a sound file -> its samples, block by block. Only `audio` uses it, and `arguments` its check of samples.
+"""The content of an audio file -> its samples, block by block. Used by `audio` alone; `inference` uses its constants.
 
 libsndfile (through soundfile) reads wav, aiff, flac, ogg, opus, mp3, w64, rf64, caf and more; PyAV (the extra `av`) reads
-m4a, aac, wma, webm and the sound of videos. Neither is asked before the file's own structure was: both decode what is left of
-a file that is cut short, and say nothing.
+m4a, aac, wma, webm and the sound of videos. Both silently decode what is left of a truncated file, so that the file's own
+structure is checked first.
 """
 
 from collections.abc import Iterator
@@ -12,90 +12,100 @@ import soundfile
 
 from eranntag.audio import _duration, _ogg, _pyav, _riff, _soundfile
 from eranntag.audio._blocks import BLOCK_SAMPLES
-from eranntag.audio._byte_range import Part
+from eranntag.audio._byte_range import ByteRange
 from eranntag.errors import AudioError
 from eranntag.types import Clip
 
-__all__ = ["AV_EXTENSIONS", "BLOCK_SAMPLES", "EXTENSIONS", "RATES_HZ", "Part", "check_samples", "decoded", "may_be_sound"]
+__all__ = [
+    "AV_EXTENSIONS",
+    "BLOCK_SAMPLES",
+    "EXTENSIONS",
+    "SAMPLE_RATES_HZ",
+    "ByteRange",
+    "decode",
+    "may_be_audio",
+    "require_valid_samples",
+]
 
 EXTENSIONS = frozenset(
     "aif aifc aiff au avr caf flac htk ircam mat mat4 mat5 mp1 mp2 mp3 mpc2k nist oga ogg opus paf pvf rf64 sds sf snd svx voc "
     "w64 wav wave wavex wve xi".split()
 )
 AV_EXTENSIONS = _pyav.EXTENSIONS
-RATES_HZ = (100, 3_072_000)  # a header outside claims nonsense, and resampling it would take unbounded memory
-TITLES_MAY_BE_LONG = (b"RIFF", b"RF64", b"FORM", b"riff", b"caff", b"fLaC", b"OggS", b"ID3", b"\x1aE\xdf\xa3")  # pictures
-LOUDEST = 2.0**32  # times full scale: the loudest that a file of 32-bit integers can mean; the square of 1e30 is infinite
-INDEX_MAY_BE_BEHIND = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")  # at byte 4 of MP4 and QuickTime
+SAMPLE_RATES_HZ = (100, 3_072_000)  # others are damage, and resampling them would take unbounded memory
+LONG_METADATA_MAGIC = (b"RIFF", b"RF64", b"FORM", b"riff", b"caff", b"fLaC", b"OggS", b"ID3", b"\x1aE\xdf\xa3")  # pictures
+INDEX_AT_END_TYPES = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")  # at byte 4 of MP4 and QuickTime
+MAX_AMPLITUDE = 2.0**32  # the largest that a file of 32-bit integers can mean; the square of 1e30 is infinite
 
 
-def decoded(part: Part, name: str) -> Iterator[Clip]:
-    """One or more clips, one after the other, of one rate and number of channels:
-    blocks of BLOCK_SAMPLES at most, or little more.
+def decode(file: ByteRange, name: str) -> Iterator[Clip]:
+    """Yield consecutive clips of at most BLOCK_SAMPLES, or little more, with one sample rate and number of channels.
 
-    AudioError for whatever is not sound, as soon as that is known: some damage is told only where it is, and
-    a missing end only at the end.
+    Raises AudioError for files that are not audio, at once; for some damage and for a missing end where it occurs.
     """
     try:
-        yield from _checked(_decoded(part, name), name)
+        yield from _checked(_decode(file, name), name)
     except AudioError:
-        if part.failure is None:
+        if file.failure is None:
             raise
-    if part.failure is not None:
-        raise AudioError(f"{name}: cannot be read ({part.failure.strerror or part.failure})")
+    if file.failure is not None:
+        raise AudioError(f"{name}: cannot be read ({file.failure.strerror or file.failure})")
 
 
-def may_be_sound(head: bytes) -> bool:
-    """Whether a file that begins so may be sound. It is not read to its end for this."""
-    if head[4:8] in INDEX_MAY_BE_BEHIND or head.startswith(TITLES_MAY_BE_LONG):
+def may_be_audio(head: bytes) -> bool:
+    """Return whether a file with this beginning may be audio, without the rest of it."""
+    if head[4:8] in INDEX_AT_END_TYPES or head.startswith(LONG_METADATA_MAGIC):
         return True
     try:
-        with soundfile.SoundFile(Part.of(head)):
+        with soundfile.SoundFile(ByteRange.of_bytes(head)):
             return True
     except soundfile.LibsndfileError:
-        return _pyav.may_be_sound(Part.of(head))
+        return _pyav.may_be_audio(ByteRange.of_bytes(head))
 
 
-def _decoded(part: Part, name: str) -> Iterator[Clip]:
-    if not part.size:
+def _decode(file: ByteRange, name: str) -> Iterator[Clip]:
+    if not file.size:
         raise AudioError(f"{name}: empty file")
-    part = _riff.whole(_duration.behind_tags(part, name), name)
-    _duration.check(part, name)
-    for link in _ogg.links(part, name):
-        link.seek(0)
+    file = _riff.check_chunks(_duration.skip_id3(file, name), name)
+    _duration.check_frames(file, name)
+    for stream in _ogg.chained_streams(file, name):
+        stream.seek(0)
         try:
-            sound = soundfile.SoundFile(link)
+            sound = soundfile.SoundFile(stream)
         except soundfile.LibsndfileError as error:
-            part.seek(0)
-            yield from _pyav.clips(part, name, reason=error.error_string)
-            return  # PyAV reads all links
-        yield from _soundfile.clips(link, sound, name)
+            file.seek(0)
+            yield from _pyav.decode_blocks(file, name, reason=error.error_string)
+            return  # PyAV reads all streams of the chain
+        yield from _soundfile.decode_blocks(stream, sound, name)
 
 
 def _checked(clips: Iterator[Clip], name: str) -> Iterator[Clip]:
     first: tuple[int, int] | None = None
     empty = True
+    lowest, highest = SAMPLE_RATES_HZ
     for clip in clips:
-        kind = clip.sample_rate, len(clip.waveform)
+        layout = clip.sample_rate, len(clip.waveform)
         if first is None:
-            first = kind
-            if not RATES_HZ[0] <= kind[0] <= RATES_HZ[1]:
-                raise AudioError(f"{name}: the header claims {kind[0]} Hz; {RATES_HZ[0]} to {RATES_HZ[1]} Hz can be read")
+            first = layout
+            if not lowest <= clip.sample_rate <= highest:
+                claim = f"the header claims {clip.sample_rate} Hz"
+                raise AudioError(f"{name}: {claim}; {lowest} to {highest} Hz can be read")
         if not clip.waveform.shape[1]:
             continue
-        if kind != first:
+        if layout != first:
             raise AudioError(f"{name}: changes its rate or channels midway; write it again as one WAV or FLAC file")
-        check_samples(clip.waveform, name)
+        require_valid_samples(clip.waveform, name)
         empty = False
         yield clip
     if empty:
         raise AudioError(f"{name}: holds no samples")
 
 
-def check_samples(waveform: np.ndarray, name: str) -> None:
-    """Raises AudioError for samples (not empty) that are not finite, or beyond LOUDEST."""
-    highest, lowest = waveform.max(), waveform.min()
+def require_valid_samples(waveform: np.ndarray, name: str) -> None:
+    """Raise AudioError for samples (not empty) that are not finite, or beyond MAX_AMPLITUDE."""
+    highest = waveform.max()
+    lowest = waveform.min()
     if not (np.isfinite(highest) and np.isfinite(lowest)):
         raise AudioError(f"{name}: has NaN or infinite samples")
-    if max(highest, -lowest) > LOUDEST:
+    if max(highest, -lowest) > MAX_AMPLITUDE:
         raise AudioError(f"{name}: has samples of {max(highest, -lowest):.0e}, where 1 is full scale; scale it")

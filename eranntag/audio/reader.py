@@ -1,4 +1,4 @@
-"""The only reader of audio files: file -> Clip or Stream of blocks, and these -> mono sound at the rate that a model wants."""
+"""Reading audio: a file, shard entry or open binary stream -> Clip or AudioStream, and these -> mono at a sample rate."""
 
 import os
 import stat
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import numpy as np
 import soxr
@@ -16,145 +16,150 @@ from eranntag.audio import decode
 from eranntag.errors import AudioError, DataError
 from eranntag.types import Clip, Packed
 
-SOUNDS = decode.EXTENSIONS | decode.AV_EXTENSIONS
+EXTENSIONS = decode.EXTENSIONS | decode.AV_EXTENSIONS
 FULL_SCALE = 32768  # 1.0 in a 16-bit file
 QUALITY = "HQ"  # of soxr
-SPOOLED_BYTES = 1 << 24  # of a pipe, kept in memory; what is longer goes to a temporary file
-PIPED_BYTES = 1 << 32  # at most of a pipe, as of a WAV file
-PROBED_BYTES = 1 << 20  # must show that a pipe has sound
+SPOOLED_BYTES = 1 << 24  # of a pipe in memory; a longer one is copied to a temporary file
+MAX_PIPE_BYTES = 1 << 32  # as of a WAV file
+PROBE_BYTES = 1 << 20  # must show that a pipe has audio
 
 Source = str | os.PathLike[str] | Packed | BinaryIO
 
 
 @dataclass(frozen=True)
-class Stream:
-    """Sound while it is decoded: `rate` in Hz, `blocks` (channels, samples) float32; damage raises AudioError."""
+class AudioStream:
+    """Audio that is decoded lazily: `rate` in Hz, `blocks` (channels, samples) float32, which raise AudioError for damage."""
 
     rate: int
     source: str
     blocks: Iterator[np.ndarray]
 
 
-def stream(source: Source, name: str = "") -> Stream:
-    """A file, a clip of a shard, or an open binary stream, whose blocks are decoded as they are asked for.
+def open_stream(source: Source, name: str = "") -> AudioStream:
+    """Open a file, a clip of a shard or a binary stream; `name` replaces the path in errors and in `AudioStream.source`.
 
-    `name` replaces the path in errors and in `Stream.source`. Raises AudioError for whatever is not sound: absent, not a
-    regular file, empty, another format, an impossible rate; its blocks do for NaN or infinite samples, damage, a missing end,
-    where they come to it. The file is closed after the last block, an error, or when nobody holds the blocks any more.
+    Raises AudioError for what is not audio: absent, not a regular file, empty, another format, an impossible sample rate.
+    The blocks raise it for NaN or infinite samples, damage and a missing end, where these occur. The file is closed after
+    the last block, after an error, or when the blocks are garbage-collected.
     """
-    clips = _clips(source, name)
+    clips = _decode(source, name)
     first = next(clips)
-    return Stream(first.sample_rate, first.source, (clip.waveform for clip in chain([first], clips)))
+    return AudioStream(first.sample_rate, first.source, (clip.waveform for clip in chain([first], clips)))
 
 
 def read(source: Source, name: str = "") -> Clip:
-    """All of `stream` as one Clip: float32 (channels, samples) at its own rate, or AudioError."""
-    sound = stream(source, name)
-    return Clip(np.concatenate(list(sound.blocks), 1), sound.rate, sound.source)
+    """Return all of `open_stream` as one Clip: float32 (channels, samples) at its own sample rate. Raises AudioError."""
+    stream = open_stream(source, name)
+    return Clip(np.concatenate(list(stream.blocks), 1), stream.rate, stream.source)
 
 
-def mono(clip: Clip, sample_rate_hz: int) -> np.ndarray:
-    """The mean of the channels, resampled with soxr (HQ): (samples,) float32."""
-    waveform = _mean(clip.waveform)
+def to_mono(clip: Clip, sample_rate_hz: int) -> np.ndarray:
+    """Return the mean of the channels, resampled with soxr (HQ): (samples,) float32."""
+    waveform = _downmix(clip.waveform)
     if clip.sample_rate != sample_rate_hz:
         waveform = soxr.resample(waveform, clip.sample_rate, sample_rate_hz, quality=QUALITY)
     return np.ascontiguousarray(waveform, dtype=np.float32)
 
 
-def mono_blocks(sound: Stream, sample_rate_hz: int) -> Iterator[np.ndarray]:
-    """What `mono` makes of the whole, in blocks (samples,) of moderate size, whatever those of `sound` are; none is empty."""
-    step = decode.BLOCK_SAMPLES * min(sound.rate, sample_rate_hz) // sample_rate_hz  # resampled, they are no more
+def mono_blocks(stream: AudioStream, sample_rate_hz: int) -> Iterator[np.ndarray]:
+    """Yield the samples of `to_mono` in blocks (samples,) of moderate size, whatever the stream's; none is empty."""
+    step = decode.BLOCK_SAMPLES * min(stream.rate, sample_rate_hz) // sample_rate_hz  # no more after resampling
     parts: Iterator[np.ndarray] = (
-        _mean(block[:, at : at + step]) for block in sound.blocks for at in range(0, block.shape[1], step)
+        _downmix(block[:, start : start + step]) for block in stream.blocks for start in range(0, block.shape[1], step)
     )
-    if sound.rate != sample_rate_hz:
-        parts = _resampled(parts, soxr.ResampleStream(sound.rate, sample_rate_hz, 1, dtype="float32", quality=QUALITY))
+    if stream.rate != sample_rate_hz:
+        parts = _resample(parts, soxr.ResampleStream(stream.rate, sample_rate_hz, 1, dtype="float32", quality=QUALITY))
     return (np.ascontiguousarray(part) for part in parts if len(part))
 
 
-def _resampled(parts: Iterator[np.ndarray], resampler: soxr.ResampleStream) -> Iterator[np.ndarray]:
+def _resample(parts: Iterator[np.ndarray], resampler: soxr.ResampleStream) -> Iterator[np.ndarray]:
     for part in parts:
         yield resampler.resample_chunk(part)
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _mean(waveform: np.ndarray) -> np.ndarray:
+def _downmix(waveform: np.ndarray) -> np.ndarray:
     """(channels, samples) -> (samples,)"""
-    return waveform[0] if len(waveform) == 1 else waveform.mean(0, dtype=np.float32)
+    mono: np.ndarray = waveform[0] if len(waveform) == 1 else waveform.mean(0, dtype=np.float32)
+    return mono
 
 
 def to_int16(waveform: np.ndarray) -> np.ndarray:
-    """What a 16-bit file holds of float samples: those that were read from one come back exactly."""
+    """Return the 16-bit samples of a float waveform; the inverse of reading a 16-bit file."""
     return np.round(waveform * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 def read_int16(source: str | Packed, sample_rate_hz: int) -> np.ndarray:
-    """A clip as training hears it: mono, (samples,) int16. 16-bit mono sound at that rate stays as it is."""
-    return to_int16(mono(read(source), sample_rate_hz))
+    """Return a clip as mono (samples,) int16; a 16-bit mono file at that sample rate is unchanged. Raises AudioError."""
+    return to_int16(to_mono(read(source), sample_rate_hz))
 
 
-def check_folder(source: str | Packed) -> None:
-    """DataError if the clip's whole folder has gone: then a disk has, and the clip is not to blame."""
+def require_folder(source: str | Packed) -> None:
+    """Raise DataError if the clip's whole folder is missing: then a disk was removed, and the clip is not at fault."""
     folder = os.path.dirname(source.archive if isinstance(source, Packed) else source) or os.curdir
     if not os.path.isdir(folder):
-        raise DataError(f"{folder}: has gone; with it back, the same command goes on")
+        raise DataError(f"{folder}: is missing; once it is back, the same command continues")
 
 
-def _clips(source: Source, name: str) -> Iterator[Clip]:
-    with _opened(source, name) as (file, called):
-        yield from decode.decoded(file, called)
+def _decode(source: Source, name: str) -> Iterator[Clip]:
+    with _open(source, name) as (file, display_name):
+        yield from decode.decode(file, display_name)
 
 
 @contextmanager
-def _opened(source: Source, name: str) -> Iterator[tuple[decode.Part, str]]:
-    """The source as a file that can seek, as libsndfile needs, and what it is called."""
+def _open(source: Source, name: str) -> Iterator[tuple[decode.ByteRange, str]]:
+    """Yield the source as a seekable file, as libsndfile needs, and its name."""
     if isinstance(source, Packed):
         name = name or str(source)
-        with _file(source.archive, name) as file:
-            part = decode.Part(file)
-            if part.size < source.offset + source.size:
+        with _open_file(source.archive, name) as file:
+            archive = decode.ByteRange(file)
+            if archive.size < source.offset + source.size:
                 raise AudioError(f"{source}: the shard is cut short")
-            yield part.within(source.offset, source.size), name
+            yield archive.subrange(source.offset, source.size), name
     elif isinstance(source, (str, os.PathLike)):
         name = name or os.fspath(source)
-        with _file(source, name) as file:
-            yield decode.Part(file), name
+        with _open_file(source, name) as file:
+            yield decode.ByteRange(file), name
     else:
         name = name or "-"
         with tempfile.SpooledTemporaryFile(SPOOLED_BYTES) as spooled:
             try:
                 _copy(source, spooled, name)
             except OSError as error:
-                raise AudioError(f"{name}: cannot be copied to {tempfile.gettempdir()} ({error.strerror or error})") from None
-            yield decode.Part(spooled), name
+                problem = f"cannot be copied to {tempfile.gettempdir()}"
+                raise AudioError(f"{name}: {problem} ({error.strerror or error})") from None
+            yield decode.ByteRange(spooled), name
 
 
-def _copy(source: BinaryIO, target: BinaryIO, name: str) -> None:
-    """All of it, unless it turns out to be no sound, or never to end."""
-    left = PIPED_BYTES
-    while content := source.read(PROBED_BYTES):
-        if left == PIPED_BYTES and len(content) == PROBED_BYTES and not decode.may_be_sound(content):
-            raise AudioError(f"{name}: not a readable audio file (by its first {PROBED_BYTES} bytes)")
-        if len(content) > left:
-            raise AudioError(f"{name}: longer than {PIPED_BYTES} bytes; write it to a file and name that")
-        left -= target.write(content)
+def _copy(source: BinaryIO, target: IO[bytes], name: str) -> None:
+    """Copy a stream; AudioError once it turns out not to be audio, or to be longer than MAX_PIPE_BYTES."""
+    remaining = MAX_PIPE_BYTES
+    while content := source.read(PROBE_BYTES):
+        if remaining == MAX_PIPE_BYTES and len(content) == PROBE_BYTES and not decode.may_be_audio(content):
+            raise AudioError(f"{name}: not a readable audio file (by its first {PROBE_BYTES} bytes)")
+        if len(content) > remaining:
+            raise AudioError(f"{name}: longer than {MAX_PIPE_BYTES} bytes; write it to a file and name that")
+        remaining -= target.write(content)
 
 
-def _file(path: str | os.PathLike[str], name: str) -> BinaryIO:
-    """By its number, as soundfile would take x.raw as headerless. What has become a pipe meanwhile is not waited for."""
-    _check_regular(path, name)
+def _open_file(path: str | os.PathLike[str], name: str) -> BinaryIO:
+    """Open without blocking if the file has become a pipe meanwhile.
+
+    By its descriptor: of a path soundfile would use the suffix, and take x.raw for audio without a header.
+    """
+    _require_regular(path, name)
     try:
         return open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
     except OSError as error:
         raise AudioError(f"{name}: {error.strerror or error}") from None
 
 
-def _check_regular(path: str | os.PathLike[str], name: str) -> None:
+def _require_regular(path: str | os.PathLike[str], name: str) -> None:
     try:
         mode = os.stat(path).st_mode
     except FileNotFoundError:
-        reason = "a link to a file that does not exist" if os.path.islink(path) else "no such file"
-        raise AudioError(f"{name}: {reason}") from None
+        problem = "a link to a file that does not exist" if os.path.islink(path) else "no such file"
+        raise AudioError(f"{name}: {problem}") from None
     except (OSError, ValueError) as error:
         raise AudioError(f"{name}: {getattr(error, 'strerror', None) or error}") from None
     if stat.S_ISDIR(mode):

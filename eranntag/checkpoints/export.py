@@ -120,7 +120,7 @@ def _path(name: str, format: Format, output: Path | None, force: bool) -> Path:
 
 def _beginning(source: str | os.PathLike[str]) -> Clip:
     """The first CLIP_SECONDS of a file."""
-    sound = reader.stream(source)
+    sound = reader.open_stream(source)
     limit, blocks = CLIP_SECONDS * sound.rate, list[np.ndarray]()
     for block in sound.blocks:
         blocks.append(block)

@@ -173,7 +173,7 @@ def _entry(example: Example, source: str, place: int, codec: str) -> Entry:
     try:
         return Entry(key, source, example, _encode(reader.read_int16(example.path, RATE_HZ), codec))
     except Exception as error:  # whatever a hostile file does to a decoder, the others go on
-        reader.check_folder(example.path)
+        reader.require_folder(example.path)
         return Entry(key, source, example, b"", error_reason(error, str(example.path)))
 
 

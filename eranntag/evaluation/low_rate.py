@@ -26,5 +26,5 @@ class DownsampledInput:
         sound, _ = opened(source, name)
         if sound.rate > self.sample_rate_hz:
             blocks = (block[None] for block in reader.mono_blocks(sound, self.sample_rate_hz))
-            sound = reader.Stream(self.sample_rate_hz, sound.source, blocks)
+            sound = reader.AudioStream(self.sample_rate_hz, sound.source, blocks)
         return self._prepare_source(sound)

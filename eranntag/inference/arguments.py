@@ -64,7 +64,7 @@ def _checked(source: Any, sample_rate: int | None, name: str = "", where: str = 
         return _of_clip(source, where + (source.source or "clip"))
     if isinstance(source, io.TextIOBase):
         raise UsageError(f"{where}a file that is open as text; open it with mode 'rb'")
-    if isinstance(source, (str, os.PathLike, Packed, reader.Stream)) or callable(getattr(source, "read", None)):
+    if isinstance(source, (str, os.PathLike, Packed, reader.AudioStream)) or callable(getattr(source, "read", None)):
         return source
     kind = type(source).__name__
     raise UsageError(f"{where}{kind} is no sound; pass a path, a binary file, a Clip, or a NumPy array with its sample_rate")
@@ -83,8 +83,8 @@ def _of_clip(clip: Clip, what: str) -> Clip:
     waveform, rate = clip.waveform, clip.sample_rate
     if isinstance(rate, bool) or not isinstance(rate, (int, float, np.integer, np.floating)) or rate % 1 != 0:
         raise UsageError(f"{what}: sample_rate {rate!r} is no whole number of Hz")
-    if not decode.RATES_HZ[0] <= rate <= decode.RATES_HZ[1]:
-        least, most = decode.RATES_HZ
+    if not decode.SAMPLE_RATES_HZ[0] <= rate <= decode.SAMPLE_RATES_HZ[1]:
+        least, most = decode.SAMPLE_RATES_HZ
         raise UsageError(f"{what}: sample_rate {rate}; {least} to {most} Hz can be read")
     if not isinstance(waveform, np.ndarray) or waveform.ndim != 2:
         raise UsageError(f"{what}: a sound is (samples,) or (channels, samples)")
@@ -92,7 +92,7 @@ def _of_clip(clip: Clip, what: str) -> Clip:
         raise UsageError(f"{what}: {waveform.dtype} samples; pass floats, where 1 is full scale{_scaled(waveform.dtype)}")
     if not waveform.size:
         raise AudioError(f"{what}: holds no samples")
-    decode.check_samples(waveform, what)
+    decode.require_valid_samples(waveform, what)
     return Clip(np.asarray(waveform, np.float32), int(rate), clip.source)
 
 

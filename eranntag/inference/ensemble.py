@@ -66,7 +66,7 @@ class Ensemble(Tagger):
         for index, group in enumerate(self._groups):
             rate = group[0].frontend.sample_rate_hz
             if rate not in at_rate:
-                at_rate[rate] = Clip(reader.mono(clip, rate)[None], rate, clip.source)
+                at_rate[rate] = Clip(reader.to_mono(clip, rate)[None], rate, clip.source)
             prepared[index] = group[0].prepare(at_rate[rate])
         return prepared
 
@@ -122,7 +122,7 @@ class Ensemble(Tagger):
         """What each member takes of (batch, groups): (batch,) of arrays."""
         return {member: column for group, column in zip(self._groups, prepared.T, strict=True) for member in group}
 
-    def _long(self, sound: reader.Stream, seconds: Callable[[], float]) -> Heard:
+    def _long(self, sound: reader.AudioStream, seconds: Callable[[], float]) -> Heard:
         asked = repeat(np.zeros(0, np.float32))
         return Long(sound.source, seconds, blocks=chain(reader.mono_blocks(sound, sound.rate), asked), rate=sound.rate)
 

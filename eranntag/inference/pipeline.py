@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from eranntag.audio.reader import Stream
+from eranntag.audio.reader import AudioStream
 from eranntag.errors import DataError, EranntagError, error_reason
 from eranntag.inference import devices
 from eranntag.inference.prepared import Heard, Sound
@@ -136,7 +136,7 @@ def _heard(tagger: Scorer[Any], source: Source | Heard, stop: Event) -> Heard | 
 
 def called(source: Sound) -> str:
     """The name of a sound in results and errors; of an open file, which has none, that of standard input."""
-    if isinstance(source, (Clip, Stream)):
+    if isinstance(source, (Clip, AudioStream)):
         return source.source
     return str(source) if isinstance(source, (str, os.PathLike, Packed)) else STDIN
 

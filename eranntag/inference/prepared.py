@@ -10,7 +10,7 @@ import numpy as np
 from eranntag.audio import reader
 from eranntag.types import Clip, Packed
 
-Sound = Clip | reader.Stream | str | os.PathLike[str] | Packed | BinaryIO
+Sound = Clip | reader.AudioStream | str | os.PathLike[str] | Packed | BinaryIO
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,17 @@ class Heard:
     blocks: Iterator[np.ndarray] | None = None
 
 
-def opened(source: Sound, name: str = "") -> tuple[reader.Stream, Callable[[], float]]:
-    """A clip, file, clip of a shard, open file or Stream of it, and how many seconds of it were read so far.
+def opened(source: Sound, name: str = "") -> tuple[reader.AudioStream, Callable[[], float]]:
+    """A clip, file, clip of a shard, open file or AudioStream, and how many seconds of it were read so far.
 
     `name` replaces a stream's in messages. Raises AudioError when it cannot be read.
     """
-    if isinstance(source, reader.Stream):
+    if isinstance(source, reader.AudioStream):
         sound = source
     elif isinstance(source, Clip):
-        sound = reader.Stream(source.sample_rate, source.source, iter([source.waveform]))
+        sound = reader.AudioStream(source.sample_rate, source.source, iter([source.waveform]))
     else:
-        sound = reader.stream(source, name)
+        sound = reader.open_stream(source, name)
     rate, samples = sound.rate, 0
 
     def counted() -> Iterator[np.ndarray]:

@@ -67,7 +67,7 @@ class Tagger(ABC):
 
     def waveform(self, clip: Clip) -> np.ndarray:
         """Mono, resampled, zeros up to whole seconds: (samples,) float32. Depends on nothing but the clip."""
-        waveform = reader.mono(clip, self.frontend.sample_rate_hz)
+        waveform = reader.to_mono(clip, self.frontend.sample_rate_hz)
         padded = self.frontend.padded_samples(len(waveform), self.geometry.frame_multiple)
         return np.pad(waveform, (0, padded - len(waveform)))
 
@@ -209,7 +209,7 @@ class Tagger(ABC):
         clip = Clip(np.concatenate(beginning, 1), sound.rate, sound.source)
         return Heard(clip.source, seconds, self.prepare(clip))
 
-    def _long(self, sound: reader.Stream, seconds: Callable[[], float]) -> Heard:
+    def _long(self, sound: reader.AudioStream, seconds: Callable[[], float]) -> Heard:
         """What `predict_long` takes of a sound that is longer than `longest_seconds`."""
         return Heard(sound.source, seconds, blocks=reader.mono_blocks(sound, self.frontend.sample_rate_hz))
 

@@ -21,7 +21,7 @@ PARTS = {
 
 def is_sound(name: str) -> bool:
     """Neither hidden (as macOS's `._x.wav` are) nor with an ending that sound files do not have."""
-    return os.path.splitext(name)[1][1:].lower() in reader.SOUNDS and not name.startswith(".")
+    return os.path.splitext(name)[1][1:].lower() in reader.EXTENSIONS and not name.startswith(".")
 
 
 def sounds(folder: str | os.PathLike[str]) -> Iterator[str]:

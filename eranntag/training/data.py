@@ -53,7 +53,7 @@ class WaveformCache:
         try:
             samples = reader.read_int16(source, self.rate)
         except Exception as error:  # whatever a hostile file does to a decoder, the others go on
-            reader.check_folder(source)
+            reader.require_folder(source)
             self._note(index, str(source), error_reason(error, str(source)))
             return None
         with self.lock:

@@ -53,7 +53,7 @@ def soundscape(draw: Draw, samples: int, sample_rate_hz: int, rng: np.random.Gen
     if rng.random() < plan.reverberant:
         mixed = reverberant(mixed, sample_rate_hz, rng.uniform(*plan.reverberation_seconds), rng)
     if rng.random() < plan.noisy:
-        hiss = noise.coloured(rng, rng.uniform(0, 1), samples, sample_rate_hz)
+        hiss = noise.colored(rng, rng.uniform(0, 1), samples, sample_rate_hz)
         mixed = mixed + hiss * _rms(mixed) * _amplitude(-rng.uniform(*plan.snr_db))
     if rng.random() < plan.narrow:
         low, high = np.log(plan.cutoff_hz)

@@ -53,7 +53,7 @@ def explain(network: Network, source: str) -> Explanation:
 
 def _beginning(source: str, rate: int, seconds: float) -> np.ndarray:
     beginning, wanted = np.zeros(0, np.float32), round(seconds * rate)
-    for block in reader.mono_blocks(reader.stream(source), rate):
+    for block in reader.mono_blocks(reader.open_stream(source), rate):
         beginning = np.concatenate([beginning, block])
         if len(beginning) >= wanted:
             break

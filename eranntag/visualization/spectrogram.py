@@ -37,7 +37,7 @@ class Sight:
 def sight(source: reader.Source, stop: threading.Event | None = None, carry: bool = True) -> Sight:
     """A file of any length in bounded memory; its MP3 only to `carry`. Raises AudioError when it cannot be read,
     InterruptedError after `stop`."""
-    sound = reader.stream(source)
+    sound = reader.open_stream(source)
     blocks = until(stop or threading.Event(), reader.mono_blocks(sound, sound.rate))
     beginning, samples = [], 0
     for block in blocks:

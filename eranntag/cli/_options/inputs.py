@@ -92,8 +92,8 @@ def sources(paths: tuple[str, ...], files_from: str | None, shard: tuple[int, in
     from eranntag.audio import reader
     from eranntag.inference import sources as inputs
 
-    listed = inputs.expand(_listed(files_from), reader.SOUNDS, patterns=False)
-    every = chain(inputs.expand(paths, reader.SOUNDS), listed)
+    listed = inputs.expand(_listed(files_from), reader.EXTENSIONS, patterns=False)
+    every = chain(inputs.expand(paths, reader.EXTENSIONS), listed)
     return iter(inputs.share(every, *shard)) if shard else every
 
 
@@ -180,4 +180,4 @@ def is_sound(path: Path) -> bool:
     """By its name alone."""
     from eranntag.audio import reader
 
-    return path.suffix.lower().lstrip(".") in reader.SOUNDS
+    return path.suffix.lower().lstrip(".") in reader.EXTENSIONS

@@ -59,7 +59,7 @@ def rms(waveform: np.ndarray) -> float:
 
 def hear(path: str | Packed, protocol: Protocol) -> np.ndarray:
     """A source file, mono at the protocol's rate. AudioError also for silence."""
-    waveform = reader.mono(reader.read(path), protocol.sample_rate_hz)
+    waveform = reader.to_mono(reader.read(path), protocol.sample_rate_hz)
     if protocol.trim_padding:
         waveform = waveform[: np.flatnonzero(np.abs(waveform) * reader.FULL_SCALE >= 1).max(initial=-1) + 1]
     if not waveform.any():

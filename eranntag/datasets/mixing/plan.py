@@ -96,7 +96,7 @@ def _heard(sources: Sources, protocol: Protocol, workers: int, step: Callable[[]
         try:
             return str(path), len(hear(path, protocol)), ""
         except Exception as error:  # whatever a hostile file does to a decoder, the others go on
-            reader.check_folder(path)
+            reader.require_folder(path)
             return str(path), 0, error_reason(error, str(path))
 
     with closing(prefetch_map(listen, (example.path for example in sources.events.examples), workers)) as results:

@@ -51,7 +51,7 @@ def _place(folder: Path, snr_db: float) -> Path:
 def _make(mixture: Mixture, protocol: Protocol, paths: Mapping[tuple[float, str], Path]) -> None:
     for source in (*(each.path for each in mixture.events), mixture.background):
         if not isinstance(source, int):
-            reader.check_folder(source)
+            reader.require_folder(source)
     events = [hear(each.path, protocol) for each in mixture.events]
     backdrop = background(mixture.background, protocol)
     onsets = [protocol.samples(onset) for onset in protocol.onsets_seconds]
