@@ -533,7 +533,7 @@ def test_a_run_of_an_older_version_goes_on(data: Path, tmp_path: Path) -> None:
     tensors = load_file(path)
     with safe_open(path, framework="pt") as file:
         progress = json.loads(file.metadata()["run"])
-    for name in ("features", "mixup_rate", "keep_every", "added_labels"):
+    for name in ("features", "mixup_rate", "keep_every", "added_labels", "teacher", "teacher_weight"):
         del progress["settings"][name]
     del progress["sha256"]
     progress["sha256"] = state._digest(tensors, progress)

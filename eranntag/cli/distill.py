@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from eranntag.cli._options import tagger as tagger_options, training as training_options
+from eranntag.cli._options import tagger as tagger_options, teacher as teacher_options, training as training_options
 from eranntag.cli.display import terminal
 
 EMBEDDING_WEIGHT = 0.02  # of one teacher, where no other is named
@@ -56,7 +56,8 @@ def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
     if options["zero_shot"]:
         labeled = recipes.load(options["zero_shot"], options["zero_shot_data"])
         zero_shot = agreement.ZeroShot(labeled, options["zero_shot_fold"])
-    teacher, weight, identity = _teacher(teachers, options)
+    teacher, identity = teacher_options.load(teachers, options)
+    weight = _embedding_weight(teacher, options["embedding_weight"], several=len(teachers) > 1)
     base, student = _student(teacher, options)
     fixed = {"teacher": identity, "embedding_weight": weight, **student}
     settings = training_options.settings_from(dataset.recipe, options, **fixed)
@@ -70,26 +71,13 @@ def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
             terminal.write_output(f"{outcome.checkpoint('last')}\n")
 
 
-def _teacher(names: tuple[str, ...], options: dict[str, Any]) -> tuple[Any, float, str]:
-    """The teacher, the weight of the distance from its embedding, and what names it in a run's settings.
-
-    UsageError for a weight where several teachers have no common embedding.
-    """
-    from eranntag.checkpoints import loading
-    from eranntag.cli.display import predictions
-    from eranntag.training import distillation
-
-    where = {"registry": options["registry"], "offline": options["offline"]}
-    with predictions.download_bar() as report:
-        taggers = [loading.load(name, options["device"], many=True, report=report, **where) for name in names]
-    teacher = distillation.joined(taggers, names)
-    weight = options["embedding_weight"]
+def _embedding_weight(teacher: Any, weight: float | None, several: bool) -> float:
+    """The weight of the distance from the teacher's embedding. Raises UsageError for a weight where `several` have none."""
     if weight is None:
-        weight = EMBEDDING_WEIGHT if len(taggers) == 1 else 0.0
+        weight = 0.0 if several else EMBEDDING_WEIGHT
     if weight:
         teacher.embedding_size  # noqa: B018  # raises before a folder is made
-    digests = " ".join(digest[:12] for tagger in taggers for digest in tagger.sha256)
-    return teacher, weight, f"{teacher.checkpoint.name} {digests}"
+    return weight
 
 
 def _student(teacher: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

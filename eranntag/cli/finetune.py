@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from eranntag.cli import _probe
-from eranntag.cli._options import training as training_options
+from eranntag.cli._options import teacher as teacher_options, training as training_options
 
 PROBE = "probe"  # a `head` that is fitted to embeddings, without training
 
@@ -43,6 +43,7 @@ def command(context: click.Context, /, checkpoint: str, recipe: str, head: str |
         _probe.run(recipes.load(recipe, options["data"]), checkpoint, options)
         return
     training_options.check(options)
+    teacher_options.check(options)
     dataset = recipes.load(recipe, options["data"])
     with predictions.download_bar() as report:
         found = loading.find(checkpoint, options["registry"], options["offline"], report)

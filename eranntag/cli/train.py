@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from eranntag import registry
-from eranntag.cli._options import training as training_options
+from eranntag.cli._options import teacher as teacher_options, training as training_options
 
 
 @click.command()
@@ -27,6 +27,7 @@ def command(recipe: str, model: str, features: str | None, **options: Any) -> No
     features = features or models.front_end(model)[0]
     registry.get("eranntag.features", features)
     training_options.check(options)
+    teacher_options.check(options)
     dataset = recipes.load(recipe, options["data"])
     settings = training_options.settings_from(dataset.recipe, options, model=model, features=features)
     name = models.described(model, models.resolve(model)[0], features)

@@ -24,7 +24,8 @@ class Settings(TrainingConfig):
     `features`: the front-end; `validation`: the share of the training clips that is held out instead of the fold. `base` is the
     checkpoint that was fine-tuned and `head` its new layers, or keep; `clips` a digest of the clips and their labels,
     `added_labels` the file of more of these, with its digest. `teacher` labels the clips of a distillation, and
-    `embedding_weight` is the weight of the distance from its embedding.
+    `embedding_weight` is the weight of the distance from its embedding; or it has the share
+    `teacher_weight` of the targets of labeled clips.
     """
 
     recipe: str
@@ -39,6 +40,7 @@ class Settings(TrainingConfig):
     added_labels: str = ""
     teacher: str = ""
     embedding_weight: float = 0.0
+    teacher_weight: float = 0.0
 
     def __post_init__(self) -> None:
         known_values = {"schedule": SCHEDULES, "sampler": SAMPLERS, "mixup_partner": PARTNERS, "dtype": ("float32", "bfloat16")}
@@ -59,6 +61,8 @@ class Settings(TrainingConfig):
         for name in ("validation", "ema_decay"):
             if not 0 <= getattr(self, name) < 1:
                 raise UsageError(f"{name} must be at least 0 and below 1, not {getattr(self, name)}")
+        if not 0 <= self.teacher_weight <= 1:
+            raise UsageError(f"teacher_weight must be from 0 to 1, not {self.teacher_weight}")
         if not 0 < self.mixup_rate <= 1:
             raise UsageError(f"mixup_rate must be above 0 (--mixup none is without) and at most 1, not {self.mixup_rate}")
         weights = ("reconstruction", "weight_decay", "embedding_weight")
@@ -81,7 +85,8 @@ def from_recipe(recipe: Recipe, model: str, base: str = "", **changes: Any) -> S
 
 def parse(assignments: Sequence[str]) -> dict[str, Any]:
     """`NAME=VALUE` for any Settings field with a plain value, as its type. Raises UsageError."""
-    fixed = {"recipe", "model", "features", "fold", "base", "head", "clips", "added_labels", "teacher", "augment"}
+    fixed = {"recipe", "model", "features", "fold", "base", "head", "clips", "added_labels", "augment"}
+    fixed |= {"teacher", "teacher_weight"}
     kinds = {name: kind for name, kind in get_type_hints(Settings).items() if name not in fixed}
     values: dict[str, Any] = {}
     for assignment in assignments:

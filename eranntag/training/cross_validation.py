@@ -23,9 +23,10 @@ from eranntag.training.data import WaveformCache, tell_broken
 from eranntag.training.distributed import Machine
 from eranntag.training.loop import Outcome, Report
 from eranntag.training.run import train
+from eranntag.training.soft_labels import SoftLabels
 from eranntag.training.splits import Splits, split_dataset
 from eranntag.training.validation import Validation, measure
-from eranntag.types import Dataset, Example, Packed, Recipe
+from eranntag.types import Checkpoint, Dataset, Example, Packed, Recipe
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,12 @@ def runs(
     restart: bool = False,
     report: Report = lambda _: None,
     added: Mapping[str | Packed, tuple[int, ...]] | None = None,
+    soft_labels: Mapping[int | None, SoftLabels] | None = None,
 ) -> Iterator[Run]:
     """Each seed's folds, from `settings.seed` on. `folder` is the run's own when there is one run, else it holds theirs.
 
-    `added`: classes that training clips get besides their own; nothing is measured by them.
+    `added`: classes that training clips get besides their own; `soft_labels`: what mixes a teacher's scores into the targets of
+    a fold's run. Nothing is measured by either.
 
     `select` "best" needs held-out clips, else UsageError. None takes the best if they are not what is reported, else the last.
     """
@@ -79,11 +82,14 @@ def runs(
             chosen = select or ("best" if splits.has_validation else "last")
             clips, splits = digest(splits.training, splits.held_out), enhanced(splits, added or {})
             ours = dataclasses.replace(settings, fold=fold, seed=seed, clips=clips, validation=share)
-            known = circumstances(recipe, splits, base)
+            soft = (soft_labels or {}).get(fold)
+            if soft:
+                ours = dataclasses.replace(ours, teacher=soft.identity, teacher_weight=soft.weight)
+            known = circumstances(recipe, splits, base, soft.checkpoint if soft else None)
             report({"event": "begin", "folder": str(place), "fold": fold, "seed": seed, **known})
             calibrated = base is not None and splits.has_validation  # never on what is reported
             with ExitStack() as held:
-                outcome = train(recipe, splits, ours, place, machine, held, base, restart, report)
+                outcome = train(recipe, splits, ours, place, machine, held, base, restart, report, soft_labels=soft)
                 if share and machine.world.first:
                     _write_split(splits, place)
                 test = _finish(recipe, splits, outcome.checkpoint(chosen), machine, calibrated, report)
@@ -110,14 +116,18 @@ def _write_split(splits: Splits, folder: Path) -> None:
     atomic.write_text(folder / "split.csv", lines.getvalue())
 
 
-def circumstances(recipe: Recipe, splits: Splits, base: Network | None) -> dict[str, Any]:
-    """What a user should know before the run: the splits, classes that nothing trains, and how many of the clips to be
-    measured the base was itself trained on."""
+def circumstances(
+    recipe: Recipe, splits: Splits, base: Network | None, teacher: Checkpoint | None = None
+) -> dict[str, Any]:
+    """What a user should know before the run: the splits, classes that nothing trains, how many of the clips to be measured
+    the base was itself trained on, and how many of those to be reported the teacher was trained on."""
     trained = {label for example in splits.training for label in example.targets}
     silent = [label for index, label in enumerate(recipe.labels) if index not in trained]
     measured = splits.held_out + splits.test
     known = sum(was_trained_on(example, base.checkpoint, recipe) for example in measured) if base else 0
-    return {"splits": splits, "silent": silent, "known": known}
+    reported = splits.test or splits.held_out
+    leaked = sum(was_trained_on(example, teacher, recipe) for example in reported) if teacher else 0
+    return {"splits": splits, "silent": silent, "known": known, "leaked": leaked}
 
 
 def _finish(recipe: Recipe, splits: Splits, path: Path, machine: Machine, calibrated: bool, report: Report) -> float | None:

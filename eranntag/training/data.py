@@ -99,8 +99,13 @@ class SampledBatch:
     rngs: tuple[np.random.Generator, ...]
 
 
+# (clips, samples) float32, their rate in Hz and labels (clips, classes) -> targets (clips, classes)
+Soften = Callable[[np.ndarray, int, torch.Tensor], torch.Tensor]
+
+
 class Batches:
-    """Random crops with one-hot (or multi-hot) targets. An example is made of `clips_per_example` clips of the stream."""
+    """Random crops with one-hot (or multi-hot) targets, which `soften` replaces. An example is made of `clips_per_example`
+    clips of the stream."""
 
     def __init__(
         self,
@@ -111,9 +116,10 @@ class Batches:
         seed: int,
         batch: int,
         clips_per_example: int,
+        soften: Soften | None = None,
     ) -> None:
         self.sounds, self.classes, self.sampler, self.crop_samples = sounds, classes, sampler, crop_samples
-        self.seed, self.batch, self.clips_per_example = seed, batch, clips_per_example
+        self.seed, self.batch, self.clips_per_example, self.soften = seed, batch, clips_per_example, soften
 
     def draw(self, iteration: int, share: slice) -> SampledBatch:
         """The examples `share` of iteration `iteration` (from 0) of `batch` examples."""
@@ -128,6 +134,8 @@ class Batches:
             index, waveform = self.sounds.next_decodable(self.sampler(start + slot))
             crops[row] = crop(waveform, self.crop_samples, rng)
             target[row, list(self.sounds.examples[index].targets)] = 1
+        if self.soften:
+            target = self.soften(crops.astype(np.float32) / reader.FULL_SCALE, self.sounds.rate, target)
         return SampledBatch(Batch(torch.from_numpy(crops), target), clip_rngs, rngs)
 
     def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[SampledBatch]:

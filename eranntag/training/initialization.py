@@ -118,7 +118,8 @@ def _held_out(recipe: Recipe, settings: Settings) -> str:
 
 def _without(settings: Settings) -> str:
     labels = f", labels added from {settings.added_labels}" if settings.added_labels else ""
-    return without(settings.fold, bool(settings.validation)) + labels
+    soft = f", soft labels of {settings.teacher}" if settings.teacher_weight else ""
+    return without(settings.fold, bool(settings.validation)) + labels + soft
 
 
 def without(fold: int | None, validation: bool = False) -> str:

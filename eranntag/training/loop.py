@@ -33,6 +33,7 @@ from eranntag.training.distributed import Machine, neighbours, wrapped
 from eranntag.training.losses import loss, reconstruction_error
 from eranntag.training.samplers import SAMPLERS, WithPartners
 from eranntag.training.schedules import DIVISOR, SCHEDULES, plateaus
+from eranntag.training.soft_labels import SoftLabels
 from eranntag.training.splits import Splits
 from eranntag.training.state import State
 from eranntag.training.validation import Validation
@@ -76,10 +77,11 @@ class Run:
         network: Network,
         report: Report,
         lesson: Lesson | None = None,
+        soft_labels: SoftLabels | None = None,
     ) -> None:
         self.recipe, self.settings, self.folder, self.machine = recipe, settings, folder, machine
         self.augment, self.shares, self.device = augment, shares, machine.device
-        self.report, self.lesson = report, lesson
+        self.report, self.lesson, self.soft_labels = report, lesson, soft_labels
         self.network = network.to(self.device)
         self.layout = memory_format(self.network.model, self.device)
         trained = self.network.trained
@@ -137,7 +139,7 @@ class Run:
         classes, together = len(self.recipe.labels), self.augment.clips_per_example
         if settings.mixup_partner == "uniform" and together == 2:
             sampler = WithPartners(sampler, len(sounds), settings.seed)
-        batches = Batches(sounds, classes, sampler, crop_samples, settings.seed, settings.batch, together)
+        batches = Batches(sounds, classes, sampler, crop_samples, settings.seed, settings.batch, together, self.soft_labels)
         return batches.stream(self.state.iteration, settings.iterations, self.shares, self.machine.workers)
 
     def iterate(self, stream: Iterator[SampledBatch], asked: Callable[[], Callable[[], None] | None]) -> None:

@@ -52,6 +52,8 @@ def _differences(settings: Settings, expected: Mapping[str, Any]) -> Iterator[st
             yield f"{name} {getattr(settings, name)}, not {expected[name]}"
     if set(settings.augment) - set(expected["augment"]):
         yield "more augmentation"
+    if settings.teacher_weight:
+        yield "soft labels of a teacher"
     if settings.base and not re.search(r"audioset(?!_balanced)", settings.base):
         yield "another base than AudioSet"
 

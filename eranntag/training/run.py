@@ -13,6 +13,7 @@ from eranntag.training.config import Settings, digest
 from eranntag.training.distillation import Lesson
 from eranntag.training.distributed import Machine
 from eranntag.training.loop import Outcome, Report, Run
+from eranntag.training.soft_labels import SoftLabels
 from eranntag.training.splits import Splits
 from eranntag.types import Dataset, Recipe
 
@@ -28,9 +29,11 @@ def train(
     restart: bool = False,
     report: Report = lambda _: None,
     lesson: Lesson | None = None,
+    soft_labels: SoftLabels | None = None,
 ) -> Outcome:
     """Train to `settings.iterations`, going on from `folder` when a run is there. `base` is fine-tuned; None starts anew. The
-    folder is `held` until that ends. With a `lesson` its teacher labels the clips (distillation).
+    folder is `held` until that ends. With a `lesson` its teacher labels the clips (distillation); `soft_labels` mix a
+    teacher's scores into the clips' own labels.
 
     `report` receives a dict with `event` ("resume", "pace", "broken", "train", "evaluate", "stopped", "saved") and numbers.
     However a run is stopped, it goes on from the last whole iteration that was saved, at most a minute ago (several processes:
@@ -43,7 +46,7 @@ def train(
     augment = initialization.augmentation(settings, network)
     shares = machine.world.shares(settings.batch, settings.accumulate)
     run_directory.begin(folder, machine.world, restart, held)
-    run = Run(recipe, settings, folder, machine, augment, shares, network, report, lesson)
+    run = Run(recipe, settings, folder, machine, augment, shares, network, report, lesson, soft_labels)
     if machine.world.gather([(folder / run_directory.STATE).exists()])[0]:
         state.resume(run.state, settings, folder / run_directory.STATE)
         run.write_history()  # it may have ended between the two
@@ -83,7 +86,7 @@ def distill(
     settings = dataclasses.replace(settings, clips=digest(training, held_out))
     splits = Splits(training, held_out, [])
     report({"event": "begin", "folder": str(folder), "fold": None, "seed": settings.seed}
-           | {"splits": splits, "silent": [], "known": 0})  # fmt: skip
+           | {"splits": splits, "silent": [], "known": 0, "leaked": 0})  # fmt: skip
     with ExitStack() as held:
         outcome = train(recipe, splits, settings, folder, machine, held, base, restart, report, lesson)
     report({"event": "end", "folder": str(folder)})

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from eranntag.cli._options import teacher as teacher_options
 from eranntag.cli.display import terminal
 from eranntag.training.augment.options import MIXUPS, NAMES, parse
 
@@ -50,7 +51,7 @@ _RUN = [
 
 
 def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed([*_LABELED, *_RUN]):
+    for option in reversed([*_LABELED, *teacher_options.OPTIONS, *_RUN]):
         function = option(function)
     return function
 
@@ -138,6 +139,7 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
     if file := options["additions"]:
         added = additions.read_additions(file, dataset)
         settings = dataclasses.replace(settings, added_labels=f"{Path(file).name} {sha256(Path(file))[:12]}")
+    soft_labels = teacher_options.soft_labels(dataset.recipe, folds, options)
     several = len(folds) * options["repeats"] > 1
     one = f"-fold{folds[0]}" if folds[0] is not None else ""
     folder = options["out"] or Path("runs") / (name if several else f"{name}{one}-seed{settings.seed}")
@@ -146,7 +148,18 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
         world = machine.world
         done = []
         for finished in cross_validation.runs(
-            dataset, settings, folds, options["repeats"], folder, select, machine, base, options["restart"], report, added
+            dataset,
+            settings,
+            folds,
+            options["repeats"],
+            folder,
+            select,
+            machine,
+            base,
+            options["restart"],
+            report,
+            added,
+            soft_labels,
         ):
             done.append(finished)
             if world.first:

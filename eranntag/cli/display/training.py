@@ -114,6 +114,8 @@ def _doubts(event: Mapping[str, Any]) -> Iterator[str]:
     if known := event["known"]:
         yield f"{known} of the clips to be measured were in the training set of the checkpoint that is fine-tuned: its measures"
         yield "will be too good; leave out the fold that it left out itself"
+    if leaked := event["leaked"]:
+        yield f"warning: the teacher was trained on {leaked} of the clips to be measured: take one that left them out"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -149,6 +151,8 @@ def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
     head = "the head it had" if settings.head == KEEP else f"a new {settings.head}"
     how = f"fine-tuned from {base}, with {head}," if base else "trained from scratch"
     yield f"{settings.model} {how} on {clips}: {outcome.iterations} of {settings.iterations} iterations"
+    if settings.teacher_weight:
+        yield f"soft labels: {settings.teacher_weight:g} of each target by {settings.teacher}"
     if outcome.best is None:
         yield "no clips were held out: nothing was measured during the run, and the last checkpoint is its result"
     else:
