@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import soundfile
 from click.testing import CliRunner, Result
 
@@ -56,6 +58,24 @@ def processes(count: int, *args: object, start: Sequence[str] = ("-m", "eranntag
     line = [sys.executable, *torchrun, *start, *map(str, args)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT), "CUDA_VISIBLE_DEVICES": ""}
     return subprocess.run(line, capture_output=True, text=True, env=environment, timeout=300, check=False)
+
+
+@contextmanager
+def stopped_before(number: int) -> Iterator[None]:
+    """Ctrl-C before step `number` of a run in this process, which has saved all steps before it."""
+    from eranntag.training import loop
+
+    step, calls = loop.Run.step, iter(range(1, number + 1))
+
+    def stopping(run: Any, stream: Any) -> Any:
+        if next(calls) == number:
+            run.save()
+            raise KeyboardInterrupt
+        return step(run, stream)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop.Run, "step", stopping)
+        yield
 
 
 def history(out: Path) -> list[dict[str, Any]]:

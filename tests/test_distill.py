@@ -16,7 +16,7 @@ from eranntag.audio import reader
 from eranntag.checkpoints import header, weights
 from eranntag.engines.eager import Eager
 from eranntag.errors import DataError
-from eranntag.training import agreement, distillation, loop, soundscapes
+from eranntag.training import agreement, distillation, soundscapes
 from eranntag.training.data import WaveformCache
 from eranntag.training.samplers import Shuffled
 from eranntag.training.soundscapes import Plan, soundscape
@@ -215,21 +215,9 @@ def test_a_student_has_the_teachers_labels_and_no_projection(teacher: Path, tabl
 
 
 @pytest.mark.kill
-def test_a_stopped_run_ends_with_the_same_numbers(
-    teacher: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_run_ends_with_the_same_numbers(teacher: Path, table: Path, tmp_path: Path) -> None:
     assert distilled(teacher, table, tmp_path / "whole").exit_code == 0
-    step, done = loop.Run.step, []
-
-    def stopping(run: loop.Run, stream: Any) -> torch.Tensor:
-        done.append(1)
-        if len(done) == 4:
-            run.save()
-            raise KeyboardInterrupt
-        return step(run, stream)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "step", stopping)
+    with runs.stopped_before(4):
         assert distilled(teacher, table, tmp_path / "cut").exit_code == 130
     result = distilled(teacher, table, tmp_path / "cut")
     assert result.exit_code == 0 and "going on after iteration 3" in result.stderr

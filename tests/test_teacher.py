@@ -11,18 +11,18 @@ import runs
 import torch
 from safetensors.torch import load_file
 
-from eranntag import audio
+from eranntag.audio import reader
 from eranntag.checkpoints import header, weights
-from eranntag.engine.eager import Eager
+from eranntag.engines.eager import Eager
 from eranntag.errors import UsageError
 from eranntag.recipes import esc50, ravdess
-from eranntag.training import comparison, loop, protocol
+from eranntag.training import cross_validation, paper_comparison
 from eranntag.training.augment import Augment
-from eranntag.training.data import Batches, Sounds
-from eranntag.training.division import Division
-from eranntag.training.sampling import Shuffled
-from eranntag.training.settings import from_recipe, parse
+from eranntag.training.config import from_recipe, parse
+from eranntag.training.data import Batches, WaveformCache
+from eranntag.training.samplers import Shuffled
 from eranntag.training.soft_labels import SoftLabels, of_teacher
+from eranntag.training.splits import Splits
 from eranntag.types import Checkpoint, Clip, Example, Recipe
 
 RATE = 44100
@@ -34,13 +34,13 @@ def recipe(activation: str = "softmax", **changes: Any) -> Recipe:
     return dataclasses.replace(esc50.RECIPE, labels=LABELS, activation=activation, audioset_labels={}, **changes)
 
 
-class Memory(Sounds):
+class Memory(WaveformCache):
     """Six clips of a second, in memory: clip i has the class i % 3."""
 
     def __init__(self) -> None:
         super().__init__([Example(str(index), (index % 3,)) for index in range(6)], RATE)
         sounds = [runs.hiss(index) if index % 2 else runs.tone(300 + 100 * index) for index in range(6)]
-        self.kept = {index: audio.to_int16(sound) for index, sound in enumerate(sounds)}
+        self.kept = {index: reader.to_int16(sound) for index, sound in enumerate(sounds)}
 
 
 def batches(soften: SoftLabels | None = None) -> Batches:
@@ -53,7 +53,7 @@ def tagged(tagger: Eager, waveforms: torch.Tensor, labels: tuple[str, ...] = LAB
     """What `predict` scores of 16-bit crops: (clips, labels), by their names."""
     rows = []
     for waveform in waveforms.numpy():
-        tags = tagger.tag(Clip(waveform[None].astype(np.float32) / audio.FULL_SCALE, RATE)).top(None)
+        tags = tagger.tag(Clip(waveform[None].astype(np.float32) / reader.FULL_SCALE, RATE)).top(None)
         scores = {tag.label: tag.score for tag in tags}
         rows.append([scores[label] for label in labels])
     return np.array(rows)
@@ -87,7 +87,7 @@ def test_the_scores_of_a_softmax_teacher_with_all_classes_stay_as_they_are(tagge
     tagger.checkpoint = dataclasses.replace(tagger.checkpoint, activation="softmax")
     soft = of_teacher(tagger, "", 1.0, dataclasses.replace(recipe(), labels=labels))
     crops = batches().draw(0, WHOLE).batch.waveform
-    targets = soft(crops.numpy().astype(np.float32) / audio.FULL_SCALE, RATE, torch.zeros(8, 4))
+    targets = soft(crops.numpy().astype(np.float32) / reader.FULL_SCALE, RATE, torch.zeros(8, 4))
     np.testing.assert_allclose(targets, tagged(tagger, crops, labels), rtol=1e-4, atol=1e-5)
 
 
@@ -127,7 +127,7 @@ def test_mixup_mixes_soft_targets_as_labels(mixup: str, tagger: Eager) -> None:
 
     def mixed(soften: SoftLabels | None) -> torch.Tensor:
         drawn = batches(soften).draw(1, WHOLE)
-        floats = dataclasses.replace(drawn.batch, waveform=drawn.batch.waveform / audio.FULL_SCALE)
+        floats = dataclasses.replace(drawn.batch, waveform=drawn.batch.waveform / reader.FULL_SCALE)
         augment = Augment(("pitch-shift",), mixup, 1.0, RATE)
         return augment.images(floats, tagger.network.frontend, drawn.clip_rngs, drawn.rngs)[1]
 
@@ -158,7 +158,7 @@ def test_the_weight_is_a_share_and_has_one_option() -> None:
 def test_the_paper_had_no_teacher() -> None:
     plain = from_recipe(esc50.RECIPE, "erann-1-3")
     for settings, difference in ((plain, ""), (dataclasses.replace(plain, teacher_weight=0.9), "soft labels of a teacher")):
-        assert comparison.published(esc50.RECIPE, settings)[1] == difference  # type: ignore[index]
+        assert paper_comparison.published(esc50.RECIPE, settings)[1] == difference  # type: ignore[index]
 
 
 @pytest.mark.parametrize(("fold", "leaked"), [(1, 0), (2, 1), (None, 1)])
@@ -166,9 +166,9 @@ def test_clips_that_the_teacher_was_trained_on_are_counted(fold: int | None, lea
     """Those to be reported alone: the test clips where others are held out to select by."""
     teacher = dataclasses.replace(tiny_checkpoint, data=esc50.RECIPE.title, training={"recipe": "esc50", "fold": fold})
     test, held_out = Example("a", (0,), 1), Example("b", (0,), 3)
-    for division in (Division([], [held_out], [test], apart=True), Division([], [test], [])):
-        assert protocol.circumstances(esc50.RECIPE, division, None, teacher)["leaked"] == leaked
-        assert protocol.circumstances(esc50.RECIPE, division, None, tiny_checkpoint)["leaked"] == 0
+    for division in (Splits([], [held_out], [test], has_validation=True), Splits([], [test], [])):
+        assert cross_validation.circumstances(esc50.RECIPE, division, None, teacher)["leaked"] == leaked
+        assert cross_validation.circumstances(esc50.RECIPE, division, None, tiny_checkpoint)["leaked"] == 0
 
 
 # The commands
@@ -182,7 +182,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def teachers(tiny_checkpoint: Checkpoint, tmp_path: Path) -> Callable[..., Path]:
     """`teachers(fold)` writes a checkpoint with ESC-50's classes in another order that left the fold out."""
-    from eranntag.network import Network
+    from eranntag.inference.network import Network
 
     def write(fold: int) -> Path:
         torch.manual_seed(fold)
@@ -201,9 +201,8 @@ def trained(data: Path, out: Path, *options: object) -> Any:
     return runs.command("train", "esc50", "--data", data, "--out", out, *short, *options)
 
 
-def test_a_stopped_run_ends_with_the_same_numbers(
-    data: Path, teachers: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.kill
+def test_a_stopped_run_ends_with_the_same_numbers(data: Path, teachers: Callable[..., Path], tmp_path: Path) -> None:
     options = ("--fold", 1, "--teacher", teachers(1), "--teacher-weight", 0.8)
     result = trained(data, tmp_path / "whole", *options)
     assert result.exit_code == 0 and "warning" not in result.stderr, result.stderr
@@ -211,17 +210,7 @@ def test_a_stopped_run_ends_with_the_same_numbers(
     spec = header.read(tmp_path / "whole" / "last.safetensors")
     assert spec.training["teacher"].startswith("teacher-fold1 ") and spec.training["teacher_weight"] == 0.8
     assert f"soft labels of {spec.training['teacher']}" in spec.title
-    step, done = loop.Run.step, []
-
-    def stopping(run: loop.Run, stream: Any) -> torch.Tensor:
-        done.append(1)
-        if len(done) == 4:
-            run.save()
-            raise KeyboardInterrupt
-        return step(run, stream)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "step", stopping)
+    with runs.stopped_before(4):
         assert trained(data, tmp_path / "cut", *options).exit_code == 130
     line = runs.error(trained(data, tmp_path / "cut", "--fold", 1))
     assert "teacher 'teacher-fold1 " in line and "teacher_weight 0.8 there, 0.0 now" in line

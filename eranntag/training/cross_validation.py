@@ -116,9 +116,7 @@ def _write_split(splits: Splits, folder: Path) -> None:
     atomic.write_text(folder / "split.csv", lines.getvalue())
 
 
-def circumstances(
-    recipe: Recipe, splits: Splits, base: Network | None, teacher: Checkpoint | None = None
-) -> dict[str, Any]:
+def circumstances(recipe: Recipe, splits: Splits, base: Network | None, teacher: Checkpoint | None = None) -> dict[str, Any]:
     """What a user should know before the run: the splits, classes that nothing trains, how many of the clips to be measured
     the base was itself trained on, and how many of those to be reported the teacher was trained on."""
     trained = {label for example in splits.training for label in example.targets}
