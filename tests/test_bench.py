@@ -19,6 +19,7 @@ from eranntag import models, registry
 from eranntag.benchmark import baselines, cold_start, frontends, paper, report_page, run as bench, subjects, timing, training
 from eranntag.benchmark.plan import Plan
 from eranntag.checkpoints import loading
+from eranntag.checkpoints.digest import file_sha256
 from eranntag.cli import cli
 from eranntag.cli.display import benchmark as tables
 from eranntag.errors import EranntagError, UsageError
@@ -166,7 +167,7 @@ def test_random_weights_are_the_same_each_time_and_tame(tmp_path: Path) -> None:
     for folder in (tmp_path / "a", tmp_path / "b"):
         folder.mkdir()
         found.append(subjects.find("erann-2-1", folder))
-    assert found[0].random and loading.sha256(found[0].path) == loading.sha256(found[1].path)
+    assert found[0].random and file_sha256(found[0].path) == file_sha256(found[1].path)
     tagger = loading.load(found[0].path, device="cpu", engine="eager", dtype="float32")
     noise = 0.1 * np.random.default_rng(0).standard_normal((1, 44100), np.float32)
     scores = tagger.scores(noise)

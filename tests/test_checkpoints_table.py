@@ -9,7 +9,8 @@ import torch
 
 from eranntag import models, registry
 from eranntag.checkpoints import catalog, convert, header, loading
-from eranntag.checkpoints.loading import local_path, sha256
+from eranntag.checkpoints.digest import file_sha256
+from eranntag.checkpoints.loading import local_path
 from eranntag.cli.train import command as train
 from eranntag.errors import CheckpointError, NotPublished, UsageError
 from eranntag.inference.network import _Unfilled
@@ -92,12 +93,12 @@ def test_the_papers_models_are_rows_with_the_recipes_numbers(recipe: Recipe) -> 
 def test_embedded_files_have_the_size_and_the_hash_of_their_row() -> None:
     for row in EMBEDDED:
         assert local_path(row).stat().st_size == row.size_bytes
-        assert sha256(local_path(row)) == row.sha256
+        assert file_sha256(local_path(row)) == row.sha256
 
 
 def test_embedded_files_have_the_architecture_and_the_licence_of_their_row() -> None:
     for row in EMBEDDED:
-        spec = header.read(local_path(row))
+        spec = header.read_checkpoint(local_path(row))
         family, config = models.resolve(row.architecture)
         assert (spec.family, registry.get("eranntag.models", family).Config(**spec.model)) == (family, config)
         assert len(spec.labels) == row.classes

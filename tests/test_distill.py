@@ -201,8 +201,8 @@ def test_a_student_has_the_teachers_labels_and_no_projection(teacher: Path, tabl
     assert result.exit_code == 0, result.stderr
     last = tmp_path / "run" / "last.safetensors"
     assert result.stdout == f"{last}\n"
-    spec = header.read(last)
-    assert spec.labels == header.read(teacher).labels and spec.activation == "sigmoid" and spec.model["s_m"] == 2
+    spec = header.read_checkpoint(last)
+    assert spec.labels == header.read_checkpoint(teacher).labels and spec.activation == "sigmoid" and spec.model["s_m"] == 2
     assert spec.training["teacher"].startswith("tiny ") and spec.training["embedding_weight"] == 0.02
     assert "labels by tiny" in spec.title and not [name for name in load_file(last) if "projection" in name]
     rows = runs.history(tmp_path / "run")
@@ -241,7 +241,7 @@ def test_going_on_from_a_checkpoint(teacher: Path, table: Path, tmp_path: Path) 
     assert result.exit_code == 0, result.stderr
     ours, theirs = load_file(tmp_path / "kept" / "last.safetensors"), load_file(teacher)
     torch.testing.assert_close(ours["fc2.weight"].float(), theirs["fc2.weight"], rtol=1e-3, atol=1e-6)
-    assert header.read(tmp_path / "kept" / "last.safetensors").training["head"] == "keep"
+    assert header.read_checkpoint(tmp_path / "kept" / "last.safetensors").training["head"] == "keep"
     line = runs.error(distilled(teacher, table, tmp_path / "other", "--from", teacher, "--model", "erann-1-3"), code=2)
     assert line.startswith("--model erann-1-3: --from names a erann-2-1")
 
@@ -257,14 +257,14 @@ def test_zero_shot_accuracy_selects(teacher: Path, table: Path, tmp_path: Path, 
     assert result.exit_code == 0, result.stderr
     row = [row for row in runs.history(tmp_path / "run") if "zero_shot" in row][-1]
     assert row["zero_shot"] in (0.0, 0.5, 1.0) and row["zero_shot_error"] >= 0 and "zero_shot" in result.stderr
-    assert header.read(tmp_path / "run" / "last.safetensors").metrics["metric"] == "zero_shot"
+    assert header.read_checkpoint(tmp_path / "run" / "last.safetensors").metrics["metric"] == "zero_shot"
 
 
 def test_several_teachers_are_averaged(teacher: Path, table: Path, tmp_path: Path) -> None:
     both = runs.command("distill", teacher, teacher, "--data", table, "--out", tmp_path / "run", "--model", "erann-2-1",
                         "--iterations", 1, "--batch", 2, *runs.TINY)  # fmt: skip
     assert both.exit_code == 0, both.stderr
-    assert header.read(tmp_path / "run" / "last.safetensors").training["embedding_weight"] == 0
+    assert header.read_checkpoint(tmp_path / "run" / "last.safetensors").training["embedding_weight"] == 0
     none = tmp_path / "none"
     line = runs.error(
         runs.command("distill", teacher, teacher, "--data", table, "--embedding-weight", 1, "--out", none), code=2

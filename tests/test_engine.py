@@ -17,7 +17,8 @@ import torch
 
 import eranntag
 from eranntag import registry
-from eranntag.checkpoints import loading, weights
+from eranntag.checkpoints import weights
+from eranntag.checkpoints.digest import file_sha256
 from eranntag.engines import compile_cache, request_pool, selection, verify
 from eranntag.engines.eager import Eager
 from eranntag.engines.selection import Source
@@ -52,7 +53,7 @@ def source(tagger: Eager, path: Path, loads: list[str] | None = None) -> Source:
             loads.append("")
         return weights.load(path)
 
-    return Source(tagger.checkpoint, loading.sha256(path), load)
+    return Source(tagger.checkpoint, file_sha256(path), load)
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -280,14 +281,14 @@ def test_what_a_killed_writer_left_is_removed_in_time(cache: Path) -> None:
 def test_weights_that_change_while_they_are_read_are_refused(
     path: Path, tiny_tagger: Eager, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = weights.load
+    load = weights.load_network
 
     def replaced(*arguments: Any) -> Any:
         tiny_tagger.network.model.fc2.bias.data += 1
         weights.save(tiny_tagger.network, path)
         return load(*arguments)
 
-    monkeypatch.setattr(weights, "load", replaced)
+    monkeypatch.setattr(weights, "load_network", replaced)
     with pytest.raises(IntegrityError, match="changed while it was read; try again"):
         eranntag.load(path, device="cpu")
     assert not list(cache.glob("*.ov"))

@@ -455,7 +455,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     done = runs.command("train", "esc50", *words, *runs.TINY, "--out", folder / "run")
     assert done.exit_code == 0, done.stderr
     made = [Path(done.stdout.strip())]
-    about = header.read(made[0])
+    about = header.read_checkpoint(made[0])
     for name, changes in {"second": {}, "selected": {"validation": 0.0}}.items():
         network = network_of(7, about.labels, name=name, data=about.data, training={**about.training, **changes})
         made.append(folder / f"{name}.safetensors")
@@ -469,7 +469,7 @@ def fit(*members: Path, data: Path, recipe: str = "esc50") -> Result:
 
 def test_fit_takes_the_clips_that_all_runs_held_out(data: Path, trained: list[Path]) -> None:
     dataset = recipes.load("esc50", str(data))
-    about = [header.read(path) for path in trained[:2]]
+    about = [header.read_checkpoint(path) for path in trained[:2]]
     examples = ensemble_search.clips_unseen_by_all(dataset, about)
     assert [example.targets for example in examples] == [(0,), (10,)]  # a dog and rain
     assert all(example.fold != 5 for example in examples)
@@ -495,7 +495,7 @@ def test_fit_refuses_members_without_unseen_clips(data: Path, trained: list[Path
     selected = one_line(fit(trained[0], trained[2], data=data))
     assert "held out no clips but those that are reported" in selected and "--validation 0.1" in selected
     assert "eranntag ensemble row" in selected
-    about = header.read(trained[0])
+    about = header.read_checkpoint(trained[0])
 
     def refused(words: str, **changes: Any) -> None:
         fields = {"name": "other", "data": about.data, "training": about.training, **changes}

@@ -72,7 +72,7 @@ def test_a_recipe_trains_for_20_iterations(name: str, tmp_path: Path) -> None:
     assert [row["iteration"] for row in rows if "loss" in row] == list(range(1, 21))
     evaluated = [row[recipe.metric] for row in rows if recipe.metric in row]
     assert all(0 <= value <= 1 for value in evaluated) and (evaluated or name in ("csv", "folder"))
-    spec = header.read(out / "last.safetensors")
+    spec = header.read_checkpoint(out / "last.safetensors")
     assert (spec.labels, spec.activation) == (recipe.labels, recipe.activation)
     assert spec.frontend["min_seconds"] == recipe.min_seconds
     clip = next(path for path in sorted(data.parent.rglob("*.wav")))

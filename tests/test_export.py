@@ -19,7 +19,8 @@ import torch
 from click.testing import CliRunner, Result
 
 import eranntag
-from eranntag.checkpoints import export, export_formats, loading, weights
+from eranntag.checkpoints import export, export_formats, weights
+from eranntag.checkpoints.digest import file_sha256
 from eranntag.cli import cli, export as cli_export
 from eranntag.engines import openvino_runtime, verify
 from eranntag.engines.eager import Eager
@@ -136,7 +137,7 @@ def test_the_metadata_is_in_the_file(form: str, model: str, reference: Eager) ->
     _, about = opened(export.export(model, form).path)
     assert about.keys() == {"eranntag-1", "eranntag-image", "eranntag-version", "eranntag-source-sha256"}
     assert about["eranntag-version"] == eranntag.__version__
-    assert about["eranntag-source-sha256"] == loading.sha256(Path(model))
+    assert about["eranntag-source-sha256"] == file_sha256(Path(model))
     fields = json.loads(about["eranntag-1"])
     lists = {name: tuple(fields[name]) for name in ("labels", "thresholds")}
     assert Checkpoint(**{**fields, **lists}) == reference.checkpoint

@@ -16,7 +16,8 @@ from click.testing import Result
 from safetensors.torch import load_file
 
 from eranntag import recipes
-from eranntag.checkpoints import header, loading, weights
+from eranntag.checkpoints import header, weights
+from eranntag.checkpoints.digest import file_sha256
 from eranntag.engines.eager import Eager
 from eranntag.evaluation import metrics
 from eranntag.inference.network import Network
@@ -140,11 +141,11 @@ def test_the_checkpoint_knows_the_classes_of_new_clips(learned: Path, new_clips:
 
 
 def test_its_header_says_what_it_is_and_what_it_comes_from(tuned: tuple[Path, Result], base: Path) -> None:
-    spec = header.read(tuned[0] / "best.safetensors")
+    spec = header.read_checkpoint(tuned[0] / "best.safetensors")
     assert (spec.name, spec.labels, spec.activation) == ("base-csv", KINDS, "softmax")
     assert spec.title.startswith("base fine-tuned on Own data: labels.csv (")
     assert spec.data.startswith("WaveformCache of the base; Own data: labels.csv") and spec.licence == "CC0"
-    assert spec.training["base"] == f"base {loading.sha256(base)[:12]}" and spec.training["head"] == "fc2"
+    assert spec.training["base"] == f"base {file_sha256(base)[:12]}" and spec.training["head"] == "fc2"
     assert (spec.training["recipe"], spec.training["model"]) == ("csv", "erann-2-1")
     assert spec.metrics["metric"] == "accuracy" and spec.metrics["selection"] == "best"
     assert spec.metrics["data"] == "csv, a validation part of its training clips"
@@ -152,7 +153,7 @@ def test_its_header_says_what_it_is_and_what_it_comes_from(tuned: tuple[Path, Re
 
 def test_its_header_does_not_say_that_all_clips_were_trained_on(tuned: tuple[Path, Result]) -> None:
     """A fifth of them was held out."""
-    assert "all training clips" not in header.read(tuned[0] / "best.safetensors").data
+    assert "all training clips" not in header.read_checkpoint(tuned[0] / "best.safetensors").data
 
 
 @pytest.mark.slow
@@ -166,7 +167,7 @@ def test_it_has_a_calibrated_threshold_for_each_label(learned: Path, table: Path
     thresholds = np.array(tagger.checkpoint.thresholds)
     assert thresholds.shape == (len(KINDS),) and (thresholds > 0).all()
     assert metrics.precision_recall_f1(scores >= thresholds, targets)["f1_macro"] == metrics.best_f1(scores, targets).mean()
-    assert header.read(learned).thresholds == tagger.checkpoint.thresholds
+    assert header.read_checkpoint(learned).thresholds == tagger.checkpoint.thresholds
 
 
 def test_what_was_done_is_said_in_words(tuned: tuple[Path, Result]) -> None:
@@ -179,7 +180,7 @@ def test_what_was_done_is_said_in_words(tuned: tuple[Path, Result]) -> None:
 
 
 def test_whole_recordings_are_held_out(tuned: tuple[Path, Result]) -> None:
-    assert header.read(tuned[0] / "best.safetensors").training["clips"].startswith("24+6 clips ")
+    assert header.read_checkpoint(tuned[0] / "best.safetensors").training["clips"].startswith("24+6 clips ")
 
 
 # How it begins
@@ -233,7 +234,7 @@ def test_a_finished_run_is_not_tuned_further(run: Path, base: Path, table: Path,
     monkeypatch.setattr(loop.Run, "step", lambda *_: pytest.fail("an iteration was computed"))
     result = finetune(base, table, run, *SAME)
     assert (result.exit_code, result.stdout) == (0, f"{run / 'best.safetensors'}\n"), result.stderr
-    assert len(header.read(run / "best.safetensors").thresholds) == 3
+    assert len(header.read_checkpoint(run / "best.safetensors").thresholds) == 3
 
 
 def test_another_base_is_refused(run: Path, table: Path, tmp_path: Path) -> None:
@@ -281,7 +282,7 @@ def test_all_clips_are_trained_on_without_a_validation_share(base: Path, table: 
     result = finetune(base, table, tmp_path, "--validation", 0)
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'last.safetensors'}\n"), result.stderr
     assert not (tmp_path / "best.safetensors").exists()
-    spec = header.read(tmp_path / "last.safetensors")
+    spec = header.read_checkpoint(tmp_path / "last.safetensors")
     assert spec.training["clips"].startswith("30+0 clips ") and spec.training["patience"] == 0
     assert spec.thresholds == () and spec.metrics == {}
     assert "held-out" not in result.stderr
@@ -292,7 +293,7 @@ def test_the_test_part_is_measured_and_decides_nothing(base: Path, table: Path, 
     listed = write_table(tmp_path / "split.csv", [["filename", "label", "split"], *rows])
     result = finetune(base, listed, tmp_path / "run")
     assert result.exit_code == 0, result.stderr
-    spec = header.read(tmp_path / "run" / "best.safetensors")
+    spec = header.read_checkpoint(tmp_path / "run" / "best.safetensors")
     assert spec.metrics["test_clips"] == 3 and 0 <= spec.metrics["test"] <= 1 and len(spec.thresholds) == 3
     assert "on 3 test clips, which decided nothing: accuracy " in result.stderr
     assert spec.training["clips"].startswith("21+6 clips ")
@@ -322,7 +323,7 @@ def test_several_labels_a_clip_are_independent_classes(base: Path, table: Path, 
     listed = write_table(tmp_path / "labels.csv", rows)
     result = finetune(base, listed, tmp_path / "run")
     assert result.exit_code == 0, result.stderr
-    spec = header.read(tmp_path / "run" / "best.safetensors")
+    spec = header.read_checkpoint(tmp_path / "run" / "best.safetensors")
     assert (spec.labels, spec.activation, spec.metrics["metric"]) == (KINDS, "sigmoid", "mAP")
     assert 0 < spec.metrics["value"] <= 1 and len(spec.thresholds) == 3
     args = ("-c", tmp_path / "run" / "best.safetensors", "--device", "cpu", "--format", "jsonl", "--top", 3)
@@ -344,7 +345,7 @@ def test_held_out_clips_without_any_label_measure_nothing(base: Path, table: Pat
 def test_folders_of_sounds_are_taken_too(base: Path, new_clips: list[Path], tmp_path: Path) -> None:
     result = finetune(base, new_clips[0].parents[1], tmp_path, recipe="folder")
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'best.safetensors'}\n"), result.stderr
-    assert header.read(tmp_path / "best.safetensors").labels == KINDS
+    assert header.read_checkpoint(tmp_path / "best.safetensors").labels == KINDS
 
 
 @pytest.mark.slow
@@ -371,8 +372,8 @@ def test_a_kept_head_begins_where_the_checkpoint_ended(run: Path, table: Path, t
         assert result.exit_code == 0, result.stderr
         assert ("with the head it had," in result.stderr) == (head == "keep")
         heads[head] = load_file(tmp_path / head / "last.safetensors")["fc2.weight"]
-    spec = header.read(tmp_path / "keep" / "last.safetensors")
-    assert spec.training["head"] == "keep" and spec.data == header.read(tuned).data  # and says it once
+    spec = header.read_checkpoint(tmp_path / "keep" / "last.safetensors")
+    assert spec.training["head"] == "keep" and spec.data == header.read_checkpoint(tuned).data  # and says it once
     before = load_file(tuned)["fc2.weight"]
     torch.testing.assert_close(heads["keep"], before, rtol=1e-3, atol=1e-6)  # float16 in the file
     assert (heads["fc2"] - before).abs().max() > 0.01

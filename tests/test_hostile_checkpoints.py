@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from eranntag.checkpoints import catalog, convert, header, hub, rows, weights
+from eranntag.checkpoints.digest import file_sha256
 from eranntag.cli import cli
 from eranntag.errors import CheckpointError, EranntagError, UsageError
 from eranntag.features import logmel
@@ -262,7 +263,7 @@ def test_a_header_that_is_forged(forged: bytes, tmp_path: Path) -> None:
     path.write_bytes(forged)
     refusal(path)
     with pytest.raises(CheckpointError):
-        header.read(path)
+        header.read_checkpoint(path)
 
 
 def test_tensors_of_other_kinds_are_refused(content: bytes, tmp_path: Path) -> None:
@@ -277,11 +278,11 @@ def test_tensors_of_other_kinds_are_refused(content: bytes, tmp_path: Path) -> N
         torch.full_like(tensors[name], torch.nan), torch.full_like(tensors[name], -torch.inf),
     ):  # fmt: skip
         forged = {**tensors, name: odd}
-        save_file(forged, path, metadata={header.KEY: json.dumps({**spec, "tensors_sha256": weights.digest(forged)})})
+        save_file(forged, path, metadata={header.KEY: json.dumps({**spec, "tensors_sha256": weights.tensors_sha256(forged)})})
         assert name in refusal(path)
     variance = next(name for name in tensors if name.endswith("running_var"))
     forged = {**tensors, variance: -torch.ones_like(tensors[variance])}
-    save_file(forged, path, metadata={header.KEY: json.dumps({**spec, "tensors_sha256": weights.digest(forged)})})
+    save_file(forged, path, metadata={header.KEY: json.dumps({**spec, "tensors_sha256": weights.tensors_sha256(forged)})})
     assert "below zero" in refusal(path)
 
 
@@ -552,12 +553,11 @@ def test_a_registry_of_the_environment_is_read_as_carefully(tmp_path: Path, monk
 
 
 def test_a_file_beside_a_registry_is_used_only_as_it_is_pinned(content: bytes, tmp_path: Path) -> None:
-    from eranntag.checkpoints import loading
 
     (tmp_path / "folder").mkdir()
     path, registry = tmp_path / "tiny.safetensors", tmp_path / "folder/own.toml"
     path.write_bytes(content)
-    digest = loading.sha256(path)
+    digest = file_sha256(path)
     registry.write_text(f'{WEIGHTS}"../tiny.safetensors"\nsha256 = "{digest.upper()}"\nsize_bytes = {len(content)}\n')
     assert run("checkpoints", "pull", "mine", "--registry", registry).exit_code == 0  # one's own registry may name any file
     for damaged in (content[:-1], content + b"x", content[:-1] + bytes([content[-1] ^ 1]), b""):

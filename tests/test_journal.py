@@ -505,8 +505,8 @@ def test_what_the_journal_says_of_the_weights_is_what_was_loaded(
     from eranntag.checkpoints import loading
 
     found: list[Any] = []
-    find_all = loading.find_all
-    monkeypatch.setattr(loading, "find_all", lambda *asked: found.append(asked) or find_all(*asked))
+    find = loading._find
+    monkeypatch.setattr(loading, "_find", lambda *arguments: found.append(arguments) or find(*arguments))
     assert interrupted("predict", "-c", model, "--engine", "eager", *clips, "-o", out).exit_code == 130
     assert len(found) == 1, "a second look could find other weights, and ask the hub again"
     begun = json.loads(lines_of(out.with_name("tags.journal"))[0])

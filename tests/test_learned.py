@@ -135,7 +135,7 @@ def test_the_average_is_of_the_front_end_too(data: Path, tmp_path: Path) -> None
 
 
 def test_the_header_names_the_front_end(trained: Path) -> None:
-    spec = header.read(trained / "last.safetensors")
+    spec = header.read_checkpoint(trained / "last.safetensors")
     assert (spec.name, spec.frontend_family) == ("erann-0-1-wavegram-esc50-fold1", "wavegram")
     assert spec.training["features"] == "wavegram" and spec.training["model"] == "erann-0-1"
     shown = runs.command("checkpoints", "show", trained / "last.safetensors").stdout
@@ -259,7 +259,7 @@ def test_predict_and_evaluate_take_it(trained: Path, data: Path) -> None:
     result = runs.command("evaluate", "esc50", "-c", path, "--device", "cpu", "--data", data, "--fold", 1, "--json")
     measured = json.loads(result.stdout)
     assert measured["clips"] == 2
-    assert measured["accuracy"] == header.read(path).metrics["value"]
+    assert measured["accuracy"] == header.read_checkpoint(path).metrics["value"]
 
 
 @pytest.mark.parametrize("engine", ["torch", "openvino"])
@@ -304,7 +304,7 @@ def test_fine_tuning_begins_with_its_front_end_and_trains_it(trained: Path, data
     options = ("--fold", 1, "--iterations", 2, "--batch", 2, "--validation", 0, "--out", tmp_path, "--set", "ema_decay=0")
     result = runs.command("finetune", trained / "last.safetensors", "esc50", "--data", data, *options, *runs.TINY)
     assert result.exit_code == 0, result.stderr
-    tuned, spec = load_file(tmp_path / "last.safetensors"), header.read(tmp_path / "last.safetensors")
+    tuned, spec = load_file(tmp_path / "last.safetensors"), header.read_checkpoint(tmp_path / "last.safetensors")
     assert spec.frontend_family == "wavegram" and spec.training["features"] == "wavegram"
     moved = (tuned[FIRST].float() - base.frontend.first[0].weight.detach()).abs().max()
     assert 0 < moved < 1e-3  # two steps of 1e-4

@@ -264,7 +264,7 @@ def test_it_is_trained_and_fine_tuned_like_any_family(tmp_path: Path) -> None:
     short = ("--fold", 1, "--iterations", 2, "--batch", 2, "--evaluate-every", 1, "--data", data, *runs.TINY)
     trained = runs.command("train", "esc50", "--model", "mn04", "--out", tmp_path / "trained", *short)
     assert trained.exit_code == 0, trained.stderr
-    spec = header.read(tmp_path / "trained" / "last.safetensors")
+    spec = header.read_checkpoint(tmp_path / "trained" / "last.safetensors")
     assert (spec.family, spec.frontend_family, spec.model["width"]) == ("mn", "melstft", 0.4)
     tuned = runs.command(
         "finetune", tmp_path / "trained" / "best.safetensors", "esc50", "--out", tmp_path / "tuned", "--validation", 0, *short
@@ -272,7 +272,7 @@ def test_it_is_trained_and_fine_tuned_like_any_family(tmp_path: Path) -> None:
     assert tuned.exit_code == 0, tuned.stderr
     other = runs.command("train", "esc50", "--model", "mn04", "--features", "logmel", "--out", tmp_path / "other", *short)
     assert other.exit_code == 0, other.stderr
-    assert header.read(tmp_path / "other" / "last.safetensors").model["input_norm"] is True
+    assert header.read_checkpoint(tmp_path / "other" / "last.safetensors").model["input_norm"] is True
     evaluated = runs.command("evaluate", "esc50", "--fold", 1, "--data", data, "-c", tmp_path / "tuned" / "last.safetensors")
     assert evaluated.exit_code == 0 and "accuracy" in evaluated.stdout, evaluated.stderr
     found = runs.command("detect", data / "audio" / "1-110-A-10.wav", "-c", tmp_path / "tuned" / "last.safetensors")

@@ -279,7 +279,7 @@ def of(out: Path, *iterations: int) -> list[Path]:
 
 def test_every_second_iteration_is_kept_with_its_own_numbers(kept: Path) -> None:
     assert sorted(kept.glob("iteration-*")) == of(kept, 2, 4, 6)
-    specs = [header.read(path) for path in of(kept, 2, 4, 6)]
+    specs = [header.read_checkpoint(path) for path in of(kept, 2, 4, 6)]
     assert [spec.training["iteration"] for spec in specs] == [2, 4, 6]
     assert [spec.metrics.get("iteration") for spec in specs] == [None, None, 6]  # only those weights were measured
     last = load_file(kept / "last.safetensors")
@@ -310,7 +310,7 @@ def test_the_average_is_the_plain_mean(kept: Path, data: Path, tmp_path: Path) -
             torch.testing.assert_close(tensor, expected.to(tensor.dtype), rtol=2**-10, atol=1e-7)
     moved = [name for name in mean if "running_var" in name and not torch.equal(tensors[0][name], mean[name])]
     assert moved  # BatchNorm's statistics too
-    spec = header.read(output)
+    spec = header.read_checkpoint(output)
     assert (spec.metrics, spec.thresholds) == ({}, ())
     assert spec.training["averaged"] == [2, 4, 6] and spec.training["fold"] == 1 and "iteration" not in spec.training
     clip = next((data / "audio").iterdir())
@@ -499,7 +499,7 @@ def test_a_run_trains_on_the_added_labels(clips: Path, tmp_path: Path) -> None:
     for name, more in (("with", ("--labels", path)), ("without", ())):
         result = train(clips, tmp_path / name, *options, *more, recipe="audioset_balanced")
         assert result.exit_code == 0, result.stderr
-        results[name] = header.read(tmp_path / name / "last.safetensors")
+        results[name] = header.read_checkpoint(tmp_path / name / "last.safetensors")
     assert results["with"].training["clips"] == results["without"].training["clips"]  # by which ensembles know its parts
     assert re.fullmatch(r"added\.csv [0-9a-f]{12}", results["with"].training["added_labels"])
     assert "added.csv" in results["with"].data and "added" not in results["without"].data
@@ -556,10 +556,10 @@ def test_a_part_of_a_data_set_was_trained_on_with_it() -> None:
 def test_the_mean_of_the_last_five_evaluations_is_kept(data: Path, tmp_path: Path) -> None:
     assert train(data, tmp_path, "--fold", 1, "--iterations", 6, "--evaluate-every", 1).exit_code == 0
     values = [row["accuracy"] for row in runs.history(tmp_path) if "accuracy" in row]
-    metrics = header.read(tmp_path / "last.safetensors").metrics
+    metrics = header.read_checkpoint(tmp_path / "last.safetensors").metrics
     assert len(values) == 6 and metrics["last_5"] == pytest.approx(sum(values[1:]) / 5)
     assert train(data, tmp_path / "short", "--fold", 1).exit_code == 0
-    assert "last_5" not in header.read(tmp_path / "short" / "last.safetensors").metrics
+    assert "last_5" not in header.read_checkpoint(tmp_path / "short" / "last.safetensors").metrics
 
 
 def test_names_of_the_papers_first_version_have_its_rows() -> None:

@@ -165,10 +165,10 @@ def test_the_checkpoint_is_an_ordinary_one(done: tuple[Path, Any], base: Path, t
     path, result = done
     assert result.stdout == f"{path}\n"
     assert "18 clips of 3 classes" in result.stderr and "on 18 clips that it was not fitted on: accuracy" in result.stderr
-    spec = header.read(path)
+    spec = header.read_checkpoint(path)
     assert spec.labels == KINDS and spec.activation == "softmax" and spec.model["linear_head"] is True
     assert spec.training["head"] == "probe" and spec.training["fold"] == 2 and spec.training["base"].startswith("base ")
-    assert spec.training["bases"] == [{"recipe": "audioset"}] and spec.frontend == header.read(base).frontend
+    assert spec.training["bases"] == [{"recipe": "audioset"}] and spec.frontend == header.read_checkpoint(base).frontend
     assert "linear probe" in spec.title and spec.data.startswith("WaveformCache of the base; ")
     assert spec.thresholds == ()  # 6 clips a class are too few
     predicted = runs.command("predict", "-c", path, "--engine", "eager", "--format", "jsonl", table.parent / "tone7.wav")
@@ -180,7 +180,7 @@ def test_the_value_in_the_header_is_that_of_evaluate(done: tuple[Path, Any], tab
     from eranntag.evaluation.tagging import evaluate
 
     result = evaluate(Eager(weights.load(done[0])), recipes.load("csv", str(table)), 2)
-    metrics = header.read(done[0]).metrics
+    metrics = header.read_checkpoint(done[0]).metrics
     assert metrics["metric"] == "accuracy" and metrics["clips"] == result.clips == 18
     assert result.value == pytest.approx(metrics["value"], abs=1 / 18 + 1e-9) and result.value > 0.8
     assert result.trained_on == 0
@@ -190,7 +190,7 @@ def test_it_can_be_trained_further(done: tuple[Path, Any], table: Path, tmp_path
     short = ("--iterations", 1, "--batch", 4, "--mixup", "none", "--augment", "none", "--validation", 0, "--head", "keep")
     result = runs.command("finetune", done[0], "csv", "--data", table, "--out", tmp_path / "run", *runs.TINY, *short)
     assert result.exit_code == 0, result.stderr
-    assert header.read(tmp_path / "run" / "last.safetensors").model["linear_head"] is True
+    assert header.read_checkpoint(tmp_path / "run" / "last.safetensors").model["linear_head"] is True
 
 
 def test_all_folds_and_seeds(base: Path, table: Path, tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_all_folds_and_seeds(base: Path, table: Path, tmp_path: Path) -> None:
     places = [tmp_path / "runs" / f"fold{fold}-seed{seed}" / "probe.safetensors" for seed in (3, 4) for fold in (1, 2)]
     assert result.stdout.splitlines() == [str(path) for path in places]
     summary = json.loads((tmp_path / "runs" / "summary.json").read_text())
-    values = [header.read(path).metrics["value"] for path in places]
+    values = [header.read_checkpoint(path).metrics["value"] for path in places]
     assert [row["test"] for row in summary["runs"]] == values
     assert summary["test"]["mean"] == pytest.approx(np.mean(values)) and "4 runs, test: accuracy" in result.stderr
 
@@ -214,7 +214,7 @@ def test_a_probe_on_other_clips_is_kept(base: Path, table: Path, tmp_path: Path)
     assert "is a probe with another clips" in line and "--restart" in line
     assert (out / "probe.safetensors").read_bytes() == before
     assert fitted(base, other, out, "--restart").exit_code == 0
-    assert header.read(out / "probe.safetensors").labels == ("click", "tone")
+    assert header.read_checkpoint(out / "probe.safetensors").labels == ("click", "tone")
     line = runs.error(fitted(base, table, out / "probe.safetensors"), code=2)
     assert "is a file; name a folder" in line
 
@@ -229,7 +229,7 @@ def test_missing_clips_are_counted(base: Path, table: Path, tmp_path: Path) -> N
 def test_thresholds_where_classes_have_enough_clips(base: Path, table: Path, tmp_path: Path) -> None:
     """Scores of the cross-validation, so that no threshold is fitted to clips that its regression was fitted to."""
     assert fitted(base, table, tmp_path / "all").exit_code == 0
-    spec = header.read(tmp_path / "all" / "probe.safetensors")
+    spec = header.read_checkpoint(tmp_path / "all" / "probe.safetensors")
     assert len(spec.thresholds) == 3 and all(0 < threshold < 1 for threshold in spec.thresholds) and not spec.metrics
 
 
@@ -295,7 +295,7 @@ def test_eight_clips_of_each_of_five_classes(data_root: Path, tmp_path: Path) ->
     table = write_table(tmp_path / "five.csv", rows)
     result = fitted(tmp_path / "mn04.safetensors", table, tmp_path / "run", "--fold", 2, "--device", "cpu")
     assert result.exit_code == 0, result.stderr
-    spec = header.read(tmp_path / "run" / "probe.safetensors")
+    spec = header.read_checkpoint(tmp_path / "run" / "probe.safetensors")
     assert spec.metrics["clips"] == 20 and spec.metrics["value"] >= 0.9
     assert loading.load(tmp_path / "run" / "probe.safetensors", device="cpu").labels == tuple(sorted(names))
     assert probe.PROBE == "probe.safetensors"

@@ -67,7 +67,7 @@ def test_all_folds_are_a_run_and_a_line_each(all_folds: tuple[Path, Result]) -> 
     assert result.stdout == "".join(f"{folder / 'last.safetensors'}\n" for folder in folders)
     assert {path.name for path in out.iterdir()} == {*(folder.name for folder in folders), "summary.json"}
     for fold, folder in enumerate(folders, 1):
-        spec = header.read(folder / "last.safetensors")
+        spec = header.read_checkpoint(folder / "last.safetensors")
         assert spec.training["fold"] == fold and spec.metrics["data"] == f"esc50 fold {fold}"
         assert spec.name == f"erann-2-1-esc50-fold{fold}"
 
@@ -171,7 +171,7 @@ def test_folds_that_make_no_sense_are_usage_errors(data: Path, tmp_path: Path, f
 def test_with_a_validation_share_the_fold_is_measured_once_at_the_end(data: Path, tmp_path: Path) -> None:
     result = train(data, tmp_path, "--folds", "1", "--validation", 0.25, "--iterations", 2, "--evaluate-every", 1)
     assert result.exit_code == 0, result.stderr
-    spec = header.read(tmp_path / "last.safetensors")
+    spec = header.read_checkpoint(tmp_path / "last.safetensors")
     assert spec.metrics["test_clips"] == 2 and spec.metrics["test"] in (0.0, 0.5, 1.0)
     assert spec.metrics["data"] == "esc50, a validation part of its training clips"
     assert [row["iteration"] for row in runs.history(tmp_path) if "accuracy" in row] == [1, 2]
@@ -195,7 +195,7 @@ def test_select_best_gives_the_best_checkpoint_and_both_numbers(
     options = ("--fold", 1, "--iterations", 4, "--evaluate-every", 1)
     result = train(data, tmp_path, *options, "--select", "best")
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'best.safetensors'}\n")
-    best, last = (header.read(tmp_path / f"{name}.safetensors").metrics for name in ("best", "last"))
+    best, last = (header.read_checkpoint(tmp_path / f"{name}.safetensors").metrics for name in ("best", "last"))
     assert (best["value"], best["iteration"], best["selection"]) == (0.75, 2, "best"), "the first of equals"
     assert (last["value"], last["iteration"], last["selection"], last["best"]) == (0.5, 4, "last", 0.75)
     said = "on 2 held-out clips: accuracy 0.5000 at the end, 0.7500 at its best (iteration 2)"
@@ -354,7 +354,7 @@ def test_any_setting_can_be_given_and_is_in_the_header(data: Path, tmp_path: Pat
     changes = [part for name, value in given.items() for part in ("--set", f"{name}={str(value).lower()}")]
     result = train(data, tmp_path, *changes, "--augment", "noise=20-30,spec-augment")
     assert result.exit_code == 0, result.stderr
-    training = header.read(tmp_path / "last.safetensors").training
+    training = header.read_checkpoint(tmp_path / "last.safetensors").training
     assert training.items() >= {**given, "augment": ["noise=20-30", "spec-augment"]}.items()
     assert training.keys() == {field.name for field in dataclasses.fields(Settings)} | {"iteration"}
 

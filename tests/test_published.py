@@ -21,6 +21,7 @@ from hub_server import Answer, Hub
 from test_cnn14 import CHANNELS, LABELS, constants, panns_state
 
 from eranntag.checkpoints import catalog, convert, fetch, header, loading, transfer
+from eranntag.checkpoints.digest import file_sha256
 from eranntag.cli import cli
 from eranntag.errors import CheckpointError, FetchError
 from eranntag.files import atomic
@@ -114,7 +115,7 @@ def test_the_real_mn04_scores_what_its_tensors_do(server: Hub, mn04: bytes, tmp_
     first = scores(own)
     server.stop()
     tensors = torch.load(io.BytesIO(mn04), weights_only=True)
-    kept = loading.open_found(loading.find("mine", own)).tensors()
+    kept = loading.find("mine", own).network().tensors()
     assert kept.keys() == tensors.keys() and all(torch.equal(kept[name], tensors[name]) for name in tensors)
     np.testing.assert_array_equal(scores(own), first)
     printed = run("predict", SAMPLE, "-c", "mine", "--registry", own, "--offline", "--top", "1", "--engine", "eager")
@@ -124,11 +125,11 @@ def test_the_real_mn04_scores_what_its_tensors_do(server: Hub, mn04: bytes, tmp_
 def test_the_header_has_the_rows_facts_and_the_source(server: Hub, panns: bytes, tmp_path: Path) -> None:
     own = registry(tmp_path, server.add(panns), panns)
     found = loading.find("mine", own)
-    spec = header.read(found.path)
+    spec = header.read_checkpoint(found.path)
     assert (spec.name, spec.title, spec.licence, spec.data) == ("mine", "Mine", "MIT", "AudioSet")
     assert spec.source_sha256 == hashlib.sha256(panns).hexdigest() and spec.labels == LABELS
-    assert found.sha256 == loading.sha256(found.path)
-    assert {dtype for dtype, _ in header.whole(found.path).tensors.values()} == {"F32", "I64"}
+    assert found.sha256 == file_sha256(found.path)
+    assert {dtype for dtype, _ in header.read_header(found.path).tensors.values()} == {"F32", "I64"}
 
 
 def test_the_same_file_is_made_whenever_it_is_made(server: Hub, panns: bytes, cache: Path, tmp_path: Path) -> None:

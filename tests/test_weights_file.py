@@ -41,7 +41,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Tensor]], Any] = lambda _: N
     """Change tensors and fields of the spec as somebody would who also corrects the digest."""
     metadata, tensors = parts(path)
     change(tensors)
-    fields = {**json.loads(metadata[header.KEY]), **spec, "tensors_sha256": weights.digest(tensors)}
+    fields = {**json.loads(metadata[header.KEY]), **spec, "tensors_sha256": weights.tensors_sha256(tensors)}
     save_file(tensors, path, metadata={header.KEY: json.dumps(fields)})
 
 
@@ -80,7 +80,7 @@ def test_the_whole_spec_survives(tiny_checkpoint: Checkpoint, tmp_path: Path) ->
     )  # fmt: skip
     path = tmp_path / "x.safetensors"
     weights.save(Network(spec), path)
-    assert header.read(path) == spec
+    assert header.read_checkpoint(path) == spec
     loaded = weights.load(path)
     assert loaded.checkpoint == spec and isinstance(loaded.checkpoint.labels, tuple)
     assert weights.load(path, name="alias").checkpoint == dataclasses.replace(spec, name="alias")
@@ -90,7 +90,7 @@ def test_the_spec_is_read_without_the_tensors(saved: Path, tiny_checkpoint: Chec
     content = bytearray(saved.read_bytes())
     content[-1000:] = b"\xff" * 1000  # nobody looks
     saved.write_bytes(content)
-    assert header.read(saved) == tiny_checkpoint
+    assert header.read_checkpoint(saved) == tiny_checkpoint
     assert "damaged" in refusal(saved, IntegrityError)
 
 
@@ -119,7 +119,7 @@ def test_a_truncated_file_is_refused(kept: int, saved: Path) -> None:
     saved.write_bytes(saved.read_bytes()[:kept])
     assert "not a safetensors file" in refusal(saved)
     with pytest.raises(CheckpointError):
-        header.read(saved)
+        header.read_checkpoint(saved)
 
 
 @pytest.mark.parametrize("length", [2**63, 2**64 - 1, 50_000_000, 0])
@@ -162,7 +162,19 @@ def test_safetensors_of_others_are_refused(saved: Path, tmp_path: Path) -> None:
         save_file(tensors, tmp_path / "x.safetensors", metadata=metadata)
         assert "not one of eranntag's" in refusal(tmp_path / "x.safetensors")
         with pytest.raises(CheckpointError, match="not one of eranntag's"):
-            header.read(tmp_path / "x.safetensors")
+            header.read_checkpoint(tmp_path / "x.safetensors")
+
+
+REQUIRED = [each.name for each in dataclasses.fields(Checkpoint) if each.default is each.default_factory is dataclasses.MISSING]
+
+
+@pytest.mark.parametrize("field", [*REQUIRED, "tensors_sha256"])
+def test_a_missing_field_is_refused_by_its_name(field: str, saved: Path) -> None:
+    metadata, tensors = parts(saved)
+    fields = json.loads(metadata[header.KEY])
+    del fields[field]
+    save_file(tensors, saved, metadata={header.KEY: json.dumps(fields)})
+    assert f"cannot be read ({field} is missing)" in refusal(saved)
 
 
 @pytest.mark.parametrize("spec", ["", "{", "[]", "3", "null", "{}", '{"labels": 3}', "[" * 100_000])

@@ -63,7 +63,7 @@ def _is_checkpoint(name: str, user_registry: str | None) -> bool:
 
 
 def _architecture(path: Path) -> str:
-    spec = header.read(path)
+    spec = header.read_checkpoint(path)
     try:
         return models.name_of(spec.family, registry.get("eranntag.models", spec.family).Config(**spec.model))
     except TypeError:  # loading it will say what is wrong

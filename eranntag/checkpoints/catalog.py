@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import eranntag
-from eranntag.checkpoints import limits as untrusted
+from eranntag.checkpoints import limits
 from eranntag.checkpoints.limits import is_number, shown
 from eranntag.errors import CheckpointError, NotPublished, UsageError
 from eranntag.registry import did_you_mean
@@ -133,11 +133,11 @@ def _content(path: Path) -> dict[str, Any]:
     """What a registry says, read in bounded time: tomllib takes a square of the number of dots in a key, and its memory."""
     remedy = "name a registry with --registry or $ERANNTAG_REGISTRY, or neither"
     try:
-        text = untrusted.content(path, f"the registry cannot be read; {remedy}", untrusted.MAX_REGISTRY).decode()
+        text = limits.read_bytes(path, f"the registry cannot be read; {remedy}", limits.MAX_REGISTRY).decode()
         if any(line.count(".") > MAX_DOTS for line in text.splitlines()):
             raise ValueError(f"a line has more than {MAX_DOTS} dots")
         content = tomllib.loads(text)
-        if wrong := untrusted.wrong_value(content):
+        if wrong := limits.value_error(content):
             raise ValueError(wrong)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file; the registry cannot be read; {remedy}") from None
@@ -165,7 +165,7 @@ def _paper(name: str, values: dict[str, Any], path: Path) -> Paper:
 
 def _check_keys(kind: type[Row] | type[Paper], needed: tuple[str, ...], name: str, values: dict[str, Any], path: Path) -> None:
     """Raise CheckpointError for a name that is none, and for keys that are unknown, missing, or of another type."""
-    if wrong := untrusted.wrong_name(name):
+    if wrong := limits.name_error(name):
         raise CheckpointError(f"{path}: the name of a checkpoint {wrong}")
     known = {item.name for item in dataclasses.fields(kind)} - {"name", "registry"}
     for key in values.keys() - known:
@@ -221,8 +221,8 @@ def _wrong_of_web(values: dict[str, Any]) -> str:
 
 def _wrong_numbers(values: dict[str, Any]) -> str:
     """What is wrong with a row's numbers and results, "" if nothing is."""
-    limits = {"classes": 10**6, "size_bytes": untrusted.MAX_FILE, "parameters": 10**10, "sample_rate_hz": 10**6}
-    for key, most in limits.items():
+    maxima = {"classes": 10**6, "size_bytes": limits.MAX_FILE, "parameters": 10**10, "sample_rate_hz": 10**6}
+    for key, most in maxima.items():
         if not 1 <= values.get(key, 1) <= most:
             return f"{key} must be 1 to {most}, not {values[key]}"
     for key in ("metrics", "paper"):

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from eranntag import models, registry
-from eranntag.checkpoints import limits, loading, pickled, weights
+from eranntag.checkpoints import limits, pickled, weights
+from eranntag.checkpoints.digest import file_sha256
 from eranntag.errors import CheckpointError, UsageError
 from eranntag.features import logmel
 from eranntag.inference.network import Network
@@ -124,8 +125,8 @@ def write(file: Path, output: Path, published: Published, checkpoint: Checkpoint
 
     Raises CheckpointError for a file of another form.
     """
-    given = _state(pickled.read(file, REMEDY), published.entry, file)
-    network = Network(replace(checkpoint, source_sha256=loading.sha256(file))).eval()
+    given = _state(pickled.load_pickled(file, REMEDY), published.entry, file)
+    network = Network(replace(checkpoint, source_sha256=file_sha256(file))).eval()
     expected = network.model.state_dict()
     sources = {name: published.theirs(name) for name in expected}
     constants = published.constants(network.frontend.config)

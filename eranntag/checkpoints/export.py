@@ -23,6 +23,7 @@ from eranntag import registry as folders
 from eranntag.audio import reader
 from eranntag.checkpoints import header, loading
 from eranntag.checkpoints.export_formats import FORMATS, Format, Run
+from eranntag.checkpoints.transfer import Report
 from eranntag.engines import verify
 from eranntag.errors import EranntagError, UsageError, error_reason
 from eranntag.files import atomic
@@ -55,7 +56,7 @@ def export(
     force: bool = False,
     registry: str | None = None,
     offline: bool = False,
-    report: loading.Report | None = None,
+    report: Report | None = None,
 ) -> Exported:
     """Write the checkpoint behind `name` (as for `checkpoints.load`) as `form`, one of FORMATS; `force` overwrites.
 
@@ -65,12 +66,12 @@ def export(
     format = _format(form, half)
     path = _path(name, format, output, force)
     real = [_beginning(clip) for clip in clips]
-    found = loading.find(name, registry, offline, report)
-    network = loading.open_found(found)
+    file = loading.find(name, registry, offline, report)
+    network = file.network()
     if network.learned:
         learned = f"its front-end, {network.checkpoint.frontend_family}, is learned, and the file would lack it"
         raise UsageError(f"{name}: {learned}; export a checkpoint with another")
-    about = _about(network, found.sha256 or loading.sha256(found.path))
+    about = _about(network, file.sha256)
     if not os.access(path.absolute().parent, os.W_OK):
         raise UsageError(f"--output {path}: its folder may not be written")
     beginning = f".{atomic.truncated_name(path.name)}."

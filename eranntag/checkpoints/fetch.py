@@ -19,8 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from eranntag.checkpoints import hub, loading, transfer, web
+from eranntag.checkpoints import hub, transfer, web
 from eranntag.checkpoints.catalog import Row
+from eranntag.checkpoints.digest import file_sha256
 from eranntag.checkpoints.transfer import Refused, Report, Unreachable, Wrong
 from eranntag.errors import CheckpointError, FetchError, IntegrityError, error_reason
 from eranntag.files import atomic, cache
@@ -67,7 +68,7 @@ def published(row: Row, offline: bool = False, report: Report | None = None) -> 
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             put(file, path)
-        digest = loading.sha256(path)
+        digest = file_sha256(path)
         _write_note(path, digest)
     return path, digest
 
@@ -135,7 +136,7 @@ def _from_hub(source: hub.HubFile, path: Path, sha256: str, size: int | None, co
         if got is None:
             return
         file, etag = got
-        found, expected = loading.sha256(file), sha256 or (etag if re.fullmatch("[0-9a-f]{64}", etag) else "")
+        found, expected = file_sha256(file), sha256 or (etag if re.fullmatch("[0-9a-f]{64}", etag) else "")
         if expected and found != expected:
             raise Wrong(f"{file.stat().st_size} bytes with SHA-256 {found}, not {expected}")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -205,7 +206,7 @@ def _write_note(path: Path, text: str) -> None:
 
 def _is_intact(path: Path, sha256: str) -> bool:
     with suppress(CheckpointError):  # what cannot be read is as good as none
-        return bool(sha256) and path.is_file() and loading.sha256(path) == sha256
+        return bool(sha256) and path.is_file() and file_sha256(path) == sha256
     return False
 
 

@@ -1,6 +1,6 @@
 """The header of a weight file: the whole Checkpoint as JSON in safetensors' metadata. Read without torch and tensors.
 
-Whoever wrote it may mean harm. Nothing is believed: not the header's length, not the type of a field.
+The file may be malicious, so everything is checked: the header's length, and the type of every field.
 """
 
 import dataclasses
@@ -20,11 +20,11 @@ from eranntag.types import Checkpoint
 KEY = "eranntag-1"  # another number when the format changes
 MAX_BYTES = 4 << 20  # of a header; one with 10 000 labels has half a megabyte
 MAX_LABELS = 100_000
-MAX_WORD = 64  # characters of what names a family or a number's key
+MAX_KEY = 64  # characters of the name of a family or of an argument
 
 REMEDY = "name a weight file, such as the best.safetensors of a run, or a name of `eranntag checkpoints`"
 _CODE = "such files may hold code, so nothing of it was read; `eranntag checkpoints convert` reads those of public taggers"
-_FOREIGN = (  # how other files begin
+_FOREIGN = (  # beginnings of other files
     (b"PK", f"but a zip archive, as torch.save and numpy write; {_CODE}"),
     (b"\x80", f"but a pickle; {_CODE}"),
     (b"version https://git-lfs", "but a pointer of git LFS to one; fetch that with `git lfs pull`"),
@@ -33,28 +33,30 @@ _FOREIGN = (  # how other files begin
 
 @dataclass(frozen=True)
 class Header:
-    """`digest`: SHA-256 of the tensors (`weights`), of which `tensors` has dtype ("F16") and shape by name."""
+    """The header of the weight file `path`: `tensors_sha256` is the digest of the tensors (`weights.tensors_sha256`), and
+    `tensors` has the dtype ("F16") and the shape of each by its name."""
 
-    spec: Checkpoint
-    digest: str
+    path: str
+    checkpoint: Checkpoint
+    tensors_sha256: str
     tensors: Mapping[str, tuple[str, tuple[int, ...]]]
 
 
-def read(path: str | os.PathLike[str]) -> Checkpoint:
-    """The Checkpoint in the header of a weight file. Raises CheckpointError."""
-    return whole(path).spec
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Return the Checkpoint in the header of a weight file. Raises CheckpointError."""
+    return read_header(path).checkpoint
 
 
-def whole(path: str | os.PathLike[str]) -> Header:
-    """All of a header, in bounded time and memory. Raises CheckpointError for files that are no weight files."""
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Return the header, read in bounded time and memory. Raises CheckpointError for files that are no weight files."""
     from safetensors import SafetensorError, safe_open
 
     path = os.fspath(path)
     try:
-        parsed = _json(_bytes(path).decode())
-        metadata = parsed.pop("__metadata__", None) or {}
-        tensors = {name: (str(about["dtype"]), _shape(about["shape"])) for name, about in parsed.items()}
-        with safe_open(path, framework="numpy"):  # where the tensors lie, and whether they are all there
+        fields = _parse_object(_read_header_bytes(path).decode())
+        metadata = fields.pop("__metadata__", None) or {}
+        tensors = {name: (str(entry["dtype"]), _shape(entry["shape"])) for name, entry in fields.items()}
+        with safe_open(path, framework="numpy"):  # checks the offsets of the tensors
             pass
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint file; {REMEDY}") from None
@@ -64,12 +66,16 @@ def whole(path: str | os.PathLike[str]) -> Header:
     if not isinstance(metadata, dict) or not isinstance(metadata.get(KEY), str):
         raise CheckpointError(f"{path}: a safetensors file, but not one of eranntag's: its header has no spec; {REMEDY}")
     try:
-        fields = _json(metadata[KEY])
-        digest = fields.pop("tensors_sha256")
-        if flaw := wrong(fields) or ("" if _is_sha256(digest) else f"tensors_sha256 is {shown(digest)}"):
-            raise ValueError(flaw)
-        lists = {name: tuple(fields.get(name, ())) for name in ("labels", "thresholds")}
-        return Header(Checkpoint(**{**fields, **lists}), digest, tensors)
+        spec = _parse_object(metadata[KEY])
+        if "tensors_sha256" not in spec:
+            raise ValueError("tensors_sha256 is missing")
+        digest = spec.pop("tensors_sha256")
+        if error_text := spec_error(spec):
+            raise ValueError(error_text)
+        if not _is_sha256(digest):
+            raise ValueError(f"tensors_sha256 is {shown(digest)}")
+        lists = {name: tuple(spec.get(name, ())) for name in ("labels", "thresholds")}
+        return Header(path, Checkpoint(**{**spec, **lists}), digest, tensors)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         remedy = "it is damaged, or of a newer eranntag: write or fetch it again"
         raise CheckpointError(
@@ -77,9 +83,9 @@ def whole(path: str | os.PathLike[str]) -> Header:
         ) from None
 
 
-def _bytes(path: str) -> bytes:
-    """The header's JSON. ValueError or CheckpointError for a file that has none."""
-    file, size = limits.opened(path, REMEDY)
+def _read_header_bytes(path: str) -> bytes:
+    """Return the header's JSON. Raises ValueError or CheckpointError for a file without one."""
+    file, size = limits.open_regular_file(path, REMEDY)
     with file:
         start = file.read(32)
         for beginning, what in _FOREIGN:
@@ -92,22 +98,22 @@ def _bytes(path: str) -> bytes:
         return file.read(length)
 
 
-def _json(text: str) -> dict[str, Any]:
-    """An object. ValueError where a name is there twice: two readers could understand different things."""
-    parsed = json.loads(text, object_pairs_hook=_once)
-    if not isinstance(parsed, dict):
-        raise ValueError(f"not an object: {shown(parsed)}")
-    return parsed
+def _parse_object(text: str) -> dict[str, Any]:
+    """Return a JSON object. Raises ValueError for a duplicate name, which two readers could interpret differently."""
+
+    def without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if duplicate := _duplicate([name for name, _ in pairs]):
+            raise ValueError(f"{duplicate} is there twice")
+        return dict(pairs)
+
+    value = json.loads(text, object_pairs_hook=without_duplicates)
+    if not isinstance(value, dict):
+        raise ValueError(f"not an object: {shown(value)}")
+    return value
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if twice := _twice([name for name, _ in pairs]):
-        raise ValueError(f"{twice} is there twice")
-    return dict(pairs)
-
-
-def _twice(names: list[str]) -> str:
-    """A name that is there twice, as in a message; "" for none."""
+def _duplicate(names: list[str]) -> str:
+    """Return a name that occurs twice, quoted for a message; "" without one."""
     return next((shown(name) for name, count in Counter(names).items() if count > 1), "")
 
 
@@ -121,7 +127,7 @@ def _is_sha256(text: Any) -> bool:
     return isinstance(text, str) and re.fullmatch("[0-9a-f]{64}", text) is not None
 
 
-_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # of the fields of a Checkpoint, by their annotations
+_FIELD_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # of the fields of a Checkpoint, by their annotations
     "str": ("a text", lambda value: isinstance(value, str)),
     "Mapping[str, Any]": ("an object", lambda value: isinstance(value, dict)),
     "tuple[str, ...]": ("a list of texts", lambda value: isinstance(value, list) and all(isinstance(x, str) for x in value)),
@@ -129,45 +135,46 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {  # of the fields of a C
 }
 
 
-def wrong(fields: dict[str, Any]) -> str:
-    """What is wrong with a spec, "" if nothing is; whether its network exists is for `Network` to say."""
+def spec_error(fields: dict[str, Any]) -> str:
+    """Return what is wrong with the fields of a Checkpoint, "" if nothing is; `Network` checks whether the network exists."""
     known = {field.name: field for field in dataclasses.fields(Checkpoint)}
     if unknown := sorted(fields.keys() - known.keys()):
         return f"unknown field {shown(unknown[0])}"
     for name, field in known.items():
-        kind, right = _KINDS[str(field.type)]
-        if name in fields and not right(fields[name]):
-            return f"{name} must be {kind}, not {shown(fields[name])}"
-        if name not in fields and field.default is field.default_factory is dataclasses.MISSING:
+        required = field.default is field.default_factory is dataclasses.MISSING
+        if name not in fields and required:
             return f"{name} is missing"
-    if flaw := limits.wrong_value(fields):
-        return flaw
-    if flaw := limits.wrong_name(fields["name"]):
-        return f"name {flaw}"
+        description, is_valid = _FIELD_TYPES[str(field.type)]
+        if name in fields and not is_valid(fields[name]):
+            return f"{name} must be {description}, not {shown(fields[name])}"
+    if error := limits.value_error(fields):
+        return error
+    if error := limits.name_error(fields["name"]):
+        return f"name {error}"
     if (source := fields.get("source_sha256", "")) and not _is_sha256(source):
         return f"source_sha256 must be 64 hexadecimal digits, not {shown(source)}"
-    return _wrong_labels(fields["labels"], fields.get("thresholds", [])) or _wrong_arguments(fields)
+    return _labels_error(fields["labels"], fields.get("thresholds", [])) or _arguments_error(fields)
 
 
-def _wrong_labels(labels: list[str], thresholds: list[float]) -> str:
+def _labels_error(labels: list[str], thresholds: list[float]) -> str:
     if not 1 <= len(labels) <= MAX_LABELS:
         return f"1 to {MAX_LABELS} labels are possible, not {len(labels)}"
-    if twice := _twice(labels):
-        return f"the label {twice} is there twice"
+    if duplicate := _duplicate(labels):
+        return f"the label {duplicate} is there twice"
     if len(thresholds) not in (0, len(labels)):
         return f"{len(thresholds)} thresholds for {len(labels)} labels"
     return ""
 
 
-def _wrong_arguments(fields: dict[str, Any]) -> str:
+def _arguments_error(fields: dict[str, Any]) -> str:
     for name in ("family", "frontend_family", "activation"):
-        if len(fields[name]) > MAX_WORD:
-            return f"{name} must have at most {MAX_WORD} characters, not {len(fields[name])}"
+        if len(fields[name]) > MAX_KEY:
+            return f"{name} must have at most {MAX_KEY} characters, not {len(fields[name])}"
     for part in ("model", "frontend"):
         for name, value in fields[part].items():
-            if isinstance(value, str) and len(value) > MAX_WORD:
-                return f"{part}: {shown(name)} must have at most {MAX_WORD} characters, not {len(value)}"
-            if len(name) > MAX_WORD or not (isinstance(value, bool | str) or is_number(value)):
+            if isinstance(value, str) and len(value) > MAX_KEY:
+                return f"{part}: {shown(name)} must have at most {MAX_KEY} characters, not {len(value)}"
+            if len(name) > MAX_KEY or not (isinstance(value, bool | str) or is_number(value)):
                 return f"{part}: {shown(name)} cannot be {shown(value)}"
     bases = fields.get("training", {}).get("bases", [])
     if not isinstance(bases, list) or not all(isinstance(base, dict) for base in bases):

@@ -1,6 +1,6 @@
-"""What comes from others may be anything: a file that never ends, a name that is a path, a number of a million digits.
+"""Limits of files that others wrote: a file may never end, a name may be a path, a number may have a million digits.
 
-The limits are far above what is useful, and low enough that refusing costs no more memory than a weight file would.
+The limits are far above what is useful, and low enough that a refused file takes no more memory than a weight file would.
 """
 
 import math
@@ -20,20 +20,24 @@ MAX_DEPTH = 16  # of objects and lists in each other
 MAX_NAME = 200  # characters of a checkpoint's name
 
 
-def opened(path: str | os.PathLike[str], remedy: str, most: int = MAX_FILE) -> tuple[BufferedReader, int]:
-    """`bounded.open_regular_file`. CheckpointError, which ends in `remedy`, for what cannot be read, and FileNotFoundError."""
-    with _told(path, remedy):
+def open_regular_file(path: str | os.PathLike[str], remedy: str, most: int = MAX_FILE) -> tuple[BufferedReader, int]:
+    """Return the open file and its size in bytes.
+
+    Raises FileNotFoundError, and CheckpointError, which ends in `remedy`, for other files than regular ones up to `most` bytes.
+    """
+    with _translate_errors(path, remedy):
         return bounded.open_regular_file(path, most)
 
 
-def content(path: str | os.PathLike[str], remedy: str, most: int) -> bytes:
-    """All of a regular file of at most `most` bytes, also if it grows meanwhile. Raises as `opened`."""
-    with _told(path, remedy), bounded.open_regular_file(path, most)[0] as file:
+def read_bytes(path: str | os.PathLike[str], remedy: str, most: int) -> bytes:
+    """Return the content of a regular file of at most `most` bytes, also if it grows meanwhile. Raises as
+    `open_regular_file`."""
+    with _translate_errors(path, remedy), bounded.open_regular_file(path, most)[0] as file:
         return file.read(most)
 
 
 @contextmanager
-def _told(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
+def _translate_errors(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
@@ -42,8 +46,8 @@ def _told(path: str | os.PathLike[str], remedy: str) -> Iterator[None]:
         raise CheckpointError(f"{os.fspath(path)}: cannot be read ({error.strerror or error}); {remedy}") from None
 
 
-def wrong_name(name: str) -> str:
-    """What is wrong with the name of a checkpoint, "" if nothing is: it becomes part of file names and of messages."""
+def name_error(name: str) -> str:
+    """Return what is wrong with the name of a checkpoint, "" if nothing is: it becomes part of file names and of messages."""
     if not name or len(name) > MAX_NAME:
         return f"must have 1 to {MAX_NAME} characters, not {len(name)}"
     if not name.isprintable() or re.search(r"[/\\]", name) or name.startswith((".", "-", "hf:")):
@@ -51,15 +55,17 @@ def wrong_name(name: str) -> str:
     return ""
 
 
-def wrong_value(value: Any) -> str:
-    """What is wrong with parsed JSON or TOML, "" if nothing is: nested too deeply, an integer beyond 64 bits, a text that is
-    not Unicode (half of a surrogate pair)."""
+def value_error(value: Any) -> str:
+    """Return what is wrong with parsed JSON or TOML, "" if nothing is.
+
+    Refused are deep nesting, integers beyond 64 bits, and texts that are not Unicode (half of a surrogate pair).
+    """
     level = [value]
     for _ in range(MAX_DEPTH):
         for item in level:
             if isinstance(item, int) and not -(2**63) <= item < 2**63:
                 return "a whole number is beyond 64 bits"
-            if isinstance(item, str) and not _encodes(item):
+            if isinstance(item, str) and not _is_unicode(item):
                 return f"a text is not Unicode: {shown(item)}"
         level = [child for item in level if isinstance(item, dict | list) for child in _children(item)]
         if not level:
@@ -71,7 +77,7 @@ def _children(item: dict[Any, Any] | list[Any]) -> list[Any]:
     return [*item.keys(), *item.values()] if isinstance(item, dict) else item
 
 
-def _encodes(text: str) -> bool:
+def _is_unicode(text: str) -> bool:
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -80,12 +86,12 @@ def _encodes(text: str) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """A finite one, and neither True nor False."""
+    """Return whether `value` is a finite number, and neither True nor False."""
     return type(value) is int or (isinstance(value, float) and math.isfinite(value))
 
 
 def shown(value: Any) -> str:
-    """A value in a message: not more than 60 characters."""
+    """Return the repr of a value for a message, in at most 60 characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a number of too many digits, nested too deeply

@@ -1,22 +1,22 @@
-"""Checkpoints: a name -> a verified file -> a Tagger. The only package with network access.
+"""A name, a path or an address on a hub -> a verified weight file -> a Tagger. The only room with network access.
 
-`table` reads checkpoints.toml, `rows` writes such rows, `fetch` downloads with `web` and `hub`, `convert` reads weights that
-others published, `header` and `weights` are the file format, and `untrusted` bounds what any of them reads. What a user types
-is resolved here.
+`catalog` reads checkpoints.toml, `fetch` downloads with `web` and `hub`, `header` and `weights` are the file format, and
+`limits` bounds what is read of files that others wrote. docs/architecture.md lists the calls.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eranntag import registry as plug_ins
-from eranntag.checkpoints import catalog, header, limits
+from eranntag.checkpoints import catalog, fetch, hub
 from eranntag.checkpoints.catalog import Row, Table
+from eranntag.checkpoints.digest import file_sha256
+from eranntag.checkpoints.header import Header, read_header
 from eranntag.checkpoints.transfer import Report
 from eranntag.errors import CheckpointError, FetchError, IntegrityError, UsageError
 from eranntag.registry import did_you_mean
@@ -25,17 +25,6 @@ if TYPE_CHECKING:
     from eranntag.inference.network import Network
     from eranntag.inference.tagger import Tagger
     from eranntag.types import Checkpoint
-
-
-@dataclass(frozen=True)
-class Found:
-    """A checkpoint's file, verified; `row` is its line in the table, None for a path or an `hf:` address. `sha256` is the
-    file's where it was computed."""
-
-    name: str
-    path: Path
-    row: Row | None = None
-    sha256: str = ""
 
 
 def load(
@@ -48,7 +37,7 @@ def load(
     engine: str = "auto",
     many: bool = False,
 ) -> Tagger:
-    """The Tagger behind a name of the table (default: its default), a path, or `hf:OWNER/REPO[@REVISION][/FILE]`.
+    """Return the Tagger of a name in the catalog (default: its default), of a path, or of `hf:OWNER/REPO[@REVISION][/FILE]`.
 
     `engine`, `device` and `dtype` ("float32", "bfloat16", "float16", of the model alone) are chosen to suit the machine where
     they are "auto". `many`: for a lot of clips, some of which may be computed side by side. Raises UsageError for unknown
@@ -57,44 +46,61 @@ def load(
     from eranntag.engines import selection as engines
 
     engines.check(engine, device, dtype)  # first: a wrong device need not wait for a download
-    taggers = [_tagger(found, engine, device, dtype, many) for found in find_all(name, registry, offline, report)]
-    if (row := _ensemble(name, catalog.read(registry))) is None:
+    ensemble, files = _find(name, registry, offline, report)
+    taggers = []
+    for file in files:
+        source = engines.Source(file.checkpoint, file.sha256, file.network)
+        tagger = engines.build(source, engine, device, dtype, many)
+        tagger.sha256 = (file.sha256,)
+        taggers.append(tagger)
+    if ensemble is None:
         return taggers[0]
     from eranntag.inference.ensemble import Ensemble
 
-    ensemble = Ensemble(row.name, taggers, row.fusion, row.fusion_weights, row.title)
-    ensemble.sha256 = tuple(digest for tagger in taggers for digest in tagger.sha256)
-    return ensemble
+    result = Ensemble(ensemble.name, taggers, ensemble.fusion, ensemble.fusion_weights, ensemble.title)
+    result.sha256 = tuple(file.sha256 for file in files)
+    return result
 
 
-def spec(found: Found) -> Checkpoint:
-    """What the header of a file that `find` has verified says, under the name that was asked for."""
-    read = header.read(found.path)
-    return dataclasses.replace(read, name=found.row.name) if found.row else read
+class CheckpointFile:
+    """A weight file on this machine, which is hashed and whose header is parsed once, when they are needed.
 
+    `row` is its row in the catalog, None for a path or an `hf:` address; `sha256` is its digest where that is known already.
+    """
 
-def _tagger(found: Found, engine: str, device: str, dtype: str, many: bool) -> Tagger:
-    from eranntag.engines import selection as engines
+    def __init__(self, name: str, path: Path, row: Row | None = None, sha256: str = "") -> None:
+        self.name = name
+        self.path = path
+        self.row = row
+        self._known_sha256 = sha256
+        self._version = _file_version(path)
 
-    about = spec(found)  # says what is wrong with a file that is none
-    digest = found.sha256 or sha256(found.path)
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of the file. Raises CheckpointError for a file that cannot be read."""
+        return self._known_sha256 or file_sha256(self.path)
 
-    def network() -> Network:
-        opened = open_found(found)
-        if sha256(found.path) != digest or opened.checkpoint != about:  # what is compiled is kept under that digest
-            raise IntegrityError(f"{found.name}: {found.path} changed while it was read; try again")
-        return opened
+    @cached_property
+    def header(self) -> Header:
+        """The header of the file. Raises CheckpointError for other files than weight files."""
+        return read_header(self.path)
 
-    tagger = engines.build(engines.Source(about, digest, network), engine, device, dtype, many)
-    tagger.sha256 = (digest,)
-    return tagger
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The Checkpoint of the header, with the name of the row."""
+        checkpoint = self.header.checkpoint
+        return dataclasses.replace(checkpoint, name=self.row.name) if self.row else checkpoint
 
+    def network(self) -> Network:
+        """Return the Network on the CPU in float32. Raises IntegrityError if the file changed since this object was made."""
+        from eranntag.checkpoints import weights
 
-def open_found(found: Found) -> Network:
-    """The Network of a file that `find` has verified, on the CPU in float32."""
-    from eranntag.checkpoints import weights
-
-    return weights.load(found.path, found.row.name if found.row else None)
+        try:
+            return weights.load_network(self.header, self.checkpoint)
+        finally:
+            changed = _file_version(self.path) != self._version and file_sha256(self.path) != self.sha256
+            if changed:  # what is compiled of it is cached under its SHA-256
+                raise IntegrityError(f"{self.name}: {self.path} changed while it was read; try again")
 
 
 def find(
@@ -102,15 +108,11 @@ def find(
     registry: str | None = None,
     offline: bool = False,
     report: Report | None = None,
-) -> Found:
-    """Resolve a name to a file on this machine, downloading it if need be, and check its SHA-256.
-
-    An ensemble is a UsageError here: `find_all` is for those who take one.
-    """
-    rows = catalog.read(registry)
-    if row := _ensemble(name, rows):
+) -> CheckpointFile:
+    """Return the verified file of a name, downloading it if necessary. Raises UsageError for an ensemble."""
+    if row := _ensemble(name, catalog.read(registry)):
         raise UsageError(f"{row.name}: an ensemble, which has no weights of its own; name a member: {', '.join(row.members)}")
-    return _find(name, rows, offline, report)
+    return _find(name, registry, offline, report)[1][0]
 
 
 def find_all(
@@ -118,59 +120,82 @@ def find_all(
     registry: str | None = None,
     offline: bool = False,
     report: Report | None = None,
-) -> list[Found]:
-    """The files behind a name, as `find` does: one, or those of an ensemble's members in their order."""
-    rows = catalog.read(registry)
-    row = _ensemble(name, rows)
-    return [_find(each, rows, offline, report) for each in (_members(row, rows) if row else [name])]
+) -> list[CheckpointFile]:
+    """Return the verified files of a name: one, or those of an ensemble's members in their order."""
+    return _find(name, registry, offline, report)[1]
 
 
-def _ensemble(name: str | os.PathLike[str] | None, rows: Table) -> Row | None:
-    """The row of an ensemble; None for other names."""
-    row = rows.rows.get(os.fspath(name) if name is not None else rows.default)
+def _find(
+    name: str | os.PathLike[str] | None, registry: str | None, offline: bool, report: Report | None
+) -> tuple[Row | None, list[CheckpointFile]]:
+    """Return the row of an ensemble and its members' files; None and one file for other names."""
+    table = catalog.read(registry)
+    ensemble = _ensemble(name, table)
+    names = _member_names(ensemble, table) if ensemble else [name]
+    return ensemble, [_locate(each, table, offline, report) for each in names]
+
+
+def _ensemble(name: str | os.PathLike[str] | None, table: Table) -> Row | None:
+    """Return the row of an ensemble; None for other names."""
+    row = table.rows.get(os.fspath(name) if name is not None else table.default)
     return row if row and row.members else None
 
 
-def _members(row: Row, rows: Table) -> list[str]:
-    """What stands for the members of an ensemble: names and `hf:` addresses as they are, files beside the registry."""
-    found = []
+def _member_names(row: Row, table: Table) -> list[str]:
+    """Return the members of an ensemble: names and `hf:` addresses unchanged, files as paths beside the registry."""
+    names = []
     for member in row.members:
-        if member in rows.rows and rows.rows[member].members:
+        if member in table.rows and table.rows[member].members:
             raise CheckpointError(f"{row.registry}: {row.name}: its member {member} is an ensemble; name the members of that")
-        known = member in rows.rows or member.startswith("hf:")
-        found.append(member if known else str(row.registry.parent / member))
-        if not known and not os.path.exists(found[-1]):
-            hint = did_you_mean(member, rows.rows)
+        if member in table.rows or member.startswith("hf:"):
+            names.append(member)
+            continue
+        path = row.registry.parent / member
+        if not os.path.exists(path):
+            hint = did_you_mean(member, table.rows)
             raise CheckpointError(f"{row.registry}: {row.name}: no checkpoint is called {member!r}, nor a file there{hint}")
-    return found
+        names.append(str(path))
+    return names
 
 
-def _find(name: str | os.PathLike[str] | None, rows: Table, offline: bool, report: Report | None) -> Found:
-    name = os.fspath(name) if name is not None else rows.default
+def _locate(name: str | os.PathLike[str] | None, table: Table, offline: bool, report: Report | None) -> CheckpointFile:
+    """Return the file of a hub's address, a path, or a row: downloaded and verified, or verified in its place."""
+    name = os.fspath(name) if name is not None else table.default
     if name.startswith("hf:"):
-        return Found(name, _fetch(name, None, name, offline, report))
-    if name not in rows.rows and (os.path.exists(name) or os.sep in name or name.endswith(".safetensors")):
-        return Found(name, Path(name))
-    row = rows.row(name)
+        return CheckpointFile(name, fetch.fetch(name, "", name, offline, report))
+    if name not in table.rows and (os.path.exists(name) or os.sep in name or name.endswith(".safetensors")):
+        return CheckpointFile(name, Path(name))
+    row = table.row(name)
     if row.is_published:
-        from eranntag.checkpoints import fetch
-
-        path, digest = fetch.published(row, offline, report)
-        return Found(name, path, row, digest)
+        path, sha256 = fetch.published(row, offline, report)
+        return CheckpointFile(name, path, row, sha256)
     if row.weights.startswith("hf:"):
-        return Found(name, _fetch(row.weights, row, name, offline, report), row, row.sha256)
-    return Found(name, _verified(row), row, row.sha256)
+        path = fetch.fetch(row.weights, row.sha256, name, offline, report, row.size_bytes)
+        return CheckpointFile(name, path, row, row.sha256)
+    file = CheckpointFile(name, local_path(row), row)
+    _verify(file, row)
+    return file
 
 
-def sha256(path: Path) -> str:
-    """Of a regular file. Raises CheckpointError for others, and for one that is larger than weight files are."""
+def _verify(file: CheckpointFile, row: Row) -> None:
+    """Raise IntegrityError unless the file has the size and the SHA-256 of its row."""
+    if not file.path.is_file():
+        raise IntegrityError(f"{row.name}: {file.path} is missing; reinstall eranntag, or correct {row.registry}")
+    remedy = f"reinstall it, or correct {row.registry}"
+    size = file.path.stat().st_size
+    if row.size_bytes and size != row.size_bytes:
+        raise IntegrityError(f"{row.name}: {file.path} has {size} bytes, not {row.size_bytes}; {remedy}")
+    if row.sha256 and file.sha256 != row.sha256:
+        raise IntegrityError(f"{row.name}: {file.path} has SHA-256 {file.sha256}, not {row.sha256}; {remedy}")
+
+
+def _file_version(path: Path) -> tuple[int, ...] | None:
+    """Return what is different for a file that was replaced or written; None without a file."""
     try:
-        with limits.opened(path, header.REMEDY)[0] as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint file; {header.REMEDY}") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); {header.REMEDY}") from None
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def labels(name: str, registry: str | None = None) -> tuple[str, ...]:
@@ -178,14 +203,14 @@ def labels(name: str, registry: str | None = None) -> tuple[str, ...]:
 
     Raises CheckpointError for one that is not on this machine and whose label set is not in the package.
     """
-    rows = catalog.read(registry)
-    if ensemble := _ensemble(name, rows):
-        name = _members(ensemble, rows)[0]
-    if (row := rows.rows.get(name)) and place(row) in ("download", "hub") and row.labels in catalog.LABEL_SETS:
+    table = catalog.read(registry)
+    if ensemble := _ensemble(name, table):
+        name = _member_names(ensemble, table)[0]
+    if (row := table.rows.get(name)) and place(row) in ("download", "hub") and row.labels in catalog.LABEL_SETS:
         recipe = plug_ins.get("eranntag.recipes", catalog.LABEL_SETS[row.labels]).RECIPE
         return tuple(recipe.labels)
     try:
-        return header.read(_find(name, rows, offline=True, report=None).path).labels
+        return _locate(name, table, offline=True, report=None).checkpoint.labels
     except FetchError:
         raise CheckpointError(f"{name}: not on this machine; run `eranntag checkpoints pull {name}` first") from None
 
@@ -197,32 +222,13 @@ def place(row: Row, look: bool = True) -> str:
         return "ensemble"
     if not row.is_published and not row.weights.startswith("hf:"):
         return "embedded" if row.weights.startswith("embedded:") else "file"
-    from eranntag.checkpoints import fetch, hub
-
     path = fetch.published_path(row) if row.is_published else fetch.hub_path(hub.parse(row.weights))
-    return "cached" if look and path.is_file() else "download" if row.is_published else "hub"
+    if look and path.is_file():
+        return "cached"
+    return "download" if row.is_published else "hub"
 
 
 def local_path(row: Row) -> Path:
-    """Where an embedded or registry-relative file is."""
+    """Return the path of an embedded file, or of one beside the registry."""
     kind, _, file = row.weights.partition(":")
     return Path(__file__).parent / "embedded" / file if kind == "embedded" else row.registry.parent / row.weights
-
-
-def _verified(row: Row) -> Path:
-    path = local_path(row)
-    if not path.is_file():
-        raise IntegrityError(f"{row.name}: {path} is missing; reinstall eranntag, or correct {row.registry}")
-    remedy = f"reinstall it, or correct {row.registry}"
-    if row.size_bytes and (size := path.stat().st_size) != row.size_bytes:
-        raise IntegrityError(f"{row.name}: {path} has {size} bytes, not {row.size_bytes}; {remedy}")
-    if row.sha256 and (found := sha256(path)) != row.sha256:
-        raise IntegrityError(f"{row.name}: {path} has SHA-256 {found}, not {row.sha256}; {remedy}")
-    return path
-
-
-def _fetch(weights: str, row: Row | None, name: str, offline: bool, report: Report | None) -> Path:
-    from eranntag.checkpoints import fetch
-
-    digest, size = (row.sha256, row.size_bytes) if row else ("", None)
-    return fetch.fetch(weights, digest, name, offline=offline, report=report, size=size)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def of_ensemble(name: str, members: Sequence[str], spec: Checkpoint) -> str:
     """The TOML row of an ensemble of `members`, as they are given; `spec` is `ensemble.described` of them. Raises UsageError
     for a name that no registry takes."""
-    if wrong := limits.wrong_name(name):
+    if wrong := limits.name_error(name):
         raise UsageError(f"the name of a checkpoint {wrong}")
     about = {"title": spec.title, "classes": len(spec.labels), "data": spec.data, "licence": spec.licence}
     return _toml(name, {**about, **spec.model, "members": list(members)})
@@ -30,7 +30,7 @@ def of_file(file: str) -> str:
     """The TOML row of a weight file, its path as it is given. Raises CheckpointError."""
     from eranntag import models
     from eranntag.checkpoints import weights
-    from eranntag.checkpoints.loading import sha256
+    from eranntag.checkpoints.digest import file_sha256
 
     tagger = weights.load(file)
     spec = tagger.checkpoint
@@ -39,7 +39,7 @@ def of_file(file: str) -> str:
         "architecture": models.described(models.name_of(spec.family, tagger.model.config), spec.family, spec.frontend_family),
         "classes": len(spec.labels),
         "weights": os.path.abspath(file),
-        "sha256": sha256(Path(file)),
+        "sha256": file_sha256(Path(file)),
         "size_bytes": Path(file).stat().st_size,
         "parameters": sum(parameter.numel() for parameter in tagger.parameters()),
         "sample_rate_hz": tagger.frontend.config.sample_rate_hz,

@@ -1,8 +1,8 @@
 """The weight file: safetensors whose header carries the whole Checkpoint, so that a file needs no registry.
 
 The header's one metadata entry (more would be written in random order, and the file's hash with them) is the spec as JSON
-with `tensors_sha256`, the digest of the tensors themselves, so that damage is noticed in one's own files too. Nothing is
-ever unpickled.
+with `tensors_sha256`, the digest of the tensors themselves, which detects damage without a registry, too. Nothing is ever
+unpickled.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from eranntag.checkpoints.limits import shown
 from eranntag.errors import CheckpointError, EranntagError, IntegrityError
 from eranntag.files import atomic
 from eranntag.inference.network import Network, without_memory
+from eranntag.types import Checkpoint
 
 FLOATS, WHOLE = ("F16", "BF16", "F32"), ("I64",)  # the dtypes of a weight file, as safetensors names them
 AGAIN = "write or fetch it again"
@@ -31,33 +32,40 @@ def save(network: Network, path: str | os.PathLike[str], half: bool = True) -> N
 
     Raises CheckpointError for a spec that `load` would refuse.
     """
-    if wrong := header.wrong(json.loads(json.dumps(dataclasses.asdict(network.checkpoint)))):
+    if wrong := header.spec_error(json.loads(json.dumps(dataclasses.asdict(network.checkpoint)))):
         raise CheckpointError(f"{os.fspath(path)}: not written, as it could not be read again: {wrong}; give it another")
     tensors = {
         name: tensor.detach().cpu().to(torch.float16 if half and tensor.ndim > 1 else tensor.dtype).contiguous()
         for name, tensor in network.tensors().items()
     }
-    spec = {**dataclasses.asdict(network.checkpoint), "tensors_sha256": digest(tensors)}
+    spec = {**dataclasses.asdict(network.checkpoint), "tensors_sha256": tensors_sha256(tensors)}
     with atomic.replace(path) as temporary:
         save_file(tensors, temporary, metadata={header.KEY: json.dumps(spec)})
 
 
 def load(path: str | os.PathLike[str], name: str | None = None) -> Network:
-    """The Network of a weight file, in evaluation mode on the CPU, float32; `name` replaces the header's.
+    """Return the Network of a weight file, in evaluation mode on the CPU, float32; `name` replaces the header's.
 
-    Raises CheckpointError for other files, IntegrityError for damaged or unfitting tensors. No tensor is read and no memory
-    taken for the network before the header's shapes are known to be the network's.
+    Raises CheckpointError for other files, IntegrityError for damaged or unfitting tensors.
     """
-    path, read = os.fspath(path), header.whole(path)
-    spec = read.spec if name is None else dataclasses.replace(read.spec, name=name)
+    file = header.read_header(path)
+    return load_network(file, file.checkpoint if name is None else dataclasses.replace(file.checkpoint, name=name))
+
+
+def load_network(file: header.Header, checkpoint: Checkpoint) -> Network:
+    """Return the Network of the weight file that has the header `file`, as `load` does.
+
+    No tensor is read and no memory allocated for the network before its shapes are compared with the header's.
+    """
+    path = file.path
     try:
-        _check_shapes(read.tensors, without_memory(spec), path)
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
-        if digest(tensors) != read.digest:
+        _check_shapes(file.tensors, without_memory(checkpoint), path)
+        with safe_open(path, framework="pt") as tensor_file:
+            tensors = {key: tensor_file.get_tensor(key) for key in tensor_file.keys()}
+        if tensors_sha256(tensors) != file.tensors_sha256:
             raise IntegrityError(f"{path}: the tensors do not have the SHA-256 of the file's header; it is damaged: {AGAIN}")
         _check_values(tensors, path)
-        network = Network(spec)
+        network = Network(checkpoint)
     except CheckpointError as error:
         if str(error).startswith(f"{path}: "):
             raise
@@ -87,8 +95,8 @@ def _check_values(tensors: dict[str, Tensor], path: str) -> None:
             raise IntegrityError(f"{path}: tensor {name}, a variance, has values below zero; {AGAIN}")
 
 
-def digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of names, dtypes, shapes and values."""
+def tensors_sha256(tensors: dict[str, Tensor]) -> str:
+    """Return the SHA-256 of the names, dtypes, shapes and values of tensors."""
     found = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name]

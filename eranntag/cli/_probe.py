@@ -55,7 +55,7 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
     with predictions.download_bar() as report:
         found = loading.find(name, options["registry"], options["offline"], report)
         tagger = loading.load(name, options["device"], registry=options["registry"], offline=True, many=True)
-    base = loading.open_found(found)
+    base = found.network()
     identity = f"{base.checkpoint.name} {tagger.sha256[0][:12]}"
     pages.data(dataset)
     failures: list[Failure] = []

@@ -18,7 +18,7 @@ def command(checkpoints: tuple[str, ...], output: Path, force: bool, registry: s
 
     `eranntag train ... --set keep_every=208` keeps RUN/iteration-*.safetensors for it.
     """
-    from eranntag.checkpoints import loading as found, weights
+    from eranntag.checkpoints import loading, weights
     from eranntag.errors import UsageError
     from eranntag.training import averaging
 
@@ -30,6 +30,6 @@ def command(checkpoints: tuple[str, ...], output: Path, force: bool, registry: s
         raise UsageError(f"--output {output}: must end in .safetensors and lie in a folder that exists")
     if output.exists() and not (force and output.is_file()):
         raise UsageError(f"{output} is there already; use --force to overwrite it, or another --output")
-    networks = [found.open_found(found.find(name, registry, offline)) for name in checkpoints]
+    networks = [loading.find(name, registry, offline).network() for name in checkpoints]
     weights.save(averaging.mean(networks), output)
     terminal.write_output(f"{output}\n")

@@ -57,7 +57,7 @@ def show(name: str, registry: str | None) -> None:
     row = found.rows.get(name) or found.papers.get(name)
     fields = {key: value for key, value in dataclasses.asdict(row).items() if value} if row else {}
     if row is None or (name in found.rows and loading.place(found.rows[name]) in ("embedded", "cached")):
-        spec = dataclasses.asdict(header.read(loading.find(name, registry, offline=row is not None).path))
+        spec = dataclasses.asdict(header.read_checkpoint(loading.find(name, registry, offline=row is not None).path))
         fields = {**spec, **fields, "labels": ", ".join(spec["labels"])}
     predictions.fields({key: value for key, value in fields.items() if value})
 

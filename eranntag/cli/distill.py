@@ -93,11 +93,11 @@ def _student(teacher: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]
         return None, {"model": model, "features": front_end(model)[0]}
     with predictions.download_bar() as report:
         found = loading.find(options["base"], options["registry"], options["offline"], report)
-    base = loading.open_found(found)
+    base = found.network()
     spec, ours = base.checkpoint, name_of(base.checkpoint.family, base.model.config)
     if options["model"] not in (None, ours):
         raise click.UsageError(f"--model {options['model']}: --from names a {ours}; leave out one of the two")
     same = spec.labels == teacher.labels and spec.activation == teacher.checkpoint.activation
     head = KEEP if same else registry.get("eranntag.models", spec.family).HEADS[0]
-    identity = f"{spec.name} {(found.sha256 or loading.sha256(found.path))[:12]}"
+    identity = f"{spec.name} {found.sha256[:12]}"
     return base, {"model": ours, "features": spec.frontend_family, "head": head, "base": identity}

@@ -50,13 +50,12 @@ def fit(recipe: str, name: str, members: tuple[str, ...], data: str | None, **op
     --fold); test clips are never used. The weights have the smallest log loss.
     """
     from eranntag import recipes
-    from eranntag.checkpoints import loading
     from eranntag.cli.display import ensemble as display
     from eranntag.training import ensemble_search
 
     _check(name, members)
     dataset, found = recipes.load(recipe, data), _found(members, options)
-    specs = [loading.spec(each) for each in found]
+    specs = [each.checkpoint for each in found]
     ensemble_search.check_members(dataset.recipe, specs)
     examples = ensemble_search.clips_unseen_by_all(dataset, specs)
     collected = _collect(members, dataset.recipe, examples, options)
@@ -78,13 +77,12 @@ def fit(recipe: str, name: str, members: tuple[str, ...], data: str | None, **op
 def table(recipe: str, members: tuple[str, ...], data: str | None, fold: int | None, as_json: bool, **options: Any) -> None:
     """Measure every MEMBER alone and all their combinations by every rule on RECIPE; of more than eight only all but one."""
     from eranntag import recipes
-    from eranntag.checkpoints import loading
     from eranntag.cli.display import ensemble as display
     from eranntag.training import ensemble_search
 
     _check(recipe, members)
     dataset = recipes.load(recipe, data)
-    specs = [loading.spec(each) for each in _found(members, options)]
+    specs = [each.checkpoint for each in _found(members, options)]
     ensemble_search.check_members(dataset.recipe, specs)
     examples = recipes.to_evaluate(dataset, fold)
     known = sum(any(recipes.was_trained_on(example, spec, dataset.recipe) for spec in specs) for example in examples)
@@ -143,7 +141,7 @@ def _collect(members: Sequence[str], recipe: Any, examples: Sequence[Any], optio
 
 def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[float]) -> None:
     """A file gets its whole path, so that the registry may lie anywhere."""
-    from eranntag.checkpoints import catalog, loading, rows
+    from eranntag.checkpoints import catalog, rows
     from eranntag.inference import ensemble, fusion
 
     if name in catalog.read().rows:
@@ -152,7 +150,7 @@ def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[flo
         )
     if wrong := fusion.flaw(len(found), rule, weights):
         raise click.UsageError(wrong)
-    spec = ensemble.described(name, [loading.spec(each) for each in found], rule, weights)
+    spec = ensemble.described(name, [each.checkpoint for each in found], rule, weights)
     named = [each.row is not None or each.name.startswith("hf:") for each in found]
     places = [each.name if known else os.path.abspath(each.path) for each, known in zip(found, named, strict=True)]
     terminal.write_output(rows.of_ensemble(name, places, spec))

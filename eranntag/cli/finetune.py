@@ -47,14 +47,14 @@ def command(context: click.Context, /, checkpoint: str, recipe: str, head: str |
     dataset = recipes.load(recipe, options["data"])
     with predictions.download_bar() as report:
         found = loading.find(checkpoint, options["registry"], options["offline"], report)
-    base = loading.open_found(found)
+    base = found.network()
     family = folders.get("eranntag.models", base.checkpoint.family)
     head = head or family.HEADS[0]
     if head not in (*family.HEADS, KEEP):
         known = (*family.HEADS, KEEP, PROBE)
         raise UsageError(f"--head {head}: must be {', '.join(known[:-1])} or {known[-1]}{folders.did_you_mean(head, known)}")
     model = name_of(base.checkpoint.family, base.model.config)
-    identity = f"{base.checkpoint.name} {loading.sha256(found.path)[:12]}"
+    identity = f"{base.checkpoint.name} {found.sha256[:12]}"
     validation = 0.2 if options["validation"] is None else options["validation"]
     defaults = {"validation": validation, "patience": 10 if validation else 0, "ema_warm_up": bool(validation)}
     defaults |= {"model": model, "features": base.checkpoint.frontend_family, "base": identity, "head": head}

@@ -138,7 +138,7 @@ def _teacher(options: dict[str, Any]) -> tuple[Any, str]:
 
     with predictions.download_bar() as report:
         found = loading.find(options["checkpoint"], options["registry"], options["offline"], report)
-    return loading.spec(found), found.sha256 or loading.sha256(found.path)
+    return found.checkpoint, found.sha256
 
 
 def _scores(options: dict[str, Any], recipe: Any, clips: list[Any], key: dict[str, str]) -> Any:

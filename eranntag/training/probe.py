@@ -127,7 +127,7 @@ def _probe(
 def _check_same(path: Path, run: Mapping[str, Any]) -> None:
     """The probe that is there may be replaced by one of the same clips, base, fold and seed. UsageError for another."""
     try:
-        theirs = header.read(path).training
+        theirs = header.read_checkpoint(path).training
     except CheckpointError as error:
         raise UsageError(f"{error}; or use another --out or --restart") from None
     if odd := [name for name, value in run.items() if theirs.get(name) != value]:

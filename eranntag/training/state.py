@@ -98,7 +98,7 @@ def _counter(name: str, value: Any) -> Any:
 
 def _digest(tensors: dict[str, torch.Tensor], progress: dict[str, Any]) -> str:
     """SHA-256 of all that goes into the file."""
-    return hashlib.sha256((json.dumps(progress) + weights.digest(tensors)).encode()).hexdigest()
+    return hashlib.sha256((json.dumps(progress) + weights.tensors_sha256(tensors)).encode()).hexdigest()
 
 
 def _take(state: State, tensors: dict[str, torch.Tensor]) -> None:

@@ -103,7 +103,7 @@ def _figure(plot: Path, checkpoint: Any, options: dict[str, Any]) -> Iterator[Ca
     def draw(view: Any, sight: Any) -> None:
         if attention.has(checkpoint):
             found = loading.find(options["checkpoint"], options["registry"], options["offline"])
-            attention.draw(loading.open_found(found), view.prediction, plot)
+            attention.draw(found.network(), view.prediction, plot)
         else:
             clip.draw(view, sight, plot)
 

@@ -129,7 +129,7 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
     import dataclasses
     from contextlib import ExitStack
 
-    from eranntag.checkpoints.loading import sha256
+    from eranntag.checkpoints.digest import file_sha256
     from eranntag.cli.display import training as display
     from eranntag.training import cross_validation, paper_comparison
     from eranntag.training.label_enhancement import additions
@@ -138,7 +138,7 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
     added = {}
     if file := options["additions"]:
         added = additions.read_additions(file, dataset)
-        settings = dataclasses.replace(settings, added_labels=f"{Path(file).name} {sha256(Path(file))[:12]}")
+        settings = dataclasses.replace(settings, added_labels=f"{Path(file).name} {file_sha256(Path(file))[:12]}")
     soft_labels = teacher_options.soft_labels(dataset.recipe, folds, options)
     several = len(folds) * options["repeats"] > 1
     one = f"-fold{folds[0]}" if folds[0] is not None else ""
