@@ -33,7 +33,7 @@ def fragile(checkpoint: str) -> Any:
 def main(folder: Path) -> dict[str, Any]:
     plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     names, checkpoint = [os.fsdecode(bytes.fromhex(name)) for name in plan["names"]], plan["checkpoint"]
-    library = ray_session.imported()
+    library = ray_session.import_ray()
     found: dict[str, Any] = {}
     with ray_session.connected(library, "local"):
         found["sigterm"] = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

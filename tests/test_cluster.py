@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -20,8 +21,8 @@ from eranntag.engines.eager import Eager
 from eranntag.errors import EranntagError, UsageError
 from eranntag.inference import detector
 from eranntag.inference.pipeline import predict
-from eranntag.integrations import ray, ray_session, spark
-from eranntag.integrations.worker import Hearing, Load
+from eranntag.integrations import ray, ray_session, worker
+from eranntag.integrations.worker import Load, Worker, shared_worker
 from eranntag.results import schema as rows
 from eranntag.types import Failure, Prediction
 
@@ -107,10 +108,10 @@ def same(results: list[Any], expected: list[Any]) -> None:
 
 def test_what_cannot_be_loaded_there_is_the_error_here() -> None:
     pyarrow = pytest.importorskip("pyarrow")
-    actor = ray._Results(pickle.dumps(Load("absent.safetensors")), 1, None, "path")
+    actor = ray._ResultActor(pickle.dumps(Load("absent.safetensors")), 1, None, "path")
     (result,) = actor(pyarrow.table({"path": ["a.wav", "b.wav"]}))["result"]
     with pytest.raises(EranntagError, match=r"^absent.safetensors: no such checkpoint file"):
-        ray._done(result.as_py())
+        ray._unpickle_result(result.as_py())
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "ray://[::1]:{}", "127.0.0.1:{}99999"])
@@ -127,8 +128,8 @@ def test_where_no_ray_is_nobody_waits_for_it(address: str) -> None:
 
 
 def test_ray_missing_or_too_small_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match=r"^Ray: - is there for this process alone"):
-        ray._read(["a.wav", "-"])
+    with pytest.raises(UsageError, match=r"^Ray: - exists for this process alone"):
+        ray._collect_names(["a.wav", "-"])
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"^Ray is not installed: pip install 'eranntag\[ray\]'$"):
         next(ray.predict(Load(), ["a.wav"]))
@@ -150,8 +151,8 @@ def test_ray_missing_or_too_small_is_one_line(monkeypatch: pytest.MonkeyPatch) -
 def test_actors_fill_the_cluster(
     nodes: list[tuple[int, int]], asked: dict[str, int], cores: int, gpus: int, actors: int
 ) -> None:
-    shape = ray._Shape(cluster_of(nodes), asked.get("cores"), asked.get("gpus"))
-    assert (shape.cores, shape.gpus, shape.actors) == (cores, gpus, actors)
+    actors_ = ray._Actors(cluster_of(nodes), asked.get("cores"), asked.get("gpus"))
+    assert (actors_.cores, actors_.gpus, actors_.count) == (cores, gpus, actors)
 
 
 def cluster_of(nodes: list[tuple[int, int]]) -> Any:
@@ -161,9 +162,9 @@ def cluster_of(nodes: list[tuple[int, int]]) -> Any:
 
 def test_what_no_machine_has_is_refused_and_not_waited_for() -> None:
     with pytest.raises(UsageError, match=r"no machine of the Ray cluster has 8 CPUs and 0 GPUs for an actor, but 2 CPUs and 0"):
-        ray._Shape(cluster_of([(2, 0), (2, 0)]), 8, None)
+        ray._Actors(cluster_of([(2, 0), (2, 0)]), 8, None)
     with pytest.raises(UsageError, match=r"has 1 CPUs and 1 GPUs for an actor, but 2 CPUs and 0 GPUs"):
-        ray._Shape(cluster_of([(2, 0)]), None, 1)
+        ray._Actors(cluster_of([(2, 0)]), None, 1)
 
 
 class Stub:
@@ -181,11 +182,11 @@ class Stub:
 @pytest.fixture
 def stub(tiny_tagger: Eager, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
     stub = Stub(tiny_tagger)
-    monkeypatch.setattr(ray, "Hearing", stub)
-    monkeypatch.setattr(spark, "Hearing", stub)
-    spark._hearing.cache_clear()
+    monkeypatch.setattr(ray, "Worker", stub)
+    monkeypatch.setattr(worker, "Worker", stub)
+    shared_worker.cache_clear()
     yield stub
-    spark._hearing.cache_clear()
+    shared_worker.cache_clear()
 
 
 def test_ray_gives_a_row_for_each_path(
@@ -194,12 +195,12 @@ def test_ray_gives_a_row_for_each_path(
     """Its actor in this process; how Ray calls one is seen above."""
     pyarrow = pytest.importorskip("pyarrow")
 
-    def mapped(paths: Any, actor: Any, arguments: dict[str, Any], shape: Any, some: int) -> Any:
-        assert (shape.cores, shape.actors) == (2, 1) and isinstance(arguments["make"], Load)
+    def mapped(paths: Any, actor: Any, arguments: dict[str, Any], actors: Any, files: int) -> Any:
+        assert (actors.cores, actors.count) == (2, 1) and isinstance(arguments["make"], Load)
         return actor(**{**arguments, "make": pickle.dumps(arguments["make"])})(paths)
 
-    monkeypatch.setattr(ray_session, "imported", lambda: cluster_of([(2, 0)]))
-    monkeypatch.setattr(ray, "_mapped", mapped)
+    monkeypatch.setattr(ray_session, "import_ray", lambda: cluster_of([(2, 0)]))
+    monkeypatch.setattr(ray, "_map_batches", mapped)
     names = without_the_deadly(sounds)
     paths: Any = pyarrow.table({"wav": [os.fsencode(name) for name in names]})
     table: Any = ray.tagged(paths, Load("tiny"), column="wav", top=2, threshold=0.1)
@@ -207,41 +208,51 @@ def test_ray_gives_a_row_for_each_path(
     check_rows(table.to_pylist(), list(predict(tiny_tagger, names)), 2, 0.1)
 
 
-def test_spark_gives_a_row_for_each_path(sounds: list[str], tiny_tagger: Eager, stub: Stub) -> None:
-    pandas = pytest.importorskip("pandas")
+def test_the_recipe_for_spark_gives_a_row_for_each_path(
+    sounds: list[str], tiny_tagger: Eager, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code of docs/scale.md, with a stand-in for Spark: a frame that keeps the function and the schema."""
+    pyarrow = pytest.importorskip("pyarrow")
+    spark = SimpleNamespace(functions=[])
+    for name in ("builder", "read", "write"):
+        setattr(spark, name, spark)
+    for name in ("appName", "config", "getOrCreate", "text", "withColumnRenamed", "repartition", "parquet"):
+        setattr(spark, name, lambda *_: spark)
+    spark.mapInArrow = lambda *arguments: spark.functions.append(arguments) or spark
+    monkeypatch.setitem(sys.modules, "pyspark", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "pyspark.sql", SimpleNamespace(SparkSession=spark))
+    section = (Path(__file__).parents[1] / "docs" / "scale.md").read_text(encoding="utf-8").partition("## Spark")[2]
+    exec(section.partition("```python\n")[2].partition("```")[0], {})
+    ((function, columns),) = spark.functions
     names = without_the_deadly(sounds)
-    binary = [bytearray(os.fsencode(name)) for name in names]
-    frames = [pandas.DataFrame({"wav": binary[:5]}), pandas.DataFrame({"wav": []}), pandas.DataFrame({"wav": binary[5:]})]
-    function = pickle.loads(pickle.dumps(spark.tagged(Load("tiny"), column="wav", top=2, threshold=0.1)))
-    told = [*function(iter(frames[:2])), *pickle.loads(pickle.dumps(function))(iter(frames[2:]))]
-    assert [len(frame) for frame in told] == [5, 0, 6]
-    assert stub.made == 1  # equal functions share it
-    assert all(list(frame.columns) == spark._columns(spark.SCHEMA) for frame in told)
-    rows = [row for frame in told for row in frame.to_dict("records")]
-    check_rows(rows, list(predict(tiny_tagger, names)), 2, 0.1)
+    binary = pyarrow.array([os.fsencode(name) for name in names], pyarrow.binary())
+    batches = [pyarrow.record_batch({"path": part}) for part in (binary[:5], binary[:0], binary[5:])]
+    tables = [*function(iter(batches[:2])), *function(iter(batches[2:]))]
+    assert [table.num_rows for table in tables] == [5, 0, 6]
+    assert stub.made == 1  # one worker for both tasks
+    declared = [column.split()[0] for column in re.split(r", (?![^<]*>)", columns)]
+    assert declared == rows.arrow_schema("tags", error=True).names
+    assert all(table.schema.equals(rows.arrow_schema("tags", error=True)) for table in tables)
+    check_rows([row for table in tables for row in table.to_pylist()], list(predict(tiny_tagger, names)), 5, 0.0)
 
 
-def test_spark_gives_events_too(sounds: list[str], tiny_tagger: Eager, stub: Stub) -> None:
-    pandas = pytest.importorskip("pandas")
+def test_ray_gives_events_too(sounds: list[str], tiny_tagger: Eager, stub: Stub) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
     how = detector.postprocessing(detector.thresholds(tiny_tagger.checkpoint))
     stub.tagger = detector.Detector(tiny_tagger, how)
-    (frame,) = spark.tagged(Load("tiny"), events=True)(iter([pandas.DataFrame({"path": sounds[:4]})]))
-    assert list(frame.columns) == spark._columns(spark.EVENTS_SCHEMA)
-    *heard, broken = frame.to_dict("records")
+    make = pickle.dumps(Load("tiny"))
+    actor = ray._RowActor(make=make, cores=1, batch=None, column="path", top=None, threshold=0.0, events=True)
+    table = actor(pyarrow.table({"path": sounds[:4]}))
+    assert table.schema.equals(rows.arrow_schema("events", error=True))
+    *found, broken = table.to_pylist()
     assert broken["error"] and broken["events"] is None
-    for row, name in zip(heard, sounds, strict=False):
+    for row, name in zip(found, sounds, strict=False):
         assert row["events"] == stub.tagger.detect(name).to_dict()["events"] and row["frame_seconds"] > 0
-
-
-def test_the_rows_of_ray_and_spark_have_the_same_columns() -> None:
-    pytest.importorskip("pyarrow")
-    for kind, schema in (("tags", spark.SCHEMA), ("events", spark.EVENTS_SCHEMA)):
-        assert rows.arrow_schema(kind, error=True).names == spark._columns(schema)
 
 
 def test_a_hearing_hears_batch_after_batch_with_one_listener(sounds: list[str], checkpoint: str) -> None:
     names, make = without_the_deadly(sounds), partial(Load, checkpoint, "cpu", engine="eager")
-    hearing = Hearing(make(), cores=1)
+    hearing = Worker(make(), cores=1)
     results = [*hearing(names[:1]), *hearing([os.fsencode(name) for name in names[1:6]]), *hearing([]), *hearing(names[6:])]
     same(results, alone(checkpoint, names))
     assert make() == make() and hash(make()) == hash(make())

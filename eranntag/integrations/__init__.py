@@ -1,1 +1,1 @@
-"""Distributed engines: `ray`, `spark`, and the `worker` that both start."""
+"""Clusters: `ray`, and the `worker` that Ray's actors and Spark's tasks (docs/scale.md) start."""

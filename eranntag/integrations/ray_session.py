@@ -1,4 +1,4 @@
-"""The connection to a Ray cluster: quiet, without telemetry, and over when the work is."""
+"""The connection to a Ray cluster: quiet, without telemetry, and closed when the work is done."""
 
 import logging
 import os
@@ -13,11 +13,12 @@ from typing import Any
 
 from eranntag.errors import EranntagError, UsageError, error_reason
 
-KNOCK_SECONDS = 5
+CONNECT_SECONDS = 5
 
 
-def imported() -> Any:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray looks: nothing is reported to anybody
+def import_ray() -> Any:
+    """Return the module `ray`. Raises UsageError where it is not installed."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # before Ray is imported
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # on stderr
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "(?s).*")  # on stdout, where the results are
     try:
@@ -30,15 +31,15 @@ def imported() -> Any:
 
 @contextmanager
 def connected(ray: Any, address: str) -> Iterator[None]:
-    """Until the block ends; a Ray that is started here ends with it. Raises EranntagError where there is none."""
+    """Connect until the block ends; a Ray that is started here ends with it. Raises EranntagError where there is none."""
     if ray.is_initialized():
         yield
         return
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     here = {"include_dashboard": False} if address == "local" else {}
     try:
-        _knock(address)
-        with _own_signals(), _silence():
+        _check_reachable(address)
+        with _keep_signal_handlers(), _redirect_stderr():
             ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **here)
     except (RuntimeError, ValueError, OverflowError, OSError) as error:
         remedy = "start it with `ray start --head`, or name another --ray ADDRESS"
@@ -49,15 +50,15 @@ def connected(ray: Any, address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """OSError where nobody listens at HOST:PORT: Ray itself would try for minutes."""
+def _check_reachable(address: str) -> None:
+    """Raise OSError where no server listens at HOST:PORT: Ray itself would try for minutes."""
     if found := re.fullmatch(r"(?:ray://)?\[?([^/\]]+?)\]?:(\d+)", address):
-        socket.create_connection((found[1], int(found[2])), KNOCK_SECONDS).close()
+        socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray would take SIGTERM over."""
+def _keep_signal_handlers() -> Iterator[None]:
+    """Restore the handler of SIGTERM, which Ray replaces."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -69,8 +70,8 @@ def _own_signals() -> Iterator[None]:
 
 
 @contextmanager
-def _silence() -> Iterator[None]:
-    """Ray's libraries say on stderr how much they will say."""
+def _redirect_stderr() -> Iterator[None]:
+    """Discard what Ray's libraries print on stderr about their logging."""
     sys.stderr.flush()
     stderr = os.dup(2)
     try:
