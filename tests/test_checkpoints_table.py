@@ -17,7 +17,7 @@ from eranntag.inference.network import _Unfilled
 from eranntag.recipes import audioset, audioset_balanced, esc50
 from eranntag.types import Recipe
 
-TABLE = catalog.read()
+TABLE = catalog.load_catalog()
 ROWS = [pytest.param(row, id=name) for name, row in {**TABLE.rows, **TABLE.papers}.items()]
 PAPERS = [pytest.param(row, id=name) for name, row in TABLE.papers.items()]
 PUBLISHED = [row for row in TABLE.rows.values() if row.is_published]
@@ -141,7 +141,7 @@ def test_a_wrong_registry_is_one_clear_line(content: str | bytes, words: str, tm
     path = tmp_path / "own.toml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(CheckpointError) as caught:
-        catalog.read(str(path))
+        catalog.load_catalog(str(path))
     assert str(caught.value).startswith(f"{path}: {words}")
     assert "\n" not in str(caught.value)
 
@@ -149,13 +149,13 @@ def test_a_wrong_registry_is_one_clear_line(content: str | bytes, words: str, tm
 @pytest.mark.parametrize("name", ["nowhere.toml", "."])
 def test_a_registry_that_cannot_be_read_is_one_clear_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="the registry cannot be read"):
-        catalog.read(str(tmp_path / name))
+        catalog.load_catalog(str(tmp_path / name))
 
 
 def test_rows_of_a_users_registry_come_first(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text(f"[checkpoints.mine]\n{GOOD}[checkpoints.erann-1-6-audioset]\n{GOOD}[papers.new]\n{PAPER}")
-    read = catalog.read(str(path))
+    read = catalog.load_catalog(str(path))
     assert read.rows.keys() == {*TABLE.rows, "mine", "erann-1-6-audioset"}
     assert read.row("erann-1-6-audioset").title == "Mine"
     assert local_path(read.row("erann-1-6-audioset")) == tmp_path / "x.safetensors"
@@ -166,7 +166,7 @@ def test_rows_of_a_users_registry_come_first(tmp_path: Path) -> None:
 
 def test_a_users_registry_may_name_another_default(tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(f'default = "mine"\n[checkpoints.mine]\n{GOOD}')
-    assert catalog.read(str(tmp_path / "own.toml")).default == "mine"
+    assert catalog.load_catalog(str(tmp_path / "own.toml")).default == "mine"
 
 
 def test_an_unknown_name_gets_the_nearest_one_suggested() -> None:
@@ -196,14 +196,14 @@ def test_an_unknown_name_gets_the_nearest_one_suggested() -> None:
 def test_weights_on_the_web_are_pinned(change: tuple[str, str], words: str, tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     path.write_text(f"[checkpoints.mine]\n{WEB}")
-    assert catalog.read(str(path)).row("mine").is_published
+    assert catalog.load_catalog(str(path)).row("mine").is_published
     path.write_text(f"[checkpoints.mine]\n{WEB.replace(*change)}")
     with pytest.raises(CheckpointError) as caught:
-        catalog.read(str(path))
+        catalog.load_catalog(str(path))
     assert str(caught.value).startswith(f"{path}: mine: {words}")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8000", "localhost", "[::1]:8000"])
 def test_http_is_for_this_machine(host: str, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(f"[checkpoints.mine]\n{WEB.replace('https://example.org', f'http://{host}')}")
-    assert catalog.read(str(tmp_path / "own.toml")).row("mine").is_published
+    assert catalog.load_catalog(str(tmp_path / "own.toml")).row("mine").is_published

@@ -344,7 +344,7 @@ def test_checkpoints_lists_every_row_once(registry: Path) -> None:
         )
     listed = run("checkpoints", "list", "--registry", registry).stdout.splitlines()
     names = [re.split(r" {2,}", line)[0].removesuffix(" *") for line in listed[1:-2]]
-    assert names == [*catalog.read().rows, "mine", "[bold]x :smile:"]
+    assert names == [*catalog.load_catalog().rows, "mine", "[bold]x :smile:"]
     assert [line.split() for line in run("checkpoints").stdout.splitlines()[1:-2]] == [line.split() for line in listed[1:-4]]
     markdown = run("checkpoints", "list", "--markdown", "--registry", registry).stdout.splitlines()
     assert [line.split(" | ")[0].strip("| ").removesuffix(" *") for line in markdown[2:]] == names
@@ -352,7 +352,7 @@ def test_checkpoints_lists_every_row_once(registry: Path) -> None:
 
 
 def test_checkpoints_lists_the_papers_models_with_their_commands() -> None:
-    papers = catalog.read().papers
+    papers = catalog.load_catalog().papers
     for line in (("checkpoints", "--papers"), ("checkpoints", "list", "--papers")):
         listed = run(*line).stdout.splitlines()
         assert [row.split()[0] for row in listed[1:-1]] == list(papers)
@@ -390,7 +390,7 @@ def test_checkpoints_verify_loads_the_weights(model: str, registry: Path) -> Non
 
 def test_checkpoints_row_is_a_registry(model: str, clip: str, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(run("checkpoints", "row", model).stdout)
-    row = catalog.read(str(tmp_path / "own.toml")).rows["tiny"]
+    row = catalog.load_catalog(str(tmp_path / "own.toml")).rows["tiny"]
     assert (row.architecture, row.classes, row.size_bytes) == ("erann-2-1", 7, Path(model).stat().st_size)
     assert run("predict", "-c", "tiny", clip, "--registry", tmp_path / "own.toml").exit_code == 0
 

@@ -107,7 +107,7 @@ def small(classes: int = len(LABELS), rows: int = 64) -> Model:
     """With weights that `panns_state` has too, for 64 rows and 3 classes."""
     model = Model(Config(CHANNELS), rows, classes).eval()
     if (rows, classes) == (64, len(LABELS)):
-        state = {convert.PUBLISHED["cnn14"].theirs(name): name for name in model.state_dict()}
+        state = {convert.PUBLISHED["cnn14"].source_name(name): name for name in model.state_dict()}
         given = panns_state()
         assert state.keys() == given.keys()
         model.load_state_dict({ours: given[name].transpose(2, 3) if given[name].ndim == 4 else given[name]
@@ -302,7 +302,7 @@ def test_the_full_network_is_the_published_one(monkeypatch: pytest.MonkeyPatch) 
         network = Network(full.checkpoint)
     assert sum(parameter.numel() for parameter in network.model.parameters()) == 80_753_615
     assert len(full.checkpoint.labels) == 527 and full.checkpoint.labels[:2] == ("Speech", "Male speech, man speaking")
-    assert {full.theirs(name) for name in network.model.state_dict()} == panns_state(1, 1).keys()
+    assert {full.source_name(name) for name in network.model.state_dict()} == panns_state(1, 1).keys()
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -349,7 +349,7 @@ def test_a_row_of_the_registry_is_an_ensemble(files: Path, registry: Callable[..
 def test_a_wrong_ensemble_is_one_clear_line(fields: dict[str, Any], words: str, registry: Callable[..., str]) -> None:
     path = registry(**fields)
     with pytest.raises(CheckpointError, match=f"^{path}: duo: {words}"):
-        tables.read(path)
+        tables.load_catalog(path)
 
 
 def test_fusion_needs_members(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_fusion_needs_members(tmp_path: Path) -> None:
         '[checkpoints.x]\ntitle = "X"\nclasses = 3\narchitecture = "erann-2-1"\nweights = "x"\nfusion = "weighted-average"\n'
     )
     with pytest.raises(CheckpointError, match="x: fusion is for rows with members"):
-        tables.read(str(path))
+        tables.load_catalog(str(path))
 
 
 def test_members_that_cannot_be_are_refused(files: Path, registry: Callable[..., str]) -> None:
@@ -383,7 +383,7 @@ def test_row_prints_what_a_registry_takes(files: Path, tmp_path: Path, wav: Call
     done = runs.command("ensemble", "row", "my duo", a, b, "--weights", "0.3,0.7")
     assert done.exit_code == 0, done.stderr
     (tmp_path / "my.toml").write_text(done.stdout)
-    row = tables.read(str(tmp_path / "my.toml")).rows["my duo"]
+    row = tables.load_catalog(str(tmp_path / "my.toml")).rows["my duo"]
     assert (row.classes, row.fusion, row.fusion_weights) == (3, "weighted-average", (0.3, 0.7))
     assert (row.data, row.licence) == ("A's data; B's data", "CC0; CC BY 4.0")
     clip = wav("clip.wav", sound(1).waveform[0])
@@ -483,7 +483,7 @@ def test_fit_prints_a_row_and_what_it_brings(data: Path, trained: list[Path], tm
     done = fit(*trained[:2], data=data)
     assert done.exit_code == 0, done.stderr
     (tmp_path / "my.toml").write_text(done.stdout)
-    row = tables.read(str(tmp_path / "my.toml")).rows["duo"]
+    row = tables.load_catalog(str(tmp_path / "my.toml")).rows["duo"]
     assert sum(row.fusion_weights) == pytest.approx(1) and len(row.fusion_weights) == 2
     lines = {line.split("  ")[0].strip(): line for line in done.stderr.splitlines() if "log loss" in line}
     losses = [float(lines[name].split("log loss ")[1].split()[0]) for name in ("equal weights", "fitted weights")]

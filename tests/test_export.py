@@ -176,7 +176,7 @@ def test_every_activation_can_be_exported(reference: Eager) -> None:
             frontend=reference.network.frontend,
             checkpoint=dataclasses.replace(reference.checkpoint, activation=activation),
         )
-        module, image = export_formats.scored(network)
+        module, image = export_formats.scored_module(network)
         with torch.inference_mode():
             logits, scores, _ = module(image)
         np.testing.assert_allclose(scores.numpy(), numpys(logits.numpy()), atol=1e-6)
@@ -225,15 +225,15 @@ def test_nothing_is_written_when_the_runtime_disagrees(
 def test_a_weight_that_changed_on_the_way_is_noticed(
     form: str, model: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scored = export_formats.scored
+    scored_module = export_formats.scored_module
 
     def disturbed(network: Any) -> Any:
         other = weights.load(model)
         with torch.no_grad():
             other.model.stages[2][1].conv1.weight[0] += 0.1
-        return scored(other)
+        return scored_module(other)
 
-    monkeypatch.setattr(export_formats, "scored", disturbed)
+    monkeypatch.setattr(export_formats, "scored_module", disturbed)
     result = run(model, "--format", form)
     assert result.exit_code == 1 and result.stdout == "" and not list(folder.iterdir())
     assert re.search(rf"{form} gives other probabilities, by \S+ for \w+, where 0.001 is the limit; nothing", result.stderr)
@@ -306,7 +306,7 @@ def test_whoever_is_killed_on_the_way_leaves_no_graph_beside_other_weights(
     [("a/best.safetensors", "best.onnx"), ("hf:me/dogs@main", "dogs.onnx"), ("hf:me/dogs/v1.2.safetensors", "v1.2.onnx")],
 )
 def test_the_file_is_named_after_the_checkpoint(name: str, path: str) -> None:
-    assert export._path(name, export.FORMATS["onnx"], None, False) == Path(path)
+    assert export._output_path(name, export.FORMATS["onnx"], None, False) == Path(path)
 
 
 # The user's own sounds

@@ -33,7 +33,7 @@ DOWNLOAD = ["HEAD", "HEAD", "GET"]  # the requests of a download
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A cache of its own, no token, no proxy, no patience."""
     hub_server.isolated(tmp_path, monkeypatch)
-    monkeypatch.setattr(transfer, "SECONDS", 5.0)
+    monkeypatch.setattr(transfer, "STALL_SECONDS", 5.0)
     huggingface_hub.close_session()
     yield tmp_path / "cache"
     huggingface_hub.close_session()
@@ -49,11 +49,11 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def pinned() -> Path:
-    return fetch.fetch("hf:me/tiny", SHA256, "tiny")
+    return fetch.fetch_from_hub("hf:me/tiny", SHA256, "tiny")
 
 
 def direct(weights: str = "hf:me/tiny", offline: bool = False) -> Path:
-    return fetch.fetch(weights, "", weights, offline=offline)
+    return fetch.fetch_from_hub(weights, "", weights, offline=offline)
 
 
 def downloads(hub: Hub) -> int:
@@ -95,23 +95,23 @@ def test_a_file_is_downloaded_once_and_then_never_asked_for(hub: Hub, cache: Pat
 
 def test_bytes_are_reported(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[tuple[int, int]] = []
-    fetch.fetch("hf:me/tiny", SHA256, "tiny", report=lambda done, total: steps.append((done, total)))
+    fetch.fetch_from_hub("hf:me/tiny", SHA256, "tiny", report=lambda done, total: steps.append((done, total)))
     assert steps == sorted(steps) and {total for _, total in steps} == {len(CONTENT)} and steps[-1][0] == len(CONTENT)
 
 
 def test_folders_revisions_and_upper_case_hashes(hub: Hub, cache: Path) -> None:
     hub.put(OTHER, "a-b/c.d", "v1.0+x", "sub/deep/x_1.bin")
     hub.files = {path.replace("+", "%2B"): content for path, content in hub.files.items()}
-    path = fetch.fetch("hf:a-b/c.d@v1.0+x/sub/deep/x_1.bin", OTHER_SHA256.upper(), "x")
+    path = fetch.fetch_from_hub("hf:a-b/c.d@v1.0+x/sub/deep/x_1.bin", OTHER_SHA256.upper(), "x")
     assert path == cache / "hub/a-b/c.d/v1.0+x/sub/deep/x_1.bin" and path.read_bytes() == OTHER
 
 
 @pytest.mark.parametrize("damaged", [CONTENT[:-1] + b"?", CONTENT[:300_000]], ids=["changed", "cut"])
 @pytest.mark.parametrize(("revision", "sha256"), [("main", SHA256), ("main", ""), (COMMIT, SHA256), (COMMIT, "")])
 def test_a_damaged_copy_is_fetched_again(revision: str, sha256: str, damaged: bytes, hub: Hub) -> None:
-    path = fetch.fetch(f"hf:me/tiny@{revision}", sha256, "tiny")
+    path = fetch.fetch_from_hub(f"hf:me/tiny@{revision}", sha256, "tiny")
     path.write_bytes(damaged)
-    assert fetch.fetch(f"hf:me/tiny@{revision}", sha256, "tiny") == path
+    assert fetch.fetch_from_hub(f"hf:me/tiny@{revision}", sha256, "tiny") == path
     assert path.read_bytes() == CONTENT and downloads(hub) == 2
 
 
@@ -150,7 +150,7 @@ def test_a_cached_file_needs_neither_torch_nor_the_client(hub: Hub) -> None:
     code = f"""if True:
         import sys
         from eranntag.checkpoints import fetch
-        print(fetch.fetch("hf:me/tiny", "{SHA256}", "tiny"))
+        print(fetch.fetch_from_hub("hf:me/tiny", "{SHA256}", "tiny"))
         assert not {{"torch", "huggingface_hub", "httpx2", "pooch", "requests", "rich"}} & sys.modules.keys()
     """
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
@@ -159,7 +159,7 @@ def test_a_cached_file_needs_neither_torch_nor_the_client(hub: Hub) -> None:
 
 def test_the_environment_of_another_process_is_obeyed(hub: Hub) -> None:
     """HF_ENDPOINT and HF_HUB_OFFLINE are read when huggingface_hub is imported."""
-    code = "from eranntag.checkpoints.loading import fetch; fetch.fetch('hf:me/tiny', '', 'tiny')"
+    code = "from eranntag.checkpoints.loading import fetch; fetch.fetch_from_hub('hf:me/tiny', '', 'tiny')"
     command, environment = [sys.executable, "-c", code], {**os.environ, "HF_HUB_OFFLINE": "1"}
     ended = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert "FetchError: tiny: cannot fetch" in ended.stderr
@@ -177,7 +177,7 @@ def test_two_at_once_both_get_the_whole_file(hub: Hub, cache: Path) -> None:
     command = [
         sys.executable,
         "-c",
-        f"from eranntag.checkpoints.loading import fetch; print(fetch.fetch('hf:me/tiny', '{SHA256}', 'x'))",
+        f"from eranntag.checkpoints.loading import fetch; print(fetch.fetch_from_hub('hf:me/tiny', '{SHA256}', 'x'))",
     ]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     paths = {process.communicate(timeout=60)[0].strip() for process in both}
@@ -189,7 +189,7 @@ def test_an_interrupted_download_leaves_nothing(hub: Hub, cache: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fetch.fetch("hf:me/tiny", SHA256, "tiny", report=interrupt)
+        fetch.fetch_from_hub("hf:me/tiny", SHA256, "tiny", report=interrupt)
     assert files(cache) == []
     assert pinned().read_bytes() == CONTENT
 
@@ -200,7 +200,7 @@ def test_an_interrupted_download_leaves_nothing(hub: Hub, cache: Path) -> None:
 def test_offline_a_copy_is_used_and_nothing_is_asked(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     path = direct()
     assert direct(offline=True) == path
-    assert fetch.fetch("hf:me/tiny", SHA256, "tiny", offline=True) == path
+    assert fetch.fetch_from_hub("hf:me/tiny", SHA256, "tiny", offline=True) == path
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     assert direct() == path and pinned() == path
     assert downloads(hub) == 1 and len(hub.requests) == len(DOWNLOAD)
@@ -208,7 +208,7 @@ def test_offline_a_copy_is_used_and_nothing_is_asked(hub: Hub, monkeypatch: pyte
 
 def test_offline_without_a_copy(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with refusal(FetchError, "tiny: ", "hf:me/tiny", "offline", "eranntag checkpoints pull tiny", str(cache), "local file"):
-        fetch.fetch("hf:me/tiny", SHA256, "tiny", offline=True)
+        fetch.fetch_from_hub("hf:me/tiny", SHA256, "tiny", offline=True)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with refusal(FetchError, "tiny: ", hub.url, "HF_HUB_OFFLINE", str(cache)):
         pinned()
@@ -268,7 +268,7 @@ def test_a_commit_is_not_asked_for_twice(hub: Hub) -> None:
 def test_a_branch_that_moved_is_followed(hub: Hub) -> None:
     seen: list[int] = []
     path = direct()
-    again = fetch.fetch("hf:me/tiny", "", "tiny", report=lambda done, _: seen.append(done))
+    again = fetch.fetch_from_hub("hf:me/tiny", "", "tiny", report=lambda done, _: seen.append(done))
     assert again == path and downloads(hub) == 1 and len(hub.requests) == 4 and seen == []  # queried, and not downloaded
     hub.put(OTHER)
     assert direct() == path and path.read_bytes() == OTHER
@@ -319,7 +319,7 @@ def test_wrong_twice_is_an_error(hub: Hub, cache: Path) -> None:
 
 def test_a_file_of_another_size_is_not_received(hub: Hub) -> None:
     with refusal(IntegrityError, f"a file of {len(CONTENT)} bytes, not 5"):
-        fetch.fetch("hf:me/tiny", SHA256, "tiny", size=5)
+        fetch.fetch_from_hub("hf:me/tiny", SHA256, "tiny", size=5)
     assert downloads(hub) == 0
 
 
@@ -329,7 +329,7 @@ def test_no_hour_is_waited(status: int, hub: Hub, monkeypatch: pytest.MonkeyPatc
     with refusal(FetchError, f"HTTP {status}"):
         pinned()
     hub.answers = [Answer(), Answer(), *hub.answers]  # where huggingface_hub itself would wait
-    monkeypatch.setattr(transfer, "SECONDS", 1.0)
+    monkeypatch.setattr(transfer, "STALL_SECONDS", 1.0)
     with refusal(FetchError, hub.url, "tiny: "):
         pinned()
 
@@ -449,7 +449,7 @@ def test_a_full_disk_in_the_middle(hub: Hub, cache: Path) -> None:
         import huggingface_hub
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))
-        fetch.fetch("hf:me/tiny", "{SHA256}", "tiny")
+        fetch.fetch_from_hub("hf:me/tiny", "{SHA256}", "tiny")
     """
     ended = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True)
     assert "FetchError: tiny: cannot fetch" in ended.stderr and "File too large" in ended.stderr

@@ -447,7 +447,7 @@ def test_tensors_larger_than_their_storage_are_not_unfolded(zipped: bool, tmp_pa
     path = tmp_path / "x.pth"
     huge = torch.zeros(1).as_strided((2**30, 2**30), (0, 0))
     network = convert.PUBLISHED["cnn14"]
-    names = [network.theirs(name) for name in Network(tiny_cnn14()).model.state_dict()]
+    names = [network.source_name(name) for name in Network(tiny_cnn14()).model.state_dict()]
     path.write_bytes(saved({"model": dict.fromkeys(names, huge)}, zipped))
     assert "has shape (1073741824, 1073741824)" in refused(path)
     path.write_bytes(
@@ -571,9 +571,9 @@ def test_a_header_cannot_write_rows_of_a_registry(content: bytes, tmp_path: Path
     evil = 'x = 1 }\n[checkpoints.evil]\ntitle = "'
     changes = {"metrics": {evil: 1.0, "a": evil, "deep": {"b": 1}}, "title": evil + "\x7f", "licence": '"\n[checkpoints.evil]'}
     path.write_bytes(respelled(content, lambda spec: spec.update(changes)))
-    (tmp_path / "own.toml").write_text(rows.of_file(str(path)))
-    read = catalog.read(str(tmp_path / "own.toml")).rows
-    assert read.keys() - catalog.read().rows.keys() == {"tiny"}
+    (tmp_path / "own.toml").write_text(rows.file_row(str(path)))
+    read = catalog.load_catalog(str(tmp_path / "own.toml")).rows
+    assert read.keys() - catalog.load_catalog().rows.keys() == {"tiny"}
     assert read["tiny"].title == changes["title"] and read["tiny"].metrics == {evil: 1.0, "a": evil}
 
 

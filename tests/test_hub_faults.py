@@ -46,7 +46,7 @@ class Fault:
     waits: bool = False
 
     def bring_about(self, hub: Hub, patch: pytest.MonkeyPatch) -> None:
-        patch.setattr(transfer, "SECONDS", 0.4 if self.waits else 5.0)
+        patch.setattr(transfer, "STALL_SECONDS", 0.4 if self.waits else 5.0)
         self.how(hub, patch)
 
 
@@ -116,7 +116,7 @@ WAYS = ("web", "hub")
 @pytest.fixture(autouse=True)
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     hub_server.isolated(tmp_path, monkeypatch)
-    monkeypatch.setattr(transfer, "MOST", 20_000_000)
+    monkeypatch.setattr(transfer, "MAX_BYTES", 20_000_000)
     huggingface_hub.close_session()
     with Hub() as server:
         register(server, tmp_path, monkeypatch)
@@ -222,16 +222,16 @@ def test_a_branch_of_which_there_is_an_older_copy(
 def test_a_thread_that_was_given_up_writes_nothing(way: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rest of the file arrives after the error."""
     earlier = set(threading.enumerate())  # those of other tests may still wait for a server
-    monkeypatch.setattr(transfer, "SECONDS", 0.3)
+    monkeypatch.setattr(transfer, "STALL_SECONDS", 0.3)
     monkeypatch.setattr(transfer, "POLL_SECONDS", 0.02)
     release = threading.Event()
-    original = transfer.Meter.add
+    original = transfer.ByteCounter.add
 
-    def held(meter: transfer.Meter, count: int) -> None:
+    def held(meter: transfer.ByteCounter, count: int) -> None:
         release.wait(5)
         original(meter, count)
 
-    monkeypatch.setattr(transfer.Meter, "add", held)
+    monkeypatch.setattr(transfer.ByteCounter, "add", held)
     check_line(pull(way, tmp_path), way, tmp_path / "cache")
     release.set()
     left = [thread for thread in set(threading.enumerate()) - earlier if thread.name == "download"]
@@ -258,9 +258,9 @@ def test_damaged_in_the_cache_and_wrong_from_the_server(way: str, hub: Hub, tmp_
 @pytest.mark.parametrize("way", WAYS)
 def test_a_slow_but_honest_line(way: str, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As slow as can be told from one that drips: the whole takes longer than the patience for a part of it."""
-    monkeypatch.setattr(transfer, "SLOWEST_BYTES", 4_000)
-    monkeypatch.setattr(transfer, "PIECE", 1_000)
-    monkeypatch.setattr(transfer, "SECONDS", 1.0)
+    monkeypatch.setattr(transfer, "STALL_BYTES", 4_000)
+    monkeypatch.setattr(transfer, "CHUNK_BYTES", 1_000)
+    monkeypatch.setattr(transfer, "STALL_SECONDS", 1.0)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", constants.DOWNLOAD_CHUNK_SIZE)
     original = hub_server._Handler._give
 
@@ -273,7 +273,7 @@ def test_a_slow_but_honest_line(way: str, hub: Hub, tmp_path: Path, monkeypatch:
     monkeypatch.setattr(hub_server._Handler, "_give", slowly)
     start = time.monotonic()
     assert Path(pull(way, tmp_path).stdout.strip()).read_bytes() == CONTENT
-    assert time.monotonic() - start > transfer.SECONDS
+    assert time.monotonic() - start > transfer.STALL_SECONDS
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -76,7 +76,7 @@ def test_a_name_becomes_a_tagger_by_the_documented_calls(registry: str) -> None:
 
 def test_a_file_is_hashed_once_and_its_header_parsed_once(registry: str) -> None:
     calls = [call[-1] for call in calls_of(lambda: eranntag.load("mine", "cpu", registry=registry, engine="eager"))]
-    for name in ("checkpoints.digest.file_sha256", "checkpoints.header.read_header", "checkpoints.catalog.read"):
+    for name in ("checkpoints.digest.file_sha256", "checkpoints.header.read_header", "checkpoints.catalog.load_catalog"):
         assert calls.count(name) == 1, name
 
 

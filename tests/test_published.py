@@ -84,7 +84,7 @@ def test_first_use_downloads_and_converts_and_later_ones_are_offline(
     steps: list[tuple[int, int]] = []
     first = scores(own, report=lambda done, total: steps.append((done, total)))
     assert steps[-1] == (len(panns), len(panns)) and len(server.requests) == 1
-    path = fetch.published_path(catalog.read(own).row("mine"))
+    path = fetch.published_path(catalog.load_catalog(own).row("mine"))
     assert files(cache) == [path.with_name(f".{path.name}.sha256"), path]
     server.stop()
     np.testing.assert_array_equal(scores(own), first)
@@ -109,7 +109,7 @@ def mn04(data_root: Path) -> bytes:
 
 def test_the_real_mn04_scores_what_its_tensors_do(server: Hub, mn04: bytes, tmp_path: Path) -> None:
     """By the row of checkpoints.toml, but for the server; the published numbers are kept exactly."""
-    row = catalog.read().row("mn04-audioset")
+    row = catalog.load_catalog().row("mn04-audioset")
     assert (hashlib.sha256(mn04).hexdigest(), len(mn04)) == (row.sha256, row.size_bytes)
     own = registry(tmp_path, server.add(mn04), mn04, architecture=row.architecture, classes=row.classes)
     first = scores(own)
@@ -193,7 +193,7 @@ def test_given_up_a_process_ends(server: Hub, tmp_path: Path) -> None:
     own = registry(tmp_path, server.add(b"x"), b"x", format="safetensors")
     code = f"""if True:
         from eranntag.checkpoints import transfer
-        transfer.SECONDS, transfer.TIMEOUT = 0.3, 60
+        transfer.STALL_SECONDS, transfer.TIMEOUT = 0.3, 60
         import sys
         from eranntag.__main__ import main
         sys.argv = ["eranntag", "checkpoints", "pull", "mine", "--registry", {own!r}]
@@ -307,16 +307,16 @@ def test_labels_are_never_downloaded(server: Hub, panns: bytes, tmp_path: Path) 
 
 
 def test_patience_leaves_room_within_30_seconds() -> None:
-    assert transfer.TIMEOUT <= transfer.SECONDS <= 27
-    assert transfer.PIECE <= transfer.SLOWEST_BYTES  # or a line that is just fast enough would seem too slow
+    assert transfer.TIMEOUT <= transfer.STALL_SECONDS <= 27
+    assert transfer.CHUNK_BYTES <= transfer.STALL_BYTES  # or a line that is just fast enough would seem too slow
 
 
 def test_stopped_a_meter_raises() -> None:
-    meter = transfer.Meter(10)
+    meter = transfer.ByteCounter(10)
     meter.add(10)
     for count, words in ((1, "more than 10 bytes"), (-1, "cut after 11 bytes")):
-        with pytest.raises(transfer.Wrong, match=words):
+        with pytest.raises(transfer.InvalidDownload, match=words):
             meter.add(count)
     meter.stop()
-    with pytest.raises(transfer.Unreachable):
+    with pytest.raises(transfer.ConnectionFailed):
         meter.add(1)

@@ -23,7 +23,7 @@ TELEPHONE_HZ = 8000
 
 @pytest.fixture(scope="module")
 def tagger() -> Tagger:
-    rows = catalog.read()
+    rows = catalog.load_catalog()
     if rows.default not in rows.rows:
         pytest.skip(f"{rows.default} is not in checkpoints.toml yet")
     return eranntag.load(rows.default, device="cpu")
@@ -71,7 +71,7 @@ def test_the_accuracy_is_the_registrys(predictions: list[Prediction], clips: lis
     assert len(predictions) == len(clips) == 50
     truth = [esc50.LABELS[clip.targets[0]] for clip in clips]
     right = [prediction.top(1)[0].label == label for prediction, label in zip(predictions, truth, strict=True)]
-    metrics = catalog.read().row(catalog.read().default).metrics
+    metrics = catalog.load_catalog().row(catalog.load_catalog().default).metrics
     assert metrics["metric"] == "accuracy"
     assert np.mean(right) == pytest.approx(metrics["value"], abs=0.15)
 

@@ -258,7 +258,7 @@ def test_whatever_is_raised_is_a_line_and_an_exit_code(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr("eranntag.checkpoints.catalog.read", fail)
+    monkeypatch.setattr("eranntag.checkpoints.catalog.load_catalog", fail)
     result = run("checkpoints", "list")
     assert (result.exit_code, result.stdout) == (code, "")
     assert words in result.stderr and result.stderr.count("\n") == (1 if words else 0)

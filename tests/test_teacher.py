@@ -207,7 +207,7 @@ def test_a_stopped_run_ends_with_the_same_numbers(data: Path, teachers: Callable
     result = trained(data, tmp_path / "whole", *options)
     assert result.exit_code == 0 and "warning" not in result.stderr, result.stderr
     assert "soft labels: 0.8 of each target by teacher-fold1 " in result.stderr
-    spec = header.read(tmp_path / "whole" / "last.safetensors")
+    spec = header.read_checkpoint(tmp_path / "whole" / "last.safetensors")
     assert spec.training["teacher"].startswith("teacher-fold1 ") and spec.training["teacher_weight"] == 0.8
     assert f"soft labels of {spec.training['teacher']}" in spec.title
     with runs.stopped_before(4):
@@ -230,7 +230,7 @@ def test_each_fold_has_its_own_teacher(data: Path, teachers: Callable[..., Path]
                           "--teacher", tmp_path / "teacher-fold{fold}.safetensors")  # fmt: skip
     assert result.exit_code == 0, result.stderr
     for fold in (1, 2):
-        training = header.read(tmp_path / "runs" / f"fold{fold}-seed0" / "last.safetensors").training
+        training = header.read_checkpoint(tmp_path / "runs" / f"fold{fold}-seed0" / "last.safetensors").training
         assert training["teacher"].startswith(f"teacher-fold{fold} ") and training["teacher_weight"] == 0.9
     assert result.stderr.count("were in the training set of the checkpoint that is fine-tuned") == 1
     assert "warning" not in result.stderr
@@ -241,7 +241,7 @@ def test_a_teacher_that_was_trained_on_the_fold_is_a_warning(data: Path, teacher
     result = trained(data, tmp_path / "run", "--fold", 1, "--teacher", first, "--teacher", second, "--iterations", 1)
     assert result.exit_code == 0, result.stderr
     assert "warning: the teacher was trained on 2 of the clips to be measured" in result.stderr
-    teacher = header.read(tmp_path / "run" / "last.safetensors").training["teacher"]
+    teacher = header.read_checkpoint(tmp_path / "run" / "last.safetensors").training["teacher"]
     assert teacher.startswith("teacher-fold1.safetensors and teacher-fold2.safetensors ") and len(teacher.split()) == 5
 
 

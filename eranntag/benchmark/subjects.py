@@ -54,12 +54,12 @@ def find(name: str | None, folder: Path, user_registry: str | None = None, offli
     architectures = [_architecture(each.path) for each in found]
     if len(found) == 1:
         return Subject(found[0].name, found[0].path, architectures[0])
-    called = name or catalog.read(user_registry).default
+    called = name or catalog.load_catalog(user_registry).default
     return Subject(called, None, " + ".join(architectures), registry=user_registry)
 
 
 def _is_checkpoint(name: str, user_registry: str | None) -> bool:
-    return name.startswith("hf:") or os.path.exists(name) or name in catalog.read(user_registry).rows
+    return name.startswith("hf:") or os.path.exists(name) or name in catalog.load_catalog(user_registry).rows
 
 
 def _architecture(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""checkpoints.toml: the names that users type, and what stands behind each. No torch: help and listings stay instant."""
+"""checkpoints.toml: the named checkpoints. Without torch, so that help and listings stay instant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import eranntag
 from eranntag.checkpoints import limits
-from eranntag.checkpoints.limits import is_number, shown
+from eranntag.checkpoints.limits import is_finite_number, short_repr
 from eranntag.errors import CheckpointError, NotPublished, UsageError
 from eranntag.registry import did_you_mean
 
@@ -81,7 +81,7 @@ class Paper:
 
 
 @dataclass(frozen=True)
-class Table:
+class Catalog:
     """Checkpoints that can be loaded, and models of papers that can be trained, by name."""
 
     rows: Mapping[str, Row]
@@ -104,33 +104,33 @@ def builtin_path() -> Path:
     return next(path for path in (package / "checkpoints.toml", package.parent / "checkpoints.toml") if path.exists())
 
 
-def read(user_registry: str | None = None) -> Table:
-    """The built-in table, and over it the rows of a user's own file, by default that of $ERANNTAG_REGISTRY.
+def load_catalog(user_registry: str | None = None) -> Catalog:
+    """Return the built-in catalog, updated with the rows of a user's own file (default: that of $ERANNTAG_REGISTRY).
 
     Raises CheckpointError for a file that is wrong.
     """
     table = _parse(builtin_path())
     if user_registry := user_registry or os.environ.get("ERANNTAG_REGISTRY"):
         own = _parse(Path(user_registry))
-        table = Table({**table.rows, **own.rows}, own.default or table.default, {**table.papers, **own.papers})
+        table = Catalog({**table.rows, **own.rows}, own.default or table.default, {**table.papers, **own.papers})
     return table
 
 
-def _parse(path: Path) -> Table:
-    content = _content(path)
+def _parse(path: Path) -> Catalog:
+    content = _load_toml(path)
     for kind in ("checkpoints", "papers"):
         rows = content.get(kind, {})
         if not isinstance(rows, dict) or not all(isinstance(row, dict) for row in rows.values()):
             raise CheckpointError(f"{path}: {kind} must be tables, written [{kind}.NAME]")
     if not isinstance(default := content.get("default", ""), str):
-        raise CheckpointError(f"{path}: default must be the name of a checkpoint, not {shown(default)}")
+        raise CheckpointError(f"{path}: default must be the name of a checkpoint, not {short_repr(default)}")
     rows = {name: _row(name, row, path) for name, row in content.get("checkpoints", {}).items()}
     papers = {name: _paper(name, paper, path) for name, paper in content.get("papers", {}).items()}
-    return Table(rows, default, papers)
+    return Catalog(rows, default, papers)
 
 
-def _content(path: Path) -> dict[str, Any]:
-    """What a registry says, read in bounded time: tomllib takes a square of the number of dots in a key, and its memory."""
+def _load_toml(path: Path) -> dict[str, Any]:
+    """Return the content of a registry, in bounded time: tomllib takes quadratic time and memory in the dots of a key."""
     remedy = "name a registry with --registry or $ERANNTAG_REGISTRY, or neither"
     try:
         text = limits.read_bytes(path, f"the registry cannot be read; {remedy}", limits.MAX_REGISTRY).decode()
@@ -148,7 +148,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 def _row(name: str, values: dict[str, Any], path: Path) -> Row:
     _check_keys(Row, ("title", "classes", *(() if "members" in values else ("architecture", "weights"))), name, values, path)
-    if wrong := _wrong_numbers(values) or _wrong_of_file(values) or _wrong_of_ensemble(values):
+    if wrong := _numbers_error(values) or _file_error(values) or _ensemble_error(values):
         raise CheckpointError(f"{path}: {name}: {wrong}")
     defaults = {"fusion": "weighted-average"} if "members" in values else {}
     lists: dict[str, Any] = {key: tuple(values[key]) for key in ("members", "fusion_weights") if key in values}
@@ -158,7 +158,7 @@ def _row(name: str, values: dict[str, Any], path: Path) -> Row:
 
 def _paper(name: str, values: dict[str, Any], path: Path) -> Paper:
     _check_keys(Paper, ("title", "classes", "architecture", "command", "paper"), name, values, path)
-    if wrong := _wrong_numbers(values):
+    if wrong := _numbers_error(values):
         raise CheckpointError(f"{path}: {name}: {wrong}")
     return Paper(name=name, registry=path, **values)
 
@@ -169,7 +169,7 @@ def _check_keys(kind: type[Row] | type[Paper], needed: tuple[str, ...], name: st
         raise CheckpointError(f"{path}: the name of a checkpoint {wrong}")
     known = {item.name for item in dataclasses.fields(kind)} - {"name", "registry"}
     for key in values.keys() - known:
-        raise CheckpointError(f"{path}: {name}: unknown key {shown(key)}{did_you_mean(key, known)}")
+        raise CheckpointError(f"{path}: {name}: unknown key {short_repr(key)}{did_you_mean(key, known)}")
     for key in needed:
         if key not in values:
             hint = "; models without weights belong under [papers.NAME]" if key == "weights" else ""
@@ -178,29 +178,29 @@ def _check_keys(kind: type[Row] | type[Paper], needed: tuple[str, ...], name: st
         allowed, value = _TYPES[str(item.type).partition("[")[0]], values[item.name]
         if not isinstance(value, allowed) or isinstance(value, bool):
             wanted = str(item.type).replace("tuple", "list")
-            raise CheckpointError(f"{path}: {name}: {item.name} must be {wanted}, not {shown(value)}")
+            raise CheckpointError(f"{path}: {name}: {item.name} must be {wanted}, not {short_repr(value)}")
 
 
-def _wrong_of_file(values: dict[str, Any]) -> str:
-    """What is wrong with where a row's weights are, and with their hash, "" if nothing is."""
+def _file_error(values: dict[str, Any]) -> str:
+    """Return what is wrong with a row's weights and their hash, "" if nothing is."""
     weights, sha256 = values.get("weights", "-"), values.get("sha256")
     if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
-        return f"sha256 must be 64 hexadecimal digits, not {shown(sha256)}"
+        return f"sha256 must be 64 hexadecimal digits, not {short_repr(sha256)}"
     if weights.startswith("hf:") and sha256 is None:
         return "weights on a hub need their sha256 in the registry"
     if "://" in weights:
-        return _wrong_of_web(values)
+        return _web_error(values)
     if "format" in values:
         return "format is for weights on the web"
     if weights.startswith("embedded:") and not re.fullmatch(r"embedded:[A-Za-z0-9_][A-Za-z0-9_.-]*", weights):
-        return f"embedded weights are a file of the package, without a folder, not {shown(weights)}"
+        return f"embedded weights are a file of the package, without a folder, not {short_repr(weights)}"
     if not weights or "\0" in weights:
-        return f"weights must be a path, not {shown(weights)}"
+        return f"weights must be a path, not {short_repr(weights)}"
     return ""
 
 
-def _wrong_of_web(values: dict[str, Any]) -> str:
-    """What is wrong with a row whose weights are on the web, "" if nothing is."""
+def _web_error(values: dict[str, Any]) -> str:
+    """Return what is wrong with a row whose weights are on the web, "" if nothing is."""
     weights = values["weights"]
     try:
         url = urlsplit(weights)
@@ -210,29 +210,31 @@ def _wrong_of_web(values: dict[str, Any]) -> str:
         good = False
     if not good or not re.fullmatch("[!-~]+", weights):
         forms = "https://HOST/FILE, embedded:FILE, hf:OWNER/REPO@REVISION/FILE or a path"
-        return f"weights must be {forms}, not {shown(weights)}"
+        return f"weights must be {forms}, not {short_repr(weights)}"
     for key in ("sha256", "size_bytes", "format"):
         if key not in values:
             return f"weights on the web need {key}"
     if values["format"] not in FORMATS:
-        return f"format must be {' or '.join(FORMATS)}, not {shown(values['format'])}"
+        return f"format must be {' or '.join(FORMATS)}, not {short_repr(values['format'])}"
     return ""
 
 
-def _wrong_numbers(values: dict[str, Any]) -> str:
-    """What is wrong with a row's numbers and results, "" if nothing is."""
+def _numbers_error(values: dict[str, Any]) -> str:
+    """Return what is wrong with a row's numbers and results, "" if nothing is."""
     maxima = {"classes": 10**6, "size_bytes": limits.MAX_FILE, "parameters": 10**10, "sample_rate_hz": 10**6}
     for key, most in maxima.items():
         if not 1 <= values.get(key, 1) <= most:
             return f"{key} must be 1 to {most}, not {values[key]}"
     for key in ("metrics", "paper"):
-        if not isinstance(values.get(key, {}).get("metric", ""), str) or not is_number(values.get(key, {}).get("value", 0)):
+        if not isinstance(values.get(key, {}).get("metric", ""), str) or not is_finite_number(
+            values.get(key, {}).get("value", 0)
+        ):
             return f"{key} must have a text as its metric and a finite number as its value"
     return ""
 
 
-def _wrong_of_ensemble(values: dict[str, Any]) -> str:
-    """What is wrong with a row's members and their fusion, "" if nothing is."""
+def _ensemble_error(values: dict[str, Any]) -> str:
+    """Return what is wrong with a row's members and their fusion, "" if nothing is."""
     odd = [key for key in (_OF_FILES if "members" in values else _OF_ENSEMBLES) if key in values]
     if odd:
         return f"{odd[0]} is for rows {'without' if 'members' in values else 'with'} members"
@@ -242,7 +244,7 @@ def _wrong_of_ensemble(values: dict[str, Any]) -> str:
 
     members, weights = values["members"], values.get("fusion_weights", [])
     if len(members) < 2 or not all(isinstance(member, str) and "\0" not in member for member in members):
-        return f"members must be two texts or more, not {shown(members)}"
-    if not all(map(is_number, weights)):
-        return f"fusion_weights must be numbers, not {shown(weights)}"
+        return f"members must be two texts or more, not {short_repr(members)}"
+    if not all(map(is_finite_number, weights)):
+        return f"fusion_weights must be numbers, not {short_repr(weights)}"
     return fusion.flaw(len(members), values.get("fusion", fusion.WEIGHTED), weights)

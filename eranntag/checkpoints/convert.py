@@ -1,7 +1,7 @@
-"""Weights that other people published -> a weight file of ours.
+"""Conversion of published weights to a weight file.
 
-Every tensor of the network must be there, fit and be finite; what else there is must be a constant of the front-end and equal
-ours, so that the weights of another variant are refused. Nothing is written unless all fits.
+Every tensor of the network must exist, fit and be finite; others must be constants of the front-end that equal ours, so that
+the weights of another variant are refused. Nothing is written otherwise.
 """
 
 import os
@@ -24,22 +24,22 @@ from eranntag.inference.network import Network
 from eranntag.recipes import audioset
 from eranntag.types import Checkpoint
 
-TOLERANCE = 1e-5  # of a front-end's constants: more than rounding, far less than what is between two front-ends
+TOLERANCE = 1e-5  # of a front-end's constants: more than rounding, far less than the difference of two front-ends
 REMEDY = "name the file that was published (docs/checkpoints.md)"
 
 
 @dataclass(frozen=True)
-class Published:
-    """Weights of one architecture by one publisher. `checkpoint` is what they become.
+class PublishedWeights:
+    """The format of one publisher's weights, which are converted to `checkpoint`.
 
-    Their file is a dictionary whose `entry` is the state dict, or "" for the dictionary itself. `theirs`: our tensor's name ->
-    theirs; `laid_out`: their tensor -> ours; `constants`: what their file holds of the front-end.
+    `entry` is the key of the state dict in the file, "" for the file itself. `source_name` maps our name of a tensor to the
+    publisher's, `to_layout` a published tensor to our layout; `constants` are the front-end's tensors in the file.
     """
 
     checkpoint: Checkpoint
     entry: str = ""
-    theirs: Callable[[str], str] = lambda name: name
-    laid_out: Callable[[Tensor], Tensor] = lambda tensor: tensor
+    source_name: Callable[[str], str] = lambda name: name
+    to_layout: Callable[[Tensor], Tensor] = lambda tensor: tensor
     constants: Callable[[Any], Mapping[str, np.ndarray]] = lambda config: {}
 
 
@@ -88,15 +88,15 @@ def _on_audioset(architecture: str, title: str, licence: str, source: str) -> Ch
 EFFICIENTAT = "https://github.com/fschmid56/EfficientAT"
 # Weights of PANNs' Cnn14_DecisionLevelMax and ...Avg, which pool differently, have the same tensors and cannot be told apart.
 PUBLISHED = {
-    "cnn14": Published(
+    "cnn14": PublishedWeights(
         _on_audioset("cnn14", "CNN14 on AudioSet (PANNs)", "CC BY 4.0", "https://zenodo.org/records/3987831"),
         "model",
         _panns_name,
         _panns_layout,
         _panns_constants,
     ),
-    "mn04": Published(_on_audioset("mn04", "MobileNetV3 of width 0.4 on AudioSet (EfficientAT)", "MIT", EFFICIENTAT)),
-    "mn10": Published(_on_audioset("mn10", "MobileNetV3 of width 1.0 on AudioSet (EfficientAT)", "MIT", EFFICIENTAT)),
+    "mn04": PublishedWeights(_on_audioset("mn04", "MobileNetV3 of width 0.4 on AudioSet (EfficientAT)", "MIT", EFFICIENTAT)),
+    "mn10": PublishedWeights(_on_audioset("mn10", "MobileNetV3 of width 1.0 on AudioSet (EfficientAT)", "MIT", EFFICIENTAT)),
 }
 
 
@@ -117,28 +117,28 @@ def convert(
         raise UsageError(f"no published weights are known for {model!r}, only for {', '.join(PUBLISHED)}")
     file, output, published = Path(file), Path(output), PUBLISHED[model]
     _check_output(file, output, force)
-    return write(file, output, published, published.checkpoint, half)
+    return write_converted(file, output, published, published.checkpoint, half)
 
 
-def write(file: Path, output: Path, published: Published, checkpoint: Checkpoint, half: bool) -> Network:
+def write_converted(file: Path, output: Path, published: PublishedWeights, checkpoint: Checkpoint, half: bool) -> Network:
     """Write the weights of `file`, which have the form `published`, as `checkpoint` with the SHA-256 of `file`.
 
     Raises CheckpointError for a file of another form.
     """
-    given = _state(pickled.load_pickled(file, REMEDY), published.entry, file)
+    state_dict = _state_dict(pickled.load_pickled(file, REMEDY), published.entry, file)
     network = Network(replace(checkpoint, source_sha256=file_sha256(file))).eval()
     expected = network.model.state_dict()
-    sources = {name: published.theirs(name) for name in expected}
+    sources = {name: published.source_name(name) for name in expected}
     constants = published.constants(network.frontend.config)
     what = f"not the weights of {checkpoint.name}"
-    if missing := sorted(set(sources.values()) - given.keys()):
-        raise CheckpointError(f"{file}: {what}: {_first(missing)} missing")
-    if unknown := sorted(given.keys() - set(sources.values()) - constants.keys()):
-        raise CheckpointError(f"{file}: {what}: {_first(unknown)} unknown")
-    for name in sorted(constants.keys() & given.keys()):
-        _check_constant(given[name], constants[name], f"{file}: {name}", checkpoint)
+    if missing := sorted(set(sources.values()) - state_dict.keys()):
+        raise CheckpointError(f"{file}: {what}: {_abbreviate(missing)} missing")
+    if unknown := sorted(state_dict.keys() - set(sources.values()) - constants.keys()):
+        raise CheckpointError(f"{file}: {what}: {_abbreviate(unknown)} unknown")
+    for name in sorted(constants.keys() & state_dict.keys()):
+        _check_constant(state_dict[name], constants[name], f"{file}: {name}", checkpoint)
     state = {
-        name: _fitted(given[source], expected[name], published.laid_out, half, f"{file}: {source}")
+        name: _converted_tensor(state_dict[source], expected[name], published.to_layout, half, f"{file}: {source}")
         for name, source in sources.items()
     }
     network.model.load_state_dict(state)
@@ -157,7 +157,7 @@ def _check_output(file: Path, output: Path, force: bool) -> None:
         raise UsageError(f"--output {output}: is the file that is converted; name another")
 
 
-def _state(content: Any, entry: str, file: Path) -> dict[Any, Any]:
+def _state_dict(content: Any, entry: str, file: Path) -> dict[Any, Any]:
     state = content.get(entry) if entry and isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         where = f"no dictionary {entry!r} of names" if entry else "no dictionary of names"
@@ -165,8 +165,8 @@ def _state(content: Any, entry: str, file: Path) -> dict[Any, Any]:
     return state
 
 
-def _first(names: list[str]) -> str:
-    plain = (name if name.isprintable() and len(name) <= 60 else limits.shown(name) for name in names[:3])
+def _abbreviate(names: list[str]) -> str:
+    plain = (name if name.isprintable() and len(name) <= 60 else limits.short_repr(name) for name in names[:3])
     return ", ".join(plain) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -178,10 +178,10 @@ def _check_constant(given: Any, ours: np.ndarray, what: str, checkpoint: Checkpo
         raise CheckpointError(f"{what} {tuple(given.shape)} belongs to {other}: the weights are of another variant")
 
 
-def _fitted(given: Any, ours: Tensor, laid_out: Callable[[Tensor], Tensor], half: bool, what: str) -> Tensor:
-    """A published tensor as ours, in our dtype."""
+def _converted_tensor(given: Any, ours: Tensor, to_layout: Callable[[Tensor], Tensor], half: bool, what: str) -> Tensor:
+    """Return a published tensor in our layout and dtype."""
     _check_tensor(given, what)
-    given = laid_out(given)
+    given = to_layout(given)
     if given.shape != ours.shape:
         raise CheckpointError(f"{what} has shape {tuple(given.shape)}, not {tuple(ours.shape)}")
     if given.is_floating_point() != ours.is_floating_point():

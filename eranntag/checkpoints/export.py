@@ -2,7 +2,7 @@
 
 The network alone, from image (batch, 1, rows, frames) to `logits` and `scores` (batch, classes) and `embedding` (batch, size),
 for any batch and any number of frames that `frame_multiple` divides. The front-end stays outside (ONNX Runtime's STFT is slow
-and inexact); the file's metadata describes it. torch is imported late, so that a wrong option is answered at once.
+and inexact); the file's metadata describes it. torch is imported late, so that wrong options are refused at once.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from eranntag import registry as folders
 from eranntag.audio import reader
 from eranntag.checkpoints import header, loading
 from eranntag.checkpoints.export_formats import FORMATS, Format, Run
-from eranntag.checkpoints.transfer import Report
+from eranntag.checkpoints.transfer import ProgressCallback
 from eranntag.engines import verify
 from eranntag.errors import EranntagError, UsageError, error_reason
 from eranntag.files import atomic
@@ -37,8 +37,8 @@ HALF_LIMIT = verify.LIMITS["float16"]
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: `size` bytes in all files. The largest `difference` of a probability from the reference's was on
-    `worst`, one of `sounds`."""
+    """The written file(s), of `size` bytes together. `difference` is the largest one of a probability from the reference's, on
+    the sound `worst` of `sounds`."""
 
     path: Path
     size: int
@@ -56,7 +56,7 @@ def export(
     force: bool = False,
     registry: str | None = None,
     offline: bool = False,
-    report: Report | None = None,
+    report: ProgressCallback | None = None,
 ) -> Exported:
     """Write the checkpoint behind `name` (as for `checkpoints.load`) as `form`, one of FORMATS; `force` overwrites.
 
@@ -64,33 +64,33 @@ def export(
     and EranntagError, with nothing written, where the file would compute something else than the reference.
     """
     format = _format(form, half)
-    path = _path(name, format, output, force)
-    real = [_beginning(clip) for clip in clips]
+    path = _output_path(name, format, output, force)
+    real = [_read_beginning(clip) for clip in clips]
     file = loading.find(name, registry, offline, report)
     network = file.network()
     if network.learned:
         learned = f"its front-end, {network.checkpoint.frontend_family}, is learned, and the file would lack it"
         raise UsageError(f"{name}: {learned}; export a checkpoint with another")
-    about = _about(network, file.sha256)
+    about = _metadata(network, file.sha256)
     if not os.access(path.absolute().parent, os.W_OK):
         raise UsageError(f"--output {path}: its folder may not be written")
     beginning = f".{atomic.truncated_name(path.name)}."
     with atomic.translate_write_errors(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=beginning) as folder:
         draft = Path(folder) / path.name
-        _check_room(draft, network)
+        _check_disk_space(draft, network)
         try:
             format.write(network, about, draft, half)
-            difference, worst, sounds = _compared(format.load(draft), network, real)
+            difference, worst, sounds = _compare(format.load(draft), network, real)
         except OSError:
             raise
-        except Exception as error:  # whatever an exporter or a runtime makes of an operation that it does not know
+        except Exception as error:  # an exporter's or a runtime's, for an unsupported operation
             raise EranntagError(f"{name}: cannot be exported as {form}: {error_reason(error)}") from error
         limit = HALF_LIMIT if half else verify.LIMITS["float32"]
         if not difference <= limit:
             what = f"{form} gives other probabilities, by {difference:.3g} for {worst}, where {limit} is the limit"
             raise EranntagError(f"{name}: {what}; nothing was written")
         size = sum(draft.with_suffix(suffix).stat().st_size for suffix in format.suffixes)
-        _publish([draft.with_suffix(suffix) for suffix in format.suffixes], path)
+        _move_into_place([draft.with_suffix(suffix) for suffix in format.suffixes], path)
     return Exported(path, size, difference, worst, sounds)
 
 
@@ -105,8 +105,8 @@ def _format(form: str, half: bool) -> Format:
     return format
 
 
-def _path(name: str, format: Format, output: Path | None, force: bool) -> Path:
-    """Where to write: `output`, or the name's last part in the current folder. UsageError where that would be a loss."""
+def _output_path(name: str, format: Format, output: Path | None, force: bool) -> Path:
+    """Return `output`, or a path in the current folder made of the name. Raises UsageError if it may not be written."""
     suffix = format.suffixes[-1]
     path = output or Path(Path(name).name.removesuffix(".safetensors").partition("@")[0] + suffix)
     if path.suffix != suffix:
@@ -119,8 +119,8 @@ def _path(name: str, format: Format, output: Path | None, force: bool) -> Path:
     return path
 
 
-def _beginning(source: str | os.PathLike[str]) -> Clip:
-    """The first CLIP_SECONDS of a file."""
+def _read_beginning(source: str | os.PathLike[str]) -> Clip:
+    """Return the first CLIP_SECONDS of a file."""
     sound = reader.open_stream(source)
     limit, blocks = CLIP_SECONDS * sound.rate, list[np.ndarray]()
     for block in sound.blocks:
@@ -130,8 +130,8 @@ def _beginning(source: str | os.PathLike[str]) -> Clip:
     return Clip(np.concatenate(blocks, 1)[:, :limit], sound.rate, Path(sound.source).name)
 
 
-def _about(network: Any, sha256: str) -> dict[str, str]:
-    """The metadata: what a program needs to use the file, and where it comes from."""
+def _metadata(network: Any, sha256: str) -> dict[str, str]:
+    """Return the metadata that a program needs to use the file, and its origin."""
     config, family = network.frontend.config, network.checkpoint.frontend_family
     shape = {"rows": config.rows, "frame_multiple": network.model.frame_multiple}
     words = folders.get("eranntag.features", family).IN_WORDS
@@ -144,14 +144,14 @@ def _about(network: Any, sha256: str) -> dict[str, str]:
     }
 
 
-def _compared(run: Run, network: Any, clips: Sequence[Clip]) -> tuple[float, str, tuple[str, ...]]:
-    """The largest difference of a probability (infinite where one is no number), the sound that it was on, and all sounds."""
+def _compare(run: Run, network: Any, clips: Sequence[Clip]) -> tuple[float, str, tuple[str, ...]]:
+    """Return the largest difference of a probability (infinite for NaN), its sound, and the names of all sounds."""
     import torch
 
     from eranntag.engines.eager import Eager
 
     reference, found, names = Eager(network), list[tuple[float, str]](), dict[str, None]()
-    for sources, waveforms in _sounds(reference, clips):
+    for sources, waveforms in _test_batches(reference, clips):
         with torch.inference_mode():
             image = network.frontend(torch.from_numpy(waveforms)).numpy()
         logits, scores = run(image)[:2]  # the embedding lies on the way to them
@@ -165,9 +165,9 @@ def _compared(run: Run, network: Any, clips: Sequence[Clip]) -> tuple[float, str
     return *max(found), tuple(names)
 
 
-def _sounds(reference: Any, clips: Sequence[Clip]) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Names and waveforms (batch, samples): one by one, and the built-in ones together at another length, so that a shape which
-    became a constant is noticed."""
+def _test_batches(reference: Any, clips: Sequence[Clip]) -> Iterator[tuple[list[str], np.ndarray]]:
+    """Yield names and waveforms (batch, samples): one by one, and the built-in ones as a batch of another length, which detects
+    shapes that became constants."""
     built_in = verify.signals(reference.frontend.sample_rate_hz)
     for clip in (*built_in, *clips):
         yield [clip.source], reference.waveform(clip)[None]
@@ -175,17 +175,17 @@ def _sounds(reference: Any, clips: Sequence[Clip]) -> Iterator[tuple[list[str], 
     yield [clip.source for clip in longer], np.stack([reference.waveform(clip) for clip in longer])
 
 
-def _check_room(draft: Path, network: Any) -> None:
-    """OSError if the disk has no room for the weights, of which OpenVINO's exporter says nothing that could be understood."""
+def _check_disk_space(draft: Path, network: Any) -> None:
+    """Raise OSError if the disk has no space for the weights, which OpenVINO's exporter reports incomprehensibly."""
     if hasattr(os, "posix_fallocate"):
         with open(draft, "wb") as file:
             os.posix_fallocate(file.fileno(), 0, sum(tensor.nbytes for tensor in network.tensors().values()))
         draft.unlink()
 
 
-def _publish(files: Sequence[Path], path: Path) -> None:
-    """Move the finished `files` to where `path` is. Of several the last is what programs open, and it comes last: whoever
-    is killed on the way leaves no file that opens, rather than an old graph beside new weights."""
+def _move_into_place(files: Sequence[Path], path: Path) -> None:
+    """Move the finished `files` to the folder of `path`. The last one, which programs open, is moved last: a kill in between
+    leaves no file that opens, rather than an old graph beside new weights."""
     if len(files) > 1:
         path.unlink(missing_ok=True)
     for file in files:

@@ -1,4 +1,4 @@
-"""The formats of export: a network -> a file, and the file -> what its runtime makes of an image."""
+"""The formats of export: how a file is written, and how its runtime is called."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -28,8 +28,8 @@ class Format:
     half: bool = False
 
 
-def scored(network: Any) -> tuple[Any, Any]:
-    """The module that is exported, from image to OUTPUTS, and an example of its input."""
+def scored_module(network: Any) -> tuple[Any, Any]:
+    """Return the module that is exported, from image to OUTPUTS, and an example input."""
     import torch
 
     from eranntag.engines.traced_modules import Scored
@@ -42,7 +42,7 @@ def _write_onnx(network: Any, about: dict[str, str], path: Path, half: bool) -> 
     import onnx
     import torch
 
-    module, image = scored(network)
+    module, image = scored_module(network)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the tracer is old, and that it makes constants of shapes: the check would see it
         torch.onnx.export(
@@ -71,7 +71,7 @@ def _load_onnx(path: Path) -> Run:
 
 
 def _write_openvino(network: Any, about: dict[str, str], path: Path, half: bool) -> None:
-    module, image = scored(network)
+    module, image = scored_module(network)
     model = openvino_runtime.model_of(module, image, [-1, *image.shape[1:3], -1])
     for port, name in zip((*model.inputs, *model.outputs), (INPUT, *OUTPUTS), strict=True):
         port.get_tensor().set_names({name})

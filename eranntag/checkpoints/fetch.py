@@ -22,7 +22,7 @@ from typing import TypeVar
 from eranntag.checkpoints import hub, transfer, web
 from eranntag.checkpoints.catalog import Row
 from eranntag.checkpoints.digest import file_sha256
-from eranntag.checkpoints.transfer import Refused, Report, Unreachable, Wrong
+from eranntag.checkpoints.transfer import ConnectionFailed, InvalidDownload, NotAvailable, ProgressCallback
 from eranntag.errors import CheckpointError, FetchError, IntegrityError, error_reason
 from eranntag.files import atomic, cache
 
@@ -33,24 +33,24 @@ LEFT_SECONDS = 86_400  # after which the folder of a download was left by a proc
 
 
 def published_path(row: Row) -> Path:
-    """Where the weight file made of a row's published file is kept."""
+    """Return the path in the cache of the weight file that was converted from a row's published file."""
     return cache.folder() / "published" / row.sha256 / f"{row.name}.safetensors"
 
 
 def hub_path(source: hub.HubFile) -> Path:
-    """Where a file of the hub is kept."""
+    """Return the path in the cache of a file of the hub."""
     return cache.folder() / "hub" / source.repo / source.revision / source.file
 
 
-def published(row: Row, offline: bool = False, report: Report | None = None) -> tuple[Path, str]:
+def fetch_published(row: Row, offline: bool = False, report: ProgressCallback | None = None) -> tuple[Path, str]:
     """Return the weight file made of the published file of an `https://` row, and its SHA-256.
 
     An intact copy is returned without any connection. Else the published file is downloaded, checked, converted in float32 and
-    removed. Raises FetchError, IntegrityError after two downloads that were wrong, and CheckpointError for a published file of
+    removed. Raises FetchError, IntegrityError after two invalid downloads, and CheckpointError for a published file of
     another form than the row's.
     """
-    path, size = published_path(row), row.size_bytes or transfer.MOST
-    noted = _note(path)[0]
+    path, size = published_path(row), row.size_bytes or transfer.MAX_BYTES
+    noted = _read_note(path)[0]
     if _is_intact(path, noted):
         return path, noted
     use = "give its path with -c"
@@ -58,13 +58,15 @@ def published(row: Row, offline: bool = False, report: Report | None = None) -> 
         made = f"{row.architecture}.safetensors"
         use = f"run `eranntag checkpoints convert FILE --model {row.architecture} -o {made}`; then use -c {made}"
     first = "leave out --offline" if offline else "check the network and try again"
-    with _explained(row.name, row.weights, f"{first}; or download it by hand and {use}"):
+    with _translate_download_errors(row.name, row.weights, f"{first}; or download it by hand and {use}"):
         if offline:
-            raise Unreachable("offline, and the cache has no intact copy")
+            raise ConnectionFailed("offline, and the cache has no intact copy")
         put = _converter(row) if row.format == "torch" else _move  # refuses a row before anything is downloaded
-        with _staging() as folder:
-            file = _twice(
-                lambda: transfer.watched(lambda meter: web.download(row.weights, row.sha256, size, folder, meter), size, report)
+        with _temporary_folder() as folder:
+            file = _retry_once(
+                lambda: transfer.run_with_stall_timeout(
+                    lambda counter: web.download(row.weights, row.sha256, size, folder, counter), size, report
+                )
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             put(file, path)
@@ -85,7 +87,7 @@ def _converter(row: Row) -> Callable[[Path, Path], None]:
 
     def put(file: Path, path: Path) -> None:
         try:
-            convert.write(file, path, form, spec, half=False)
+            convert.write_converted(file, path, form, spec, half=False)
         except CheckpointError as error:
             reason = error_reason(error, str(file))
             raise CheckpointError(f"{row.name}: {row.weights}: {reason}; correct {row.registry}") from None
@@ -93,74 +95,76 @@ def _converter(row: Row) -> Callable[[Path, Path], None]:
     return put
 
 
-def fetch(
-    weights: str, sha256: str, name: str, offline: bool = False, report: Report | None = None, size: int | None = None
+def fetch_from_hub(
+    weights: str, sha256: str, name: str, offline: bool = False, report: ProgressCallback | None = None, size: int | None = None
 ) -> Path:
-    """Return the file of the `hf:` address `weights` on this machine, verified; `name` is what the user calls it.
+    """Return the verified file of the `hf:` address `weights`; `name` is for messages.
 
     With `sha256`, or at a commit, an intact copy in the cache is returned without any connection. A branch or a tag without
     `sha256` may have moved: the hub is queried, and the copy used if it is still the same, if `offline` (or HF_HUB_OFFLINE), or
     if the hub cannot be reached. Without `sha256` the hub's own hash of the file (LFS) is checked at the download, and the hash
     that was found then at every use.
 
-    Raises UsageError for a malformed address, FetchError, and IntegrityError after two downloads that were wrong.
+    Raises UsageError for a malformed address, FetchError, and IntegrityError after two invalid downloads.
     """
     source, sha256 = hub.parse(weights), sha256.lower()
     path = hub_path(source)
-    noted, etag = _note(path)
+    noted, etag = _read_note(path)
     intact = _is_intact(path, sha256 or noted)
     if intact and (sha256 or source.is_fixed):
         return path
     pull = f"run `eranntag checkpoints pull {name}` on a connected machine and copy its cache; or give a local file"
     remedy = f"check the name and the network, or set HF_ENDPOINT or HF_TOKEN; or {pull}"
-    with _explained(name, weights if offline else hub.address(source), remedy):
+    with _translate_download_errors(name, weights if offline else hub.address(source), remedy):
         try:
             if offline:
-                raise Unreachable("offline, and the cache has no intact copy")
-            _twice(lambda: _from_hub(source, path, sha256, size, etag if intact else None, report))
-        except Unreachable:
+                raise ConnectionFailed("offline, and the cache has no intact copy")
+            _retry_once(lambda: _from_hub(source, path, sha256, size, etag if intact else None, report))
+        except ConnectionFailed:
             if not intact:
                 _remove_damaged(path, sha256)
                 raise
-        except Wrong:
+        except InvalidDownload:
             _remove_damaged(path, sha256)
             raise
     return path
 
 
-def _from_hub(source: hub.HubFile, path: Path, sha256: str, size: int | None, copy: str | None, report: Report | None) -> None:
+def _from_hub(
+    source: hub.HubFile, path: Path, sha256: str, size: int | None, copy: str | None, report: ProgressCallback | None
+) -> None:
     """Put the hub's file and its note into place, unless it still has what `copy` is the ETag of."""
-    most = size or transfer.MOST
-    with _staging() as folder, hub.quiet():
-        got = transfer.watched(lambda meter: hub.download(source, size, copy, folder, meter), most, report)
+    most = size or transfer.MAX_BYTES
+    with _temporary_folder() as folder, hub.without_warnings():
+        got = transfer.run_with_stall_timeout(lambda counter: hub.download(source, size, copy, folder, counter), most, report)
         if got is None:
             return
         file, etag = got
         found, expected = file_sha256(file), sha256 or (etag if re.fullmatch("[0-9a-f]{64}", etag) else "")
         if expected and found != expected:
-            raise Wrong(f"{file.stat().st_size} bytes with SHA-256 {found}, not {expected}")
+            raise InvalidDownload(f"{file.stat().st_size} bytes with SHA-256 {found}, not {expected}")
         path.parent.mkdir(parents=True, exist_ok=True)
         _move(file, path)
     _write_note(path, f"{found} {etag}")
 
 
-def _twice(download: Callable[[], T]) -> T:
-    """Return what `download` does; what is wrong may be right the second time."""
+def _retry_once(download: Callable[[], T]) -> T:
+    """Return what `download` returns; an invalid download is tried once more."""
     try:
         return download()
-    except Wrong:
+    except InvalidDownload:
         return download()
 
 
 @contextmanager
-def _explained(name: str, url: str, remedy: str) -> Iterator[None]:
+def _translate_download_errors(name: str, url: str, remedy: str) -> Iterator[None]:
     """Turn the errors of a download into one line with the name, the address, the cache and what to do."""
     folder = cache.folder()
     try:
         yield
-    except (Unreachable, Refused) as error:
+    except (ConnectionFailed, NotAvailable) as error:
         raise FetchError(f"{name}: cannot fetch {url} into {folder}: {error}; {remedy}") from error
-    except Wrong as error:
+    except InvalidDownload as error:
         late = "try later; or a proxy alters downloads, or the file is not the one of the registry"
         raise IntegrityError(f"{name}: {url} sent twice {error}; nothing of it was kept in {folder}; {late}") from error
     except OSError as error:
@@ -170,8 +174,8 @@ def _explained(name: str, url: str, remedy: str) -> Iterator[None]:
 
 
 @contextmanager
-def _staging() -> Iterator[Path]:
-    """A folder for one download, removed at the end; those of processes that were killed are removed after a day."""
+def _temporary_folder() -> Iterator[Path]:
+    """Yield a folder for one download, removed at the end; those of killed processes are removed after a day."""
     downloads = cache.folder() / "downloads"
     downloads.mkdir(parents=True, exist_ok=True)
     for left in downloads.iterdir():
@@ -190,8 +194,8 @@ def _move(file: Path, path: Path) -> None:
         os.replace(file, temporary)
 
 
-def _note(path: Path) -> tuple[str, str]:
-    """The SHA-256 and the ETag of the note beside a copy, "" where it has none."""
+def _read_note(path: Path) -> tuple[str, str]:
+    """Return the SHA-256 and the ETag in the note beside a copy, "" where there is none."""
     try:
         with open(path.with_name(f".{path.name}.sha256"), encoding="utf-8", errors="replace") as file:
             sha256, _, etag = file.read(MAX_NOTE).strip().partition(" ")
@@ -211,8 +215,8 @@ def _is_intact(path: Path, sha256: str) -> bool:
 
 
 def _remove_damaged(path: Path, sha256: str) -> None:
-    """Remove a copy that is neither what is wanted nor what it was when it came: another version."""
+    """Remove a copy that has neither the requested SHA-256 nor that of its note."""
     with suppress(OSError):  # the cache may be read-only
-        if path.is_file() and not (_is_intact(path, sha256) or _is_intact(path, _note(path)[0])):
+        if path.is_file() and not (_is_intact(path, sha256) or _is_intact(path, _read_note(path)[0])):
             path.unlink()
             path.with_name(f".{path.name}.sha256").unlink(missing_ok=True)

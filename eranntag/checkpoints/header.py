@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eranntag.checkpoints import limits
-from eranntag.checkpoints.limits import is_number, shown
+from eranntag.checkpoints.limits import is_finite_number, short_repr
 from eranntag.errors import CheckpointError, error_reason
 from eranntag.types import Checkpoint
 
@@ -73,7 +73,7 @@ def read_header(path: str | os.PathLike[str]) -> Header:
         if error_text := spec_error(spec):
             raise ValueError(error_text)
         if not _is_sha256(digest):
-            raise ValueError(f"tensors_sha256 is {shown(digest)}")
+            raise ValueError(f"tensors_sha256 is {short_repr(digest)}")
         lists = {name: tuple(spec.get(name, ())) for name in ("labels", "thresholds")}
         return Header(path, Checkpoint(**{**spec, **lists}), digest, tensors)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -108,18 +108,18 @@ def _parse_object(text: str) -> dict[str, Any]:
 
     value = json.loads(text, object_pairs_hook=without_duplicates)
     if not isinstance(value, dict):
-        raise ValueError(f"not an object: {shown(value)}")
+        raise ValueError(f"not an object: {short_repr(value)}")
     return value
 
 
 def _duplicate(names: list[str]) -> str:
     """Return a name that occurs twice, quoted for a message; "" without one."""
-    return next((shown(name) for name, count in Counter(names).items() if count > 1), "")
+    return next((short_repr(name) for name, count in Counter(names).items() if count > 1), "")
 
 
 def _shape(sizes: Any) -> tuple[int, ...]:
     if not isinstance(sizes, list) or not all(type(size) is int and size >= 0 for size in sizes):
-        raise ValueError(f"a tensor of shape {shown(sizes)}")
+        raise ValueError(f"a tensor of shape {short_repr(sizes)}")
     return tuple(sizes)
 
 
@@ -131,7 +131,10 @@ _FIELD_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {  # of the fields 
     "str": ("a text", lambda value: isinstance(value, str)),
     "Mapping[str, Any]": ("an object", lambda value: isinstance(value, dict)),
     "tuple[str, ...]": ("a list of texts", lambda value: isinstance(value, list) and all(isinstance(x, str) for x in value)),
-    "tuple[float, ...]": ("a list of finite numbers", lambda value: isinstance(value, list) and all(map(is_number, value))),
+    "tuple[float, ...]": (
+        "a list of finite numbers",
+        lambda value: isinstance(value, list) and all(map(is_finite_number, value)),
+    ),
 }
 
 
@@ -139,20 +142,20 @@ def spec_error(fields: dict[str, Any]) -> str:
     """Return what is wrong with the fields of a Checkpoint, "" if nothing is; `Network` checks whether the network exists."""
     known = {field.name: field for field in dataclasses.fields(Checkpoint)}
     if unknown := sorted(fields.keys() - known.keys()):
-        return f"unknown field {shown(unknown[0])}"
+        return f"unknown field {short_repr(unknown[0])}"
     for name, field in known.items():
         required = field.default is field.default_factory is dataclasses.MISSING
         if name not in fields and required:
             return f"{name} is missing"
         description, is_valid = _FIELD_TYPES[str(field.type)]
         if name in fields and not is_valid(fields[name]):
-            return f"{name} must be {description}, not {shown(fields[name])}"
+            return f"{name} must be {description}, not {short_repr(fields[name])}"
     if error := limits.value_error(fields):
         return error
     if error := limits.name_error(fields["name"]):
         return f"name {error}"
     if (source := fields.get("source_sha256", "")) and not _is_sha256(source):
-        return f"source_sha256 must be 64 hexadecimal digits, not {shown(source)}"
+        return f"source_sha256 must be 64 hexadecimal digits, not {short_repr(source)}"
     return _labels_error(fields["labels"], fields.get("thresholds", [])) or _arguments_error(fields)
 
 
@@ -173,10 +176,10 @@ def _arguments_error(fields: dict[str, Any]) -> str:
     for part in ("model", "frontend"):
         for name, value in fields[part].items():
             if isinstance(value, str) and len(value) > MAX_KEY:
-                return f"{part}: {shown(name)} must have at most {MAX_KEY} characters, not {len(value)}"
-            if len(name) > MAX_KEY or not (isinstance(value, bool | str) or is_number(value)):
-                return f"{part}: {shown(name)} cannot be {shown(value)}"
+                return f"{part}: {short_repr(name)} must have at most {MAX_KEY} characters, not {len(value)}"
+            if len(name) > MAX_KEY or not (isinstance(value, bool | str) or is_finite_number(value)):
+                return f"{part}: {short_repr(name)} cannot be {short_repr(value)}"
     bases = fields.get("training", {}).get("bases", [])
     if not isinstance(bases, list) or not all(isinstance(base, dict) for base in bases):
-        return f"the bases of its training must be a list of objects, not {shown(bases)}"
+        return f"the bases of its training must be a list of objects, not {short_repr(bases)}"
     return ""

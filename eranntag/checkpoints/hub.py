@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import eranntag
 from eranntag.checkpoints import limits, transfer
-from eranntag.checkpoints.transfer import Meter, Refused, Unreachable, Wrong, cause
+from eranntag.checkpoints.transfer import ByteCounter, ConnectionFailed, InvalidDownload, NotAvailable, cause_text
 from eranntag.errors import UsageError
 
 _NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"  # what the hub allows for an owner and a repository
@@ -54,42 +54,49 @@ def parse(weights: str) -> HubFile:
 
 
 def address(source: HubFile) -> str:
-    """The URL of a file."""
-    return str(_library().hf_hub_url(source.repo, source.file, revision=source.revision, endpoint=_endpoint()))
+    """Return the URL of a file."""
+    return str(_import_hub().hf_hub_url(source.repo, source.file, revision=source.revision, endpoint=_endpoint()))
 
 
-def download(source: HubFile, size: int | None, copy: str | None, folder: Path, meter: Meter) -> tuple[Path, str] | None:
+def download(
+    source: HubFile, size: int | None, copy: str | None, folder: Path, counter: ByteCounter
+) -> tuple[Path, str] | None:
     """Return the path in `folder` of a file and its ETag, the SHA-256 of large files; None if the ETag is that of `copy`.
 
-    `size` in bytes where it is known. Raises Unreachable, Refused, Wrong, and OSError of the disk.
+    `size` in bytes where it is known. Raises ConnectionFailed, NotAvailable, InvalidDownload, and OSError of the disk.
     """
-    library, url = _library(), address(source)
-    with _translated(url, meter):
+    library, url = _import_hub(), address(source)
+    with _translate_errors(url, counter):
         _check_token(library)
         about = library.get_hf_file_metadata(url, timeout=transfer.TIMEOUT, **_AGENT)  # one attempt, its error as it is
         if about.commit_hash is None:
-            raise Unreachable("the answer is no hub's (no X-Repo-Commit)")
+            raise ConnectionFailed("the answer is no hub's (no X-Repo-Commit)")
         if about.etag is None or not _ETAG.fullmatch(about.etag):
-            raise Unreachable(f"the answer has no usable ETag: {limits.shown(about.etag)}")
+            raise ConnectionFailed(f"the answer has no usable ETag: {limits.short_repr(about.etag)}")
         if url.startswith("https:") and not about.location.startswith("https:"):
-            raise Unreachable("a redirect from https to another protocol")
+            raise ConnectionFailed("a redirect from https to another protocol")
         if about.etag == copy:
             return None
         if about.size is not None and about.size != (size or about.size):
-            raise Wrong(f"a file of {about.size} bytes, not {size}")
-        if (about.size or 0) > transfer.MOST:
-            raise Wrong(f"a file of {about.size} bytes, where weight files have at most {transfer.MOST}")
-        meter.check()
-        meter.most = about.size or meter.most
+            raise InvalidDownload(f"a file of {about.size} bytes, not {size}")
+        if (about.size or 0) > transfer.MAX_BYTES:
+            raise InvalidDownload(f"a file of {about.size} bytes, where weight files have at most {transfer.MAX_BYTES}")
+        counter.check()
+        counter.most = about.size or counter.most
         where = {"local_dir": folder, "cache_dir": folder / "cache", "endpoint": _endpoint()}
-        options = {"revision": source.revision, "etag_timeout": transfer.TIMEOUT, "tqdm_class": _bar(meter), **_AGENT}
+        options = {
+            "revision": source.revision,
+            "etag_timeout": transfer.TIMEOUT,
+            "tqdm_class": _progress_bar_class(counter),
+            **_AGENT,
+        }
         return Path(library.hf_hub_download(source.repo, source.file, **where, **options)), about.etag
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Without the warnings that huggingface_hub prints about each attempt: the last error is the one that counts."""
-    logging = _library().logging
+def without_warnings() -> Iterator[None]:
+    """Suppress the warnings that huggingface_hub prints about each attempt: the last error is reported."""
+    logging = _import_hub().logging
     level = logging.get_verbosity()
     logging.set_verbosity(logging.CRITICAL)
     try:
@@ -100,8 +107,8 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(level)
 
 
-def _library() -> Any:
-    """huggingface_hub, imported when it is needed: half a second that a file in the cache need not cost.
+def _import_hub() -> Any:
+    """Return huggingface_hub, imported late: it takes half a second, which a file in the cache need not cost.
 
     Its telemetry is off, and Xet, which has timeouts of its own, unless the environment wants them.
     """
@@ -110,7 +117,7 @@ def _library() -> Any:
     import huggingface_hub
     from huggingface_hub import constants
 
-    constants.DOWNLOAD_CHUNK_SIZE = transfer.PIECE  # it waits for 10 MiB otherwise, and a slow line seems to be silent
+    constants.DOWNLOAD_CHUNK_SIZE = transfer.CHUNK_BYTES  # it waits for 10 MiB otherwise, and a slow line seems to be silent
     return huggingface_hub
 
 
@@ -121,13 +128,13 @@ def _endpoint() -> str:
 
 
 def _check_token(library: Any) -> None:
-    """Raise Unreachable for a token that no header can carry: the message of the HTTP library would show it."""
+    """Raise ConnectionFailed for a token that no header can carry: the message of the HTTP library would show it."""
     if (token := library.get_token()) and not re.fullmatch("[!-~]+", token):
-        raise Unreachable("the token of HF_TOKEN, or of `hf auth login`, has characters that no token has")
+        raise ConnectionFailed("the token of HF_TOKEN, or of `hf auth login`, has characters that no token has")
 
 
-def _bar(meter: Meter) -> type:
-    """What huggingface_hub takes for a progress bar, and calls with the bytes that arrive."""
+def _progress_bar_class(counter: ByteCounter) -> type:
+    """Return a progress bar for huggingface_hub, which calls it with the bytes that arrive."""
 
     class Bar:
         def __init__(self, **_: Any) -> None:
@@ -140,36 +147,36 @@ def _bar(meter: Meter) -> type:
             pass
 
         def update(self, count: int) -> None:
-            meter.add(count)
+            counter.add(count)
 
     return Bar
 
 
 @contextmanager
-def _translated(url: str, meter: Meter) -> Iterator[None]:
-    """Turn the errors of huggingface_hub and its HTTP library into ours; the disk's stay OSError."""
+def _translate_errors(url: str, counter: ByteCounter) -> Iterator[None]:
+    """Translate the errors of huggingface_hub and its HTTP library; those of the disk stay OSError."""
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         yield
-    except (Unreachable, Refused, Wrong):
+    except (ConnectionFailed, NotAvailable, InvalidDownload):
         raise
     except HfHubHTTPError as error:
-        raise _status(error.response, url) from error
+        raise _status_error(error.response, url) from error
     except Exception as error:  # of httpx or httpx2, by the release of huggingface_hub, or what a URL provokes
         if isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError):
             raise
         if type(error) is OSError:  # huggingface_hub's for another size than the announced one
-            raise Wrong(f"a file of {meter.done} bytes, not {meter.most}") from error
+            raise InvalidDownload(f"a file of {counter.done} bytes, not {counter.most}") from error
         if type(error).__name__.endswith("Timeout"):
-            raise Unreachable(f"no answer for {transfer.TIMEOUT:g} s") from error
-        if meter.done:
-            raise Wrong(f"a file that was cut after {meter.done} bytes ({cause(error)})") from error
-        raise Unreachable(cause(error)) from error
+            raise ConnectionFailed(f"no answer for {transfer.TIMEOUT:g} s") from error
+        if counter.done:
+            raise InvalidDownload(f"a file that was cut after {counter.done} bytes ({cause_text(error)})") from error
+        raise ConnectionFailed(cause_text(error)) from error
 
 
-def _status(response: Any, url: str) -> Exception:
+def _status_error(response: Any, url: str) -> Exception:
     text = f"HTTP {response.status_code} {response.reason_phrase[:100]} from {response.url.host}"
     if response.status_code in (401, 403, 404) and response.url.netloc.decode() == urlsplit(url).netloc:
-        return Refused(f"{text}: the repository, its revision or the file does not exist, or is private")
-    return Unreachable(text)
+        return NotAvailable(f"{text}: the repository, its revision or the file does not exist, or is private")
+    return ConnectionFailed(text)

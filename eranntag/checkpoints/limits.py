@@ -51,7 +51,7 @@ def name_error(name: str) -> str:
     if not name or len(name) > MAX_NAME:
         return f"must have 1 to {MAX_NAME} characters, not {len(name)}"
     if not name.isprintable() or re.search(r"[/\\]", name) or name.startswith((".", "-", "hf:")):
-        return f"must be printable, without / or \\ and not begin with . or - or hf:, not {shown(name)}"
+        return f"must be printable, without / or \\ and not begin with . or - or hf:, not {short_repr(name)}"
     return ""
 
 
@@ -66,7 +66,7 @@ def value_error(value: Any) -> str:
             if isinstance(item, int) and not -(2**63) <= item < 2**63:
                 return "a whole number is beyond 64 bits"
             if isinstance(item, str) and not _is_unicode(item):
-                return f"a text is not Unicode: {shown(item)}"
+                return f"a text is not Unicode: {short_repr(item)}"
         level = [child for item in level if isinstance(item, dict | list) for child in _children(item)]
         if not level:
             return ""
@@ -85,12 +85,12 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
-def is_number(value: Any) -> bool:
+def is_finite_number(value: Any) -> bool:
     """Return whether `value` is a finite number, and neither True nor False."""
     return type(value) is int or (isinstance(value, float) and math.isfinite(value))
 
 
-def shown(value: Any) -> str:
+def short_repr(value: Any) -> str:
     """Return the repr of a value for a message, in at most 60 characters."""
     try:
         text = repr(value)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from eranntag import registry as plug_ins
 from eranntag.checkpoints import catalog, fetch, hub
-from eranntag.checkpoints.catalog import Row, Table
+from eranntag.checkpoints.catalog import Catalog, Row
 from eranntag.checkpoints.digest import file_sha256
 from eranntag.checkpoints.header import Header, read_header
-from eranntag.checkpoints.transfer import Report
+from eranntag.checkpoints.transfer import ProgressCallback
 from eranntag.errors import CheckpointError, FetchError, IntegrityError, UsageError
 from eranntag.registry import did_you_mean
 
@@ -33,7 +33,7 @@ def load(
     dtype: str = "auto",
     registry: str | None = None,
     offline: bool = False,
-    report: Report | None = None,
+    report: ProgressCallback | None = None,
     engine: str = "auto",
     many: bool = False,
 ) -> Tagger:
@@ -107,10 +107,10 @@ def find(
     name: str | os.PathLike[str] | None = None,
     registry: str | None = None,
     offline: bool = False,
-    report: Report | None = None,
+    report: ProgressCallback | None = None,
 ) -> CheckpointFile:
     """Return the verified file of a name, downloading it if necessary. Raises UsageError for an ensemble."""
-    if row := _ensemble(name, catalog.read(registry)):
+    if row := _ensemble(name, catalog.load_catalog(registry)):
         raise UsageError(f"{row.name}: an ensemble, which has no weights of its own; name a member: {', '.join(row.members)}")
     return _find(name, registry, offline, report)[1][0]
 
@@ -119,29 +119,29 @@ def find_all(
     name: str | os.PathLike[str] | None = None,
     registry: str | None = None,
     offline: bool = False,
-    report: Report | None = None,
+    report: ProgressCallback | None = None,
 ) -> list[CheckpointFile]:
     """Return the verified files of a name: one, or those of an ensemble's members in their order."""
     return _find(name, registry, offline, report)[1]
 
 
 def _find(
-    name: str | os.PathLike[str] | None, registry: str | None, offline: bool, report: Report | None
+    name: str | os.PathLike[str] | None, registry: str | None, offline: bool, report: ProgressCallback | None
 ) -> tuple[Row | None, list[CheckpointFile]]:
     """Return the row of an ensemble and its members' files; None and one file for other names."""
-    table = catalog.read(registry)
+    table = catalog.load_catalog(registry)
     ensemble = _ensemble(name, table)
     names = _member_names(ensemble, table) if ensemble else [name]
     return ensemble, [_locate(each, table, offline, report) for each in names]
 
 
-def _ensemble(name: str | os.PathLike[str] | None, table: Table) -> Row | None:
+def _ensemble(name: str | os.PathLike[str] | None, table: Catalog) -> Row | None:
     """Return the row of an ensemble; None for other names."""
     row = table.rows.get(os.fspath(name) if name is not None else table.default)
     return row if row and row.members else None
 
 
-def _member_names(row: Row, table: Table) -> list[str]:
+def _member_names(row: Row, table: Catalog) -> list[str]:
     """Return the members of an ensemble: names and `hf:` addresses unchanged, files as paths beside the registry."""
     names = []
     for member in row.members:
@@ -158,19 +158,21 @@ def _member_names(row: Row, table: Table) -> list[str]:
     return names
 
 
-def _locate(name: str | os.PathLike[str] | None, table: Table, offline: bool, report: Report | None) -> CheckpointFile:
+def _locate(
+    name: str | os.PathLike[str] | None, table: Catalog, offline: bool, report: ProgressCallback | None
+) -> CheckpointFile:
     """Return the file of a hub's address, a path, or a row: downloaded and verified, or verified in its place."""
     name = os.fspath(name) if name is not None else table.default
     if name.startswith("hf:"):
-        return CheckpointFile(name, fetch.fetch(name, "", name, offline, report))
+        return CheckpointFile(name, fetch.fetch_from_hub(name, "", name, offline, report))
     if name not in table.rows and (os.path.exists(name) or os.sep in name or name.endswith(".safetensors")):
         return CheckpointFile(name, Path(name))
     row = table.row(name)
     if row.is_published:
-        path, sha256 = fetch.published(row, offline, report)
+        path, sha256 = fetch.fetch_published(row, offline, report)
         return CheckpointFile(name, path, row, sha256)
     if row.weights.startswith("hf:"):
-        path = fetch.fetch(row.weights, row.sha256, name, offline, report, row.size_bytes)
+        path = fetch.fetch_from_hub(row.weights, row.sha256, name, offline, report, row.size_bytes)
         return CheckpointFile(name, path, row, row.sha256)
     file = CheckpointFile(name, local_path(row), row)
     _verify(file, row)
@@ -203,7 +205,7 @@ def labels(name: str, registry: str | None = None) -> tuple[str, ...]:
 
     Raises CheckpointError for one that is not on this machine and whose label set is not in the package.
     """
-    table = catalog.read(registry)
+    table = catalog.load_catalog(registry)
     if ensemble := _ensemble(name, table):
         name = _member_names(ensemble, table)[0]
     if (row := table.rows.get(name)) and place(row) in ("download", "hub") and row.labels in catalog.LABEL_SETS:

@@ -139,5 +139,5 @@ class _SizeMachine:
 
 def _check_global(name: str, file: Path) -> None:
     if not (TENSORS.fullmatch(name) or name in NUMPY or name in PLAIN):
-        reason = f"it asks for {limits.shown(name)[1:-1]}, which is no tensor and could run code; nothing of it was run"
+        reason = f"it asks for {limits.short_repr(name)[1:-1]}, which is no tensor and could run code; nothing of it was run"
         raise CheckpointError(f"{file}: refused: {reason}")

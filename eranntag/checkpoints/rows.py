@@ -1,4 +1,4 @@
-"""Rows of a registry as TOML text, for a file of one's own or checkpoints.toml."""
+"""Rows of a registry as TOML text, for a user's own registry or checkpoints.toml."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eranntag.checkpoints import limits
-from eranntag.checkpoints.limits import is_number
+from eranntag.checkpoints.limits import is_finite_number
 from eranntag.errors import UsageError
 
 if TYPE_CHECKING:
     from eranntag.types import Checkpoint
 
 
-def of_ensemble(name: str, members: Sequence[str], spec: Checkpoint) -> str:
-    """The TOML row of an ensemble of `members`, as they are given; `spec` is `ensemble.described` of them. Raises UsageError
-    for a name that no registry takes."""
+def ensemble_row(name: str, members: Sequence[str], spec: Checkpoint) -> str:
+    """Return the TOML row of an ensemble of `members`; `spec` is `ensemble.described` of them.
+
+    Raises UsageError for a name that registries refuse.
+    """
     if wrong := limits.name_error(name):
         raise UsageError(f"the name of a checkpoint {wrong}")
     about = {"title": spec.title, "classes": len(spec.labels), "data": spec.data, "licence": spec.licence}
     return _toml(name, {**about, **spec.model, "members": list(members)})
 
 
-def of_file(file: str) -> str:
-    """The TOML row of a weight file, its path as it is given. Raises CheckpointError."""
+def file_row(file: str) -> str:
+    """Return the TOML row of a weight file. Raises CheckpointError."""
     from eranntag import models
     from eranntag.checkpoints import weights
     from eranntag.checkpoints.digest import file_sha256
@@ -46,7 +48,7 @@ def of_file(file: str) -> str:
         "data": spec.data,
         "licence": spec.licence,
     }
-    simple = {key: value for key, value in spec.metrics.items() if isinstance(value, str | bool) or is_number(value)}
+    simple = {key: value for key, value in spec.metrics.items() if isinstance(value, str | bool) or is_finite_number(value)}
     metrics = ", ".join(f"{_toml_key(key)} = {_toml_value(value)}" for key, value in simple.items())
     return _toml(spec.name, row) + (f"metrics = {{ {metrics} }}\n" if metrics else "")
 

@@ -7,7 +7,7 @@ from urllib.parse import urljoin, urlsplit
 
 import eranntag
 from eranntag.checkpoints import transfer
-from eranntag.checkpoints.transfer import Meter, Refused, Unreachable, Wrong, cause
+from eranntag.checkpoints.transfer import ByteCounter, ConnectionFailed, InvalidDownload, NotAvailable, cause_text
 
 if TYPE_CHECKING:
     from requests import Response
@@ -18,8 +18,8 @@ HEADERS = {"User-Agent": f"eranntag/{eranntag.__version__}", "Accept-Encoding": 
 class _Metered:
     """A file whose writes are counted."""
 
-    def __init__(self, file: BinaryIO, meter: Meter) -> None:
-        self._file, self._meter = file, meter
+    def __init__(self, file: BinaryIO, counter: ByteCounter) -> None:
+        self._file, self._meter = file, counter
 
     def write(self, content: bytes) -> None:
         self._meter.add(len(content))
@@ -29,10 +29,10 @@ class _Metered:
         self._file.flush()
 
 
-def download(url: str, sha256: str, size: int, folder: Path, meter: Meter) -> Path:
+def download(url: str, sha256: str, size: int, folder: Path, counter: ByteCounter) -> Path:
     """Return the path in `folder` of the file at `url`, which has `size` bytes and the SHA-256 `sha256`.
 
-    Raises Unreachable, Refused, Wrong, and OSError of the disk.
+    Raises ConnectionFailed, NotAvailable, InvalidDownload, and OSError of the disk.
     """
     import pooch  # here: with requests a fifth of a second that a file in the cache need not cost
 
@@ -42,55 +42,58 @@ def download(url: str, sha256: str, size: int, folder: Path, meter: Meter) -> Pa
 
     def check(response: "Response", **_: Any) -> None:
         answers.append(response)
-        _check(response, size)
+        _check_response(response, size)
 
-    get = pooch.HTTPDownloader(chunk_size=transfer.PIECE, timeout=transfer.TIMEOUT, headers=HEADERS, hooks={"response": check})
+    get = pooch.HTTPDownloader(
+        chunk_size=transfer.CHUNK_BYTES, timeout=transfer.TIMEOUT, headers=HEADERS, hooks={"response": check}
+    )
 
     def metered(url: str, output_file: str | os.PathLike[str], _: Any) -> None:
         with open(output_file, "wb") as file:
-            _got(get, url, _Metered(file, meter))
-        if meter.done != size:
-            raise Wrong(f"{meter.done} bytes, not {size}")
+            _download_with(get, url, _Metered(file, counter))
+        if counter.done != size:
+            raise InvalidDownload(f"{counter.done} bytes, not {size}")
 
     try:
         return Path(pooch.retrieve(url, f"sha256:{sha256}", "published", folder, downloader=metered))
     except ValueError:
-        raise Wrong(f"{size} bytes whose SHA-256 is not {sha256}") from None
+        raise InvalidDownload(f"{size} bytes whose SHA-256 is not {sha256}") from None
     finally:
         for answer in answers:  # pooch leaves them open after an error
             answer.close()
 
 
-def _got(get: Any, url: str, file: _Metered) -> None:
-    """Call pooch's downloader; its errors and those of requests become ours."""
+def _download_with(get: Any, url: str, file: _Metered) -> None:
+    """Call pooch's downloader, and translate its errors and those of requests."""
     import requests
 
     try:
         get(url, file, None)
     except requests.HTTPError as error:
-        raise _status(error.response) from error
+        assert error.response is not None, "raise_for_status() sets it"
+        raise _status_error(error.response) from error
     except (requests.RequestException, ValueError) as error:
-        if isinstance(transfer.innermost(error), TimeoutError):
-            raise Unreachable(f"no answer for {transfer.TIMEOUT:g} s") from error
+        if isinstance(transfer.root_cause(error), TimeoutError):
+            raise ConnectionFailed(f"no answer for {transfer.TIMEOUT:g} s") from error
         if done := file._meter.done:
-            raise Wrong(f"a file that was cut after {done} bytes ({cause(error)})") from error
-        raise Unreachable(cause(error)) from error
+            raise InvalidDownload(f"a file that was cut after {done} bytes ({cause_text(error)})") from error
+        raise ConnectionFailed(cause_text(error)) from error
 
 
-def _check(response: "Response", size: int) -> None:
-    """Look at an answer before its body: a redirect's stays unread, and a file of another size is not received."""
+def _check_response(response: "Response", size: int) -> None:
+    """Check a response before its body is read: that of a redirect stays unread, and a file of another size is refused."""
     if response.is_redirect:
         response.close()
         target = urljoin(response.url, response.headers["location"])
         if response.url.startswith("https:") and urlsplit(target).scheme != "https":
-            raise Unreachable("a redirect from https to another protocol")
+            raise ConnectionFailed("a redirect from https to another protocol")
     announced = response.headers.get("content-length", "")
     plain = response.headers.get("content-encoding", "identity") == "identity"
     if response.status_code == 200 and plain and announced.isdecimal() and int(announced[:20]) != size:
-        raise Wrong(f"a file of {announced[:20]} bytes, not {size}")
+        raise InvalidDownload(f"a file of {announced[:20]} bytes, not {size}")
 
 
-def _status(response: "Response") -> Exception:
+def _status_error(response: "Response") -> Exception:
     text = f"HTTP {response.status_code} {response.reason[:100]} from {urlsplit(response.url).hostname}"
-    kind = Refused if response.status_code in (401, 403, 404, 410) else Unreachable
+    kind = NotAvailable if response.status_code in (401, 403, 404, 410) else ConnectionFailed
     return kind(text)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from eranntag.checkpoints import header
-from eranntag.checkpoints.limits import shown
+from eranntag.checkpoints.limits import short_repr
 from eranntag.errors import CheckpointError, EranntagError, IntegrityError
 from eranntag.files import atomic
 from eranntag.inference.network import Network, without_memory
@@ -78,13 +78,13 @@ def load_network(file: header.Header, checkpoint: Checkpoint) -> Network:
 
 def _check_shapes(tensors: Mapping[str, tuple[str, tuple[int, ...]]], expected: dict[str, Tensor], path: str) -> None:
     if odd := sorted(tensors.keys() ^ expected.keys()):
-        names = ", ".join(map(shown, odd[:3]))
+        names = ", ".join(map(short_repr, odd[:3]))
         raise IntegrityError(f"{path}: tensors do not fit the network: {names} missing or unknown; {AGAIN}")
     for name, (dtype, shape) in tensors.items():
         if shape != expected[name].shape:
             raise IntegrityError(f"{path}: tensor {name} has shape {shape}, not {tuple(expected[name].shape)}; {AGAIN}")
         if dtype not in (right := FLOATS if expected[name].is_floating_point() else WHOLE):
-            raise IntegrityError(f"{path}: tensor {name} is of {shown(dtype)}, not of {' or '.join(right)}; {AGAIN}")
+            raise IntegrityError(f"{path}: tensor {name} is of {short_repr(dtype)}, not of {' or '.join(right)}; {AGAIN}")
 
 
 def _check_values(tensors: dict[str, Tensor], path: str) -> None:

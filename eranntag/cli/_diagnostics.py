@@ -119,7 +119,7 @@ def _cache() -> Finding:
 
 def _default_checkpoint() -> Finding:
     """Verified and loaded as `predict` does: which engine that is, why, and how fast."""
-    name = catalog.read().default
+    name = catalog.load_catalog().default
     tagger = loading.load(name)
     return Finding("checkpoint", f"{name}: {_speed(tagger)} on {tagger.device}; {'; '.join(tagger.notes)}")
 

@@ -32,7 +32,7 @@ def list_(registry: str | None = None, papers: bool = False, markdown: bool = Fa
     from eranntag.checkpoints import catalog, loading
     from eranntag.cli.display import checkpoints as tables
 
-    found = catalog.read(registry)
+    found = catalog.load_catalog(registry)
     show = tables.show_markdown if markdown else tables.show
     if papers:
         show(tables.PAPERS, map(tables.paper, found.papers.values()), ["no weights are published of these models"])
@@ -53,7 +53,7 @@ def show(name: str, registry: str | None) -> None:
     from eranntag.checkpoints import catalog, header, loading
     from eranntag.cli.display import predictions
 
-    found = catalog.read(registry)
+    found = catalog.load_catalog(registry)
     row = found.rows.get(name) or found.papers.get(name)
     fields = {key: value for key, value in dataclasses.asdict(row).items() if value} if row else {}
     if row is None or (name in found.rows and loading.place(found.rows[name]) in ("embedded", "cached")):
@@ -92,7 +92,7 @@ def verify(name: str | None, registry: str | None) -> None:
     """Load NAME (default: every embedded one) and check hashes, shapes and finite values."""
     from eranntag.checkpoints import catalog, loading
 
-    rows = catalog.read(registry).rows.values()
+    rows = catalog.load_catalog(registry).rows.values()
     for target in [name] if name else [row.name for row in rows if row.weights.startswith("embedded:")]:
         tagger = loading.load(target, device="cpu", registry=registry)
         terminal.print_text(f"{target}: good ({len(tagger.labels)} classes)")
@@ -104,7 +104,7 @@ def row(file: str) -> None:
     """Print FILE's row for a registry: architecture, hash, size and what its header knows."""
     from eranntag.checkpoints import rows
 
-    terminal.write_output(rows.of_file(file))
+    terminal.write_output(rows.file_row(file))
 
 
 @command.command()

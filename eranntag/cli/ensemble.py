@@ -144,7 +144,7 @@ def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[flo
     from eranntag.checkpoints import catalog, rows
     from eranntag.inference import ensemble, fusion
 
-    if name in catalog.read().rows:
+    if name in catalog.load_catalog().rows:
         terminal.print_status(
             f"{name}: eranntag's own checkpoint of that name is hidden where this row's registry is used; choose another name"
         )
@@ -153,7 +153,7 @@ def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[flo
     spec = ensemble.described(name, [each.checkpoint for each in found], rule, weights)
     named = [each.row is not None or each.name.startswith("hf:") for each in found]
     places = [each.name if known else os.path.abspath(each.path) for each, known in zip(found, named, strict=True)]
-    terminal.write_output(rows.of_ensemble(name, places, spec))
+    terminal.write_output(rows.ensemble_row(name, places, spec))
 
 
 def _numbers(text: str | None) -> tuple[float, ...]:

@@ -61,7 +61,7 @@ def _named(options: dict[str, Any], made: dict[str, Any]) -> dict[str, Any]:
     if options["checkpoint"] or not made:
         return options
     place, about = next(iter(made.items()))
-    if about.checkpoint not in catalog.read(options["registry"]).rows:
+    if about.checkpoint not in catalog.load_catalog(options["registry"]).rows:
         raise UsageError(f"{place}: made by {about.checkpoint}, which has no row in the registry; name its file with -c")
     return {**options, "checkpoint": about.checkpoint}
 
