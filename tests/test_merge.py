@@ -335,7 +335,7 @@ def test_what_is_no_list_and_no_document_is_not_read_into_memory(tmp_path: Path,
     with pytest.raises(EranntagError, match=r"a name of more than 100 bytes; write one name a line"):
         list(inputs.listed(io.BytesIO(b"a\n" + b"x" * 101)))
     one = write(tmp_path / "1", "jsonl", ["a.wav"])
-    monkeypatch.setattr(merging, "LINE", len(one.read_text()))
+    monkeypatch.setattr(merging, "MAX_LINE", len(one.read_text()))
     assert "has a line of" in merge(one).stderr and merge(one).exit_code == 1
-    monkeypatch.setattr(merging, "LINE", len(one.read_text()) + 1)
+    monkeypatch.setattr(merging, "MAX_LINE", len(one.read_text()) + 1)
     assert merge(one).exit_code == 0

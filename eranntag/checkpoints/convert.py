@@ -181,17 +181,17 @@ def _check_constant(given: Any, ours: np.ndarray, what: str, checkpoint: Checkpo
 def _converted_tensor(given: Any, ours: Tensor, to_layout: Callable[[Tensor], Tensor], half: bool, what: str) -> Tensor:
     """Return a published tensor in our layout and dtype."""
     _check_tensor(given, what)
-    given = to_layout(given)
-    if given.shape != ours.shape:
-        raise CheckpointError(f"{what} has shape {tuple(given.shape)}, not {tuple(ours.shape)}")
-    if given.is_floating_point() != ours.is_floating_point():
-        raise CheckpointError(f"{what} is of {given.dtype}, not {ours.dtype}")
-    given = given.to(ours.dtype)
-    if not torch.isfinite(given).all():
+    tensor = to_layout(given)
+    if tensor.shape != ours.shape:
+        raise CheckpointError(f"{what} has shape {tuple(tensor.shape)}, not {tuple(ours.shape)}")
+    if tensor.is_floating_point() != ours.is_floating_point():
+        raise CheckpointError(f"{what} is of {tensor.dtype}, not {ours.dtype}")
+    tensor = tensor.to(ours.dtype)
+    if not torch.isfinite(tensor).all():
         raise CheckpointError(f"{what} has values that are not finite")
-    if half and given.ndim > 1 and given.abs().max() > torch.finfo(torch.float16).max:
+    if half and tensor.ndim > 1 and tensor.abs().max() > torch.finfo(torch.float16).max:
         raise CheckpointError(f"{what} has values too large for float16; use --float32")
-    return given
+    return tensor
 
 
 def _check_tensor(given: Any, what: str) -> None:

@@ -44,7 +44,7 @@ def about(path: Path) -> About:
 
 def _first_line(path: Path) -> Any:
     """The settings of a journal; None without one."""
-    return parse_line(next(merge.lines(path), "").encode("utf-8", "surrogateescape")) if path.is_file() else None
+    return parse_line(next(merge.read_lines(path), "").encode("utf-8", "surrogateescape")) if path.is_file() else None
 
 
 def read(path: Path) -> Iterator[Embedding]:
@@ -65,7 +65,7 @@ def _lines(path: Path) -> Iterator[str]:
     try:
         if not path.is_file():
             raise EranntagError(f"{path}: no such file of embeddings")
-        yield from merge.lines(path)
+        yield from merge.read_lines(path)
     except OSError as error:
         raise EranntagError(f"{path}: cannot be read ({error.strerror})") from None
 

@@ -185,7 +185,8 @@ def _map_batches(paths: Dataset, actor: type[_ResultActor], arguments: dict[str,
     from ray import cloudpickle
     from ray.data import ActorPoolStrategy
 
-    arguments = {**arguments, "make": cloudpickle.dumps(arguments["make"])}
+    make = cloudpickle.dumps(arguments["make"])  # type: ignore[no-untyped-call]  # of Ray's copy of cloudpickle
+    arguments = {**arguments, "make": make}
     mapped = paths.map_batches(
         actor,
         fn_constructor_kwargs=arguments,

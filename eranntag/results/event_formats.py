@@ -1,4 +1,4 @@
-"""Events as documents: for programs (docs/output.md), and for the programs in which people edit labels.
+"""Formats of events: for programs (docs/output.md), and label tracks for audio editors.
 
 Each format is a class as in `eranntag.results.formats`, with `record(detection)`. Those in ALONE hold the events of one sound.
 """
@@ -63,7 +63,7 @@ class Audacity:
 
 
 class Raven(Audacity):
-    """A selection table, over all frequencies that the network heard; people open it in spreadsheets, too."""
+    """A selection table over the frequencies of the network's input; its texts are guarded, as spreadsheets open it, too."""
 
     def start(self) -> str:
         times, frequencies = "Begin Time (s)\tEnd Time (s)", "Low Freq (Hz)\tHigh Freq (Hz)"

@@ -1,7 +1,7 @@
-"""Output formats for programs: JSON, JSON lines and CSV. The schema is docs/output.md; its version is SCHEMA.
+"""Output formats for programs: JSON, JSON lines and CSV. docs/output.md describes the schema, whose version is SCHEMA.
 
-Each format is a class with `start()`, `record(prediction)` and `finish(complete)`, all text; what they return, joined, is
-a valid document even when a run is cut short after any record.
+Each format is a class whose `start()`, `record(prediction)` and `finish(complete)` return text. Together they are a valid
+document, also of a run that was interrupted after any record.
 """
 
 import csv
@@ -21,7 +21,7 @@ _ODD_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # stands for no byt
 
 
 def printable(text: str) -> str:
-    """`text` on one line for a terminal: control, bidirectional and undecodable characters become escapes."""
+    """Return `text` on one line for a terminal: control, bidirectional and undecodable characters become escapes."""
     return "".join(char if char.isprintable() else _escape(ord(char)) for char in text)
 
 
@@ -32,12 +32,12 @@ def _escape(code: int) -> str:
 
 
 def encoded(text: str) -> bytes:
-    """UTF-8, where names that are not keep their very bytes; surrogates that no name holds become escapes."""
+    """Return UTF-8 with the bytes of names that are not UTF-8 unchanged; other surrogates become escapes."""
     return _ODD_SURROGATE.sub(lambda odd: printable(odd[0]), text).encode("utf-8", "surrogateescape")
 
 
 def named(source: str) -> str:
-    """A file's name as a locale of UTF-8 has it, whatever the locale is: `os.fsencode` of it is the name."""
+    """Return a file's name as Python decodes it in a locale of UTF-8, whatever the locale is."""
     try:
         return os.fsencode(source).decode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # a name that no file can have
@@ -45,25 +45,25 @@ def named(source: str) -> str:
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
-    """JSON of printable ASCII."""
+    """Return JSON of printable ASCII."""
     return json.dumps(value, indent=indent).replace("\x7f", "\\u007f")  # DEL, which can only be in a string
 
 
 def described(record: Mapping[str, Any]) -> str:
-    """A result's JSON."""
+    """Return the JSON of a result's record."""
     return dumps({**record, "source": named(record["source"])})
 
 
 def guarded(text: str) -> str:
-    """A cell of a table as text: behind an apostrophe where a spreadsheet would compute it; so would be one that looks guarded.
+    """Return the text of a table's cell, behind an apostrophe where a spreadsheet would evaluate it as a formula.
 
-    "-" is a sign of ours, standard input, and no formula.
+    So is a text that already looks guarded. "-" alone is standard input, and no formula.
     """
     return "'" + text if text != "-" and _FORMULA.match(text) else text
 
 
 def unguarded(cell: str) -> str:
-    """What `guarded` was given."""
+    """Return the text of which `guarded` made `cell`."""
     return cell[1:] if cell[:1] == "'" and _FORMULA.match(cell) else cell
 
 
@@ -105,7 +105,8 @@ class Json:
 
 @dataclass
 class Csv:
-    """A row for each tag: source, seconds, rank (from 1), label, score, checkpoint. No tag reaching the threshold: no row.
+    """A row for each tag: source, seconds, rank (from 1), label, score, checkpoint; no row without a tag that reaches the
+    threshold.
 
     Texts are `guarded`.
     """
@@ -135,7 +136,7 @@ class Csv:
 
 
 FORMATS = {"json": Json, "jsonl": Jsonl, "csv": Csv}
-BEGINNINGS = {  # of documents in the formats that can be told by it
+BEGINNINGS = {  # of documents in the formats that have a fixed one
     "json": b'{"schema": ',
     "jsonl": b'{"schema": ',
     "csv": b"source,seconds,",
@@ -146,7 +147,7 @@ BEGINNINGS = {  # of documents in the formats that can be told by it
 
 
 def clock(seconds: float) -> str:
-    """1:05, or 2:01:05."""
+    """Return a duration as 1:05 or 2:01:05."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,7 +1,7 @@
-"""Documents of several runs as one, such as those of the shards of an archive; and what is missing in all of them.
+"""Merging the documents of several runs, such as those of the shards of an archive.
 
-A document is what predict, detect and embed write as JSON, JSON lines, CSV or parquet. Its records are taken as they are, after
-a look at whose each is and what it is of.
+A document is what predict, detect and embed write as JSON, JSON lines, CSV or parquet. Its records stay unchanged; only their
+sources, checkpoints and schemas are compared.
 """
 
 import csv
@@ -17,13 +17,13 @@ from eranntag.results import formats, parquet, schema as rows
 from eranntag.results.journal import FOLDER_JOURNAL, parse_line
 
 FORMS = ("jsonl", "json", "csv", "parquet")
-LINE = 1 << 28  # characters at most: events of some hundred hours
+MAX_LINE = 1 << 28  # characters: events of some hundred hours
 About = tuple[Any, ...]  # what all records must have in common: schema, checkpoint, tags or events
 
 
 @dataclass(frozen=True)
 class Record:
-    """`content`: text as it stands in a document, or the row of a table; it is of `source`."""
+    """The record of `source`: its `content` is the text in a document, or the row of a table."""
 
     source: str
     content: Any
@@ -31,9 +31,9 @@ class Record:
 
 
 @dataclass
-class Report:
-    """`taken` records; `left_out`, which an earlier document had alike; names whose records `differ` between two documents;
-    what is wrong with documents, a line each."""
+class MergeReport:
+    """The number of records `taken`, and of those `left_out` as an earlier document has the same; names whose records `differ`
+    between two documents; what is `wrong` with documents, a line each."""
 
     taken: int = 0
     left_out: int = 0
@@ -45,18 +45,18 @@ class Report:
         return hash(source) in self._seen
 
 
-def merge(documents: Iterable[Path], form: str, write: Callable[[Record], None]) -> Report:
-    """Give `write` the records of all `documents`, in their order. Of a sound that is in two of them the first counts.
+def merge(documents: Iterable[Path], form: str, write: Callable[[Record], None]) -> MergeReport:
+    """Pass the records of all `documents` to `write`, in their order. Of a sound that is in two of them the first is taken.
 
-    What is wrong with a document, such as that its run was interrupted, is in the Report, and its whole records are taken.
-    UsageError for documents of different checkpoints, schemas or commands.
+    Defects of a document, such as an interrupted run, are in the report; its whole records are taken. Raises UsageError for
+    documents of different checkpoints, schemas or commands.
     """
-    report, first = Report(), None
+    report, first = MergeReport(), None
     for number, path in enumerate(documents):
         if (why := unfinished(path)) is not None:
             report.wrong.append(f"{path}: {why}")
         try:
-            for record in read(path, form):
+            for record in read_records(path, form):
                 first = first or (record.about, path)
                 if record.about != first[0]:
                     theirs, ours = (", ".join(map(str, about)) for about in (record.about, first[0]))
@@ -69,7 +69,7 @@ def merge(documents: Iterable[Path], form: str, write: Callable[[Record], None])
     return report
 
 
-def _take(record: Record, number: int, report: Report, write: Callable[[Record], None]) -> None:
+def _take(record: Record, number: int, report: MergeReport, write: Callable[[Record], None]) -> None:
     known = (number, zlib.crc32(repr(record.content).encode()))
     before = report._seen.setdefault(hash(record.source), known)
     if before[0] == number:  # a name that was listed twice
@@ -82,7 +82,7 @@ def _take(record: Record, number: int, report: Report, write: Callable[[Record],
 
 
 def form_of(path: Path) -> str | None:
-    """One of FORMS; None for a document that does not exist or has nothing in it. UsageError for other files."""
+    """Return the one of FORMS that a document has; None without a document or content. Raises UsageError for other files."""
     if path.is_dir():
         if (path / FOLDER_JOURNAL).exists() or any(path.glob("*.parquet")):
             return "parquet"
@@ -103,15 +103,15 @@ def form_of(path: Path) -> str | None:
 
 
 def unfinished(path: Path) -> str | None:
-    """Why a document is not all of its run; None if it is."""
+    """Return why a document is not the whole result of its run; None if it is."""
     again = "run its command again with --resume, then merge again"
     if any(path.with_name(path.name + suffix).exists() for suffix in (".journal", ".partial")):
         return f"its run was interrupted, or goes on; {again}"
     return None if path.exists() else f"no such document; {again.replace(' with --resume', '')}"
 
 
-def read(path: Path, form: str) -> Iterator[Record]:
-    """The records of a document in `form`, none of one that is not there. EranntagError where one is not whole."""
+def read_records(path: Path, form: str) -> Iterator[Record]:
+    """Yield the records of a document in `form`. Raises EranntagError for one that is torn."""
     if not path.exists():
         return
     if form == "parquet":
@@ -121,15 +121,15 @@ def read(path: Path, form: str) -> Iterator[Record]:
                     raise EranntagError(f"{part}: has no column of {', '.join(rows.KINDS)}; leave it out")
                 yield Record(os.fsdecode(row["source_bytes"]), row, (row.get("schema"), row.get("checkpoint"), kind))
         return
-    yield from {"jsonl": _jsonl, "json": _json, "csv": _csv}[form](lines(path), path)
+    yield from {"jsonl": _jsonl, "json": _json, "csv": _csv}[form](read_lines(path), path)
 
 
-def lines(path: Path) -> Iterator[str]:
-    """Those of a document, with their ends. Raises EranntagError for one that is too long."""
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a document, with their ends. Raises EranntagError for one that is too long."""
     with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        while line := file.readline(LINE):
-            if len(line) == LINE:
-                raise EranntagError(f"{path}: has a line of {LINE} characters or more, as no document has; leave it out")
+        while line := file.readline(MAX_LINE):
+            if len(line) == MAX_LINE:
+                raise EranntagError(f"{path}: has a line of {MAX_LINE} characters or more, as no document has; leave it out")
             yield line
 
 
@@ -160,7 +160,7 @@ def _record(line: str, content: str, where: str, schema: Any) -> Record:
 
 
 def _csv(file: Iterable[str], path: Path) -> Iterator[Record]:
-    """Rows of one sound that follow each other are a record."""
+    """Yield a record for the consecutive rows of each sound."""
     raw: list[str] = []
 
     def kept() -> Iterator[str]:
@@ -193,8 +193,8 @@ def _of_rows(row: list[str], text: str, header: list[str]) -> Record:
 
 
 def beginning(form: str, path: Path) -> str:
-    """What stands before the records of a document, as in that of `path`."""
+    """Return the text before the records of a document, as in that of `path`."""
     if form != "csv":
         return f'{{"schema": {formats.SCHEMA}, "results": [' if form == "json" else ""
     with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        return file.readline(LINE)
+        return file.readline(MAX_LINE)
