@@ -166,8 +166,8 @@ def test_a_copy_in_the_cache_needs_no_torch_and_no_client(server: Hub, tmp_path:
     own = registry(tmp_path, server.add(content), content, format="safetensors")
     code = f"""if True:
         import sys
-        from eranntag import checkpoints
-        print(checkpoints.find("mine", {own!r}).path)
+        from eranntag.checkpoints import loading
+        print(loading.find("mine", {own!r}).path)
         heavy = {{"torch", "pooch", "requests", "huggingface_hub", "rich"}} & sys.modules.keys()
         print(sorted(heavy))
     """
@@ -181,7 +181,7 @@ def test_a_copy_in_the_cache_needs_no_torch_and_no_client(server: Hub, tmp_path:
 def test_two_processes_at_once(server: Hub, cache: Path, tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     own = registry(tmp_path, server.add(content), content, format="safetensors")
-    code = f"from eranntag import checkpoints; print(checkpoints.find('mine', {own!r}).path)"
+    code = f"from eranntag.checkpoints import loading; print(loading.find('mine', {own!r}).path)"
     both = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     paths = {process.communicate(timeout=60)[0].strip() for process in both}
     assert len(paths) == 1 and Path(paths.pop()).read_bytes() == content and len(files(cache)) == 2

@@ -39,7 +39,7 @@ class Subject:
 def find(name: str | None, folder: Path, user_registry: str | None = None, offline: bool = False) -> Subject:
     """A checkpoint's name, file or `hf:` address, or else an architecture's name, whose random weights go into `folder`.
 
-    Raises what `checkpoints.find` does.
+    Raises what `loading.find` raises.
     """
     if name is not None and not _is_checkpoint(name, user_registry):
         try:
