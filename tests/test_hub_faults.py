@@ -158,7 +158,7 @@ def raised(monkeypatch: pytest.MonkeyPatch) -> list[type[BaseException]]:
 
         return spy
 
-    for name in ("fetch", "published"):
+    for name in ("fetch_from_hub", "fetch_published"):
         monkeypatch.setattr(fetch, name, spied(getattr(fetch, name)))
     return seen
 
