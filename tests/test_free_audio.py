@@ -1,4 +1,4 @@
-"""tools/free_audio.py: cutting, copies, licences, packages, and a whole corpus of two packages made here; no network."""
+"""tools/free_audio.py: cutting, copies, licenses, packages, and a whole corpus of two packages made here; no network."""
 
 import io
 import json
@@ -118,8 +118,8 @@ def test_copies_at_other_rates_levels_and_formats_are_found_and_other_sounds_are
         ("", "as its source package"),
     ],
 )
-def test_licences_are_read_from_a_copyright_file(text: str, names: str) -> None:
-    assert packages.licences(text) == names
+def test_licenses_are_read_from_a_copyright_file(text: str, names: str) -> None:
+    assert packages.licenses(text) == names
 
 
 def test_wav_and_ogg_are_cut_out_of_a_container() -> None:

@@ -1,4 +1,4 @@
-"""Sound files -> pieces of at most ten seconds: where to cut, what is silent, and what was there before."""
+"""Sound files -> pieces of at most ten seconds: cutting, silence, and duplicates."""
 
 import math
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from eranntag.audio import reader
 PIECE_SECONDS = 10.0
 SHORTEST_SECONDS = 0.2
 HIGHEST_RATE_HZ = 44100
-SILENCE_DB = -50.0  # full scale is 0: a piece whose loudest tenth of a second is below is silent
+SILENCE_DB = -50.0  # of full scale: a piece whose loudest tenth of a second is quieter is silent
 FRAMES, BANDS = 17, 17  # of a fingerprint, which has (FRAMES - 1) * (BANDS - 1) bits
-BAND_EDGES_HZ = np.linspace(100, 3400, BANDS + 1)  # a telephone's band, so that copies at low rates are found
+BAND_EDGES_HZ = np.linspace(100, 3400, BANDS + 1)  # telephone band, so that copies at low sample rates are found
 SAME_BITS = 40  # of 256 may differ between copies; unrelated sounds differ in 128 +- 8
 SAME_SECONDS = 0.02  # relative difference of the lengths of copies
 
@@ -34,7 +34,7 @@ class Piece:
 
 
 def duration(path: Path) -> float:
-    """Seconds of sound in a file; AudioError for what is none."""
+    """Seconds of sound in a file; AudioError if it is not a sound file."""
     try:
         found = soundfile.info(path).duration
     except soundfile.LibsndfileError:  # a format that only PyAV reads
@@ -55,7 +55,7 @@ def piece_onsets(seconds: float, most: int) -> list[float]:
 
 
 def read_piece(path: Path, onset: float) -> Piece:
-    """The mean of the channels from `onset` on, PIECE_SECONDS or what is there; AudioError for damage."""
+    """The mean of the channels from `onset` on, at most PIECE_SECONDS; AudioError if the file is damaged."""
     try:
         with soundfile.SoundFile(path) as file:
             rate = file.samplerate
@@ -79,14 +79,14 @@ def loudest_db(piece: Piece) -> float:
 
 
 def trimmed(waveform: np.ndarray) -> np.ndarray:
-    """The waveform without what is 60 dB below its peak at both ends; all of it where it is zero."""
+    """The waveform without the parts at both ends that are 60 dB below its peak; unchanged if it is all zeros."""
     loud = np.flatnonzero(np.abs(waveform) > 1e-3 * np.abs(waveform).max(initial=0))
     return waveform[loud[0] : loud[-1] + 1] if len(loud) else waveform
 
 
 def fingerprint(piece: Piece) -> np.ndarray:
-    """Bits (256,) that stay when a sound is resampled, scaled or compressed: the signs of the differences, over bands and
-    frames, of its log energies (Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002)."""
+    """Bits (256,) that resampling, scaling and compression hardly change: the signs of the differences, over bands and
+    frames, of the log energies (Haitsma and Kalker, "A Highly Robust Audio Fingerprinting System", ISMIR 2002)."""
     waveform = trimmed(piece.waveform)
     hop = len(waveform) / (FRAMES + 1)
     window = np.hanning(max(2, round(2 * hop)))

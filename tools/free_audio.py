@@ -1,4 +1,4 @@
-"""Make a corpus of free sound from Debian packages, ESC-50's free clips and free synthesizers, to learn from a teacher with.
+"""Make a corpus of free sound from Debian packages, ESC-50's free clips and free synthesizers, for distillation.
 
     python tools/free_audio.py FOLDER --data ESC-50-master
     eranntag predict -c mn04-audioset FOLDER/audio --threshold 0.3 --format jsonl -o tags.jsonl
@@ -40,7 +40,7 @@ from eranntag.errors import AudioError, DataError, EranntagError
 from eranntag.files.atomic import write_text
 from eranntag.prefetch import prefetch_map
 
-SYNTHESIZERS = {  # Debian packages that make sound, beside those that hold it
+SYNTHESIZERS = {  # Debian packages that synthesize sound
     "espeak-ng": speech.espeak,
     "flite": speech.flite,
     "festival": speech.festival,
@@ -49,26 +49,26 @@ SYNTHESIZERS = {  # Debian packages that make sound, beside those that hold it
 }
 PIECES = {"speech": 6, "music": 4, "effects": 6, "mixed": 4, "signals": 1}  # at most, of a long file of each kind
 ESC50_FOLDS = ("1", "2", "3", "4")  # fold 5 is for measuring
-ESC50_LICENCES = ("CC0", "CC-BY")
+ESC50_LICENSES = ("CC0", "CC-BY")
 THREADS = 2
 
 
 def esc50(folder: Path) -> list[Sound]:
-    """The clips of ESC50_FOLDS whose own licence, in the data set's list of them, is one of ESC50_LICENCES."""
+    """The clips of ESC50_FOLDS whose own license, by the data set's list, is one of ESC50_LICENSES."""
     lists = sorted(folder.glob("LICENSE*"))
     if not lists:
-        raise DataError(f"{folder}: no LICENSE file with the clips' licences; --data names the folder of ESC-50")
-    licences = dict(re.findall(r"^- \[(\S+)\.\w+\]: .*\[([^\]]+)\]$", lists[0].read_text(encoding="utf-8"), re.MULTILINE))
+        raise DataError(f"{folder}: no LICENSE file with the clips' licenses; --data names the folder of ESC-50")
+    licenses = dict(re.findall(r"^- \[(\S+)\.\w+\]: .*\[([^\]]+)\]$", lists[0].read_text(encoding="utf-8"), re.MULTILINE))
     clips = []
     for path in sorted((folder / "audio").iterdir()):
-        licence = licences.get(path.stem.rpartition("-")[0])
-        if path.name[0] in ESC50_FOLDS and licence in ESC50_LICENCES:
+        licence = licenses.get(path.stem.rpartition("-")[0])
+        if path.name[0] in ESC50_FOLDS and licence in ESC50_LICENSES:
             clips.append(Sound(path, path.name, licence))
     return clips
 
 
 def sounds(source: Source, folder: Path, data: Path, scratch: Path) -> tuple[str, list[Sound]]:
-    """The source's version and its files, those that are made or unpacked for it in `scratch`."""
+    """The source's version and its files; synthesized and unpacked files are written to `scratch`."""
     if source.name == "esc50":
         return "", esc50(data)
     if source.name not in SYNTHESIZERS:
@@ -78,18 +78,18 @@ def sounds(source: Source, folder: Path, data: Path, scratch: Path) -> tuple[str
     version, licence = "", "CC0"
     if source.name != "signals":
         version = run(["dpkg-query", "-W", "-f", "${Version}", source.name])
-        licence = packages.licences(Path(f"/usr/share/doc/{source.name}/copyright").read_text(encoding="utf-8"))
+        licence = packages.licenses(Path(f"/usr/share/doc/{source.name}/copyright").read_text(encoding="utf-8"))
     return version, [Sound(path, path.name, licence) for path in sorted(scratch.iterdir())]
 
 
 def order(name: str) -> bytes:
-    """A key that shuffles files, always in the same way."""
+    """A sort key that shuffles files deterministically."""
     return hashlib.sha1(name.encode()).digest()
 
 
 def planned(files: list[Sound], most: int) -> tuple[list[tuple[Sound, float]], int]:
-    """Every piece to cut, as (file, onset), and how many files are unreadable. First comes one piece of each file, then a
-    second one, and so on, so that a source whose minutes are bounded keeps its variety."""
+    """Every piece to cut, as (file, onset), and the number of unreadable files. One piece of each file comes first, then a
+    second one, and so on, so that a source with a limit of minutes keeps its variety."""
     plan, unreadable = [], 0
     for sound in files:
         try:
@@ -102,7 +102,7 @@ def planned(files: list[Sound], most: int) -> tuple[list[tuple[Sound, float]], i
 
 
 def pieces(plan: list[tuple[Sound, float]]) -> Iterator[tuple[Sound, Piece, float, np.ndarray]]:
-    """What is read of the plan, with its level in dB and its fingerprint; damaged or very short pieces are left out."""
+    """The pieces of a plan, with their level in dB and their fingerprint; damaged or very short pieces are left out."""
 
     def analyzed(item: tuple[Sound, float]) -> tuple[Sound, Piece, float, np.ndarray] | None:
         try:
@@ -115,10 +115,10 @@ def pieces(plan: list[tuple[Sound, float]]) -> Iterator[tuple[Sound, Piece, floa
 
 
 def make(source: Source, folder: Path, data: Path, duplicates: Duplicates) -> dict[str, list]:
-    """Cut one source into audio/, and return what done/SOURCE.json then holds. Prints a line."""
+    """Cut one source into audio/, print a line, and return the content of done/SOURCE.json."""
     left, rows, prints, dropped = 60 * source.minutes, [], [], Counter()
     audio_folder = folder / "audio" / source.name
-    shutil.rmtree(audio_folder, ignore_errors=True)  # what an interrupted run left
+    shutil.rmtree(audio_folder, ignore_errors=True)  # of an interrupted run
     with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacked-") as scratch:
         version, files = sounds(source, folder, data, Path(scratch))
         plan, unreadable = planned(files, PIECES[source.kind])
@@ -152,19 +152,19 @@ def file_name(name: str, onset: float) -> str:
 
 
 def settings(source: Source) -> dict[str, str | float]:
-    """What a finished source depends on: where it changes, the source is cut again."""
+    """The settings of a source: if they change, the source is cut again."""
     return asdict(source) | {"pieces": PIECES[source.kind]}
 
 
 def finished(source: Source, folder: Path) -> dict[str, list] | None:
-    """What `make` wrote of a source, unless its settings have changed since."""
+    """What `make` wrote about a source, or None if its settings have changed since."""
     path = folder / "done" / f"{source.name}.json"
     done = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     return done if done and done["settings"] == settings(source) else None
 
 
 def make_corpus(folder: Path, data: Path) -> int:
-    """All sources of the table, with manifest.csv of those that are finished; returns how many failed."""
+    """Make all sources of the table and manifest.csv, and return the number of sources that failed."""
     (folder / "done").mkdir(parents=True, exist_ok=True)
     duplicates, failures, rows = Duplicates(), 0, []
     for source in manifest.table():

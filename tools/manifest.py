@@ -1,4 +1,4 @@
-"""The table of sources, free_audio.csv, and the list of what was cut from them, manifest.csv."""
+"""The table of sources, free_audio.csv, and the table of pieces, manifest.csv."""
 
 import csv
 from collections.abc import Iterable

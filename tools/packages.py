@@ -1,4 +1,4 @@
-"""Debian packages -> the sound files in them, with the licences that the package states."""
+"""Debian packages -> the sound files in them, with the licenses of the package."""
 
 import hashlib
 import re
@@ -19,7 +19,7 @@ from eranntag.audio.reader import EXTENSIONS
 from eranntag.errors import DataError
 
 ZIPPED = {".zip", ".pk3", ".pk4", ".wz", ".npk"}
-CARVED = {".cat", ".res", ".rcc", ".pak"}  # games' own containers: complete WAV and Ogg files are cut out of them
+CARVED = {".cat", ".res", ".rcc", ".pak"}  # containers of games, which hold complete WAV and Ogg files
 UNFREE = re.compile(r"\b(NC|ND|non-?commercial|no-?deriv\w*|non-?free)\b", re.IGNORECASE)
 WELL_KNOWN = (
     "(?:A|L)?GPL|CC[ -]BY(?:-SA)?|CC0|Creative Commons [A-Z][\\w -]+?License|BSD|MIT|Artistic|"
@@ -29,7 +29,7 @@ WELL_KNOWN = (
 
 @dataclass(frozen=True)
 class Sound:
-    """A file on disk, its name in the source it came from, and its licence."""
+    """A file on disk, its name in its source, and its license."""
 
     path: Path
     name: str
@@ -37,7 +37,7 @@ class Sound:
 
 
 def fetch(package: str, folder: Path) -> Path:
-    """The package's file in `folder`, downloaded by apt-get unless it is there; DataError where apt-get has none."""
+    """The package's file in `folder`, downloaded by apt-get if absent; DataError if apt-get has no such package."""
     for path in folder.glob(f"{package}_*.deb"):
         return path
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,14 +66,14 @@ def sounds(deb: Path, package: str, folder: Path) -> list[Sound]:
                     copyright_file = content.read().decode(errors="replace")
                 else:
                     found += extracted(name, content, folder)
-    licence = licences(copyright_file)
+    licence = licenses(copyright_file)
     if UNFREE.search(licence):
-        raise DataError(f"{package}: its licences are not free: {licence}")
+        raise DataError(f"{package}: its licenses are not free: {licence}")
     return [Sound(path, name, licence) for name, path in sorted(found)]
 
 
 def extracted(name: str, content: BinaryIO, folder: Path) -> Iterator[tuple[str, Path]]:
-    """(name, path) of the sound in a file, of the sounds in an archive, or of none."""
+    """(name, path) of each sound in a file or archive."""
     suffix = PurePosixPath(name).suffix.lower()
     sound = suffix.removeprefix(".") in EXTENSIONS
     if not (sound or suffix in ZIPPED | CARVED | {".tar"}):
@@ -105,7 +105,7 @@ def _members(path: Path, suffix: str) -> Iterator[tuple[str, BinaryIO]]:
 
 
 def carved(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """(suffix, content) of the WAV and Ogg files in a container that holds them as they are."""
+    """(suffix, content) of the WAV and Ogg files that a container holds uncompressed."""
     for match in re.finditer(rb"RIFF(....)WAVE|OggS\x00\x02", content, re.DOTALL):
         start = match.start()
         if match[1]:
@@ -124,8 +124,8 @@ def _ogg_end(content: bytes, at: int) -> int:
     return at
 
 
-def licences(text: str) -> str:
-    """The names of the licences in a package's copyright file: those of a machine-readable one (DEP-5), else the well-known
+def licenses(text: str) -> str:
+    """Names of the licenses in a package's copyright file: those of a machine-readable one (DEP-5), else the well-known
     names in it, else its first words."""
     names = re.findall(r"^License:[ \t]*(\S.*?)[ \t]*$", text, re.MULTILINE)
     names = names or re.findall(rf"\b(?:{WELL_KNOWN})(?:-?[ v\d.+]*\d\+?)?", text)

@@ -1,4 +1,4 @@
-"""The one way to run the programs that the corpus needs."""
+"""Run external programs."""
 
 import subprocess
 from pathlib import Path
@@ -7,7 +7,7 @@ from eranntag.errors import DataError
 
 
 def run(command: list[str | Path], text: str = "", encoding: str = "utf-8") -> str:
-    """The program's output, with `text` as its input; DataError where it is not installed or fails."""
+    """The program's output, with `text` as its input; DataError if it is not installed or fails."""
     name = str(command[0])
     try:
         done = subprocess.run(command, input=text.encode(encoding), capture_output=True)

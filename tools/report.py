@@ -1,4 +1,4 @@
-"""What is in a corpus, as Markdown."""
+"""The content of a corpus as Markdown tables."""
 
 import json
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 
 from manifest import TABLE, Row
 
-SHARE = 0.1  # of the corpus that a source may have
-LICENCES = 4  # of a source, that the table shows; the manifest has all
+SHARE = 0.1  # of the corpus: larger sources are reported
+LICENSES = 4  # of a source, shown in the table; the manifest has all
 
 
 def progress(line: str) -> None:
@@ -23,8 +23,8 @@ def print_sources(rows: list[Row]) -> None:
     total = sum(row.seconds for row in rows)
     print("| source | version | kind | split | pieces | minutes | licence |\n|---|---|---|---|---:|---:|---|")
     for name, own in sorted(by_source.items()):
-        licences = list(dict.fromkeys(licence for row in own for licence in row.licence.split("; ")))
-        shown = "; ".join(licences[:LICENCES]) + (f"; {len(licences) - LICENCES} more" if len(licences) > LICENCES else "")
+        licenses = list(dict.fromkeys(licence for row in own for licence in row.licence.split("; ")))
+        shown = "; ".join(licenses[:LICENSES]) + (f"; {len(licenses) - LICENSES} more" if len(licenses) > LICENSES else "")
         minutes = sum(row.seconds for row in own) / 60
         print(f"| {name} | {own[0].version} | {own[0].kind} | {own[0].split} | {len(own)} | {minutes:.1f} | {shown} |")
         if 60 * minutes > SHARE * total:
@@ -38,7 +38,7 @@ def print_sources(rows: list[Row]) -> None:
 
 
 def print_labels(tags: Path, most: int) -> None:
-    """The labels that are most often in the output of `predict --format jsonl`, as Markdown: label, number of pieces."""
+    """The most frequent labels in the output of `predict --format jsonl`, as Markdown: label, number of pieces."""
     counts, pieces_read = Counter(), 0
     for line in tags.read_text(encoding="utf-8").splitlines():
         pieces_read += 1

@@ -1,4 +1,4 @@
-"""Signals that are computed: tones, sweeps, noises, telephone signals, alarms, pulses, silence."""
+"""Computed signals: tones, sweeps, noises, telephone signals, alarms, pulses, silence."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ def signals(folder: Path) -> None:
 
 
 def _tone(frequency: float | np.ndarray, shape: Callable[[np.ndarray], np.ndarray] = np.sin) -> np.ndarray:
-    """The frequency in Hz may change over TIME."""
+    """A tone whose frequency in Hz may change over TIME."""
     return shape(2 * np.pi * np.cumsum(np.broadcast_to(frequency, TIME.shape)) / RATE_HZ)
 
 
