@@ -26,6 +26,18 @@ torch.set_num_threads(1)  # tiny networks gain nothing from more, and lose much 
 os.fsync = lambda handle: None  # of no power cut in this process, but for those that tests make up; some ms each
 
 
+def float32_tolerance(compute: Callable[[np.ndarray], Any], given: np.ndarray, terms: int) -> float:
+    """How far two ways to compute `compute(given)` in float32 may differ.
+
+    It is what a change of every input by its last place does, times the roundings of both: FFTs, blocked and pairwise sums
+    round once on each of log2(`terms`) levels.
+    """
+    signs = np.random.default_rng(0).choice((-1, 1), given.shape)
+    moved = (given * (1 + np.finfo(np.float32).eps * signs)).astype(np.float32)
+    difference = np.abs(np.asarray(compute(moved)) - np.asarray(compute(given))).max()
+    return float(2 * np.log2(terms) * difference)
+
+
 @pytest.fixture(scope="session")
 def oracle() -> Callable[[str], Any]:
     """`oracle(name)`: the numbers of shared/spec/oracles/NAME.json."""

@@ -134,12 +134,17 @@ def commands() -> list[str]:
     return sorted({re.split(r"\s[|>#]", line)[0].replace("...", "").strip() for line in found})
 
 
-@pytest.mark.parametrize("line", commands())
-def test_the_documents_commands_exist_with_their_options(line: str) -> None:
-    name, *words = shlex.split(line)
-    command = cli.get_command(click.Context(cli), name)
-    if isinstance(command, click.Group) and words and words[0] in command.commands:
-        command, words = command.commands[words[0]], words[1:]
-    assert command is not None
-    with click.Context(command) as context:
-        command.parse_args(context, words)
+def test_the_documents_commands_exist_with_their_options() -> None:
+    wrong = []
+    for line in commands():
+        name, *words = shlex.split(line)
+        command = cli.get_command(click.Context(cli), name)
+        if isinstance(command, click.Group) and words and words[0] in command.commands:
+            command, words = command.commands[words[0]], words[1:]
+        try:
+            assert command is not None, "no such command"
+            with click.Context(command) as context:
+                command.parse_args(context, words)
+        except (AssertionError, click.ClickException) as error:
+            wrong.append((line, str(error)))
+    assert len(commands()) > 50 and wrong == []

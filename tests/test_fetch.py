@@ -159,7 +159,7 @@ def test_a_cached_file_needs_neither_torch_nor_the_client(hub: Hub) -> None:
 
 def test_the_environment_of_another_process_is_obeyed(hub: Hub) -> None:
     """HF_ENDPOINT and HF_HUB_OFFLINE are read when huggingface_hub is imported."""
-    code = "from eranntag.checkpoints.loading import fetch; fetch.fetch_from_hub('hf:me/tiny', '', 'tiny')"
+    code = "from eranntag.checkpoints import fetch; fetch.fetch_from_hub('hf:me/tiny', '', 'tiny')"
     command, environment = [sys.executable, "-c", code], {**os.environ, "HF_HUB_OFFLINE": "1"}
     ended = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert "FetchError: tiny: cannot fetch" in ended.stderr
@@ -177,7 +177,7 @@ def test_two_at_once_both_get_the_whole_file(hub: Hub, cache: Path) -> None:
     command = [
         sys.executable,
         "-c",
-        f"from eranntag.checkpoints.loading import fetch; print(fetch.fetch_from_hub('hf:me/tiny', '{SHA256}', 'x'))",
+        f"from eranntag.checkpoints import fetch; print(fetch.fetch_from_hub('hf:me/tiny', '{SHA256}', 'x'))",
     ]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     paths = {process.communicate(timeout=60)[0].strip() for process in both}

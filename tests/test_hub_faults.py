@@ -110,6 +110,7 @@ FAULTS = [
     Fault("a redirect to nowhere", moved("http://127.0.0.1:1/x"), waits=True),  # huggingface_hub tries for 5 s
     Fault("a redirect that is none", moved("http://[")),
 ]
+EACH = [pytest.param(fault, id=fault.name, marks=[pytest.mark.slow] * fault.waits) for fault in FAULTS]
 WAYS = ("web", "hub")
 
 
@@ -184,7 +185,7 @@ def good_again(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert files(tmp_path / "cache") == [f".{path.name}.sha256", path.name]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", EACH)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_pinned_file(
     way: str, fault: Fault, hub: Hub, raised: list[type], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -199,7 +200,7 @@ def test_a_pinned_file(
     good_again(way, monkeypatch, tmp_path)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", EACH)
 def test_a_branch_of_which_there_is_an_older_copy(
     fault: Fault, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

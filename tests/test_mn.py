@@ -115,6 +115,7 @@ def test_every_engine_reproduces_the_oracle(
 
 
 @pytest.mark.parametrize("form", ["onnx", "openvino"])
+@pytest.mark.slow
 def test_exported_networks_reproduce_the_oracle(
     form: str, published: Network, data_root: Path, oracle: Callable[[str], Any], tmp_path: Path
 ) -> None:
@@ -259,6 +260,7 @@ def test_impossible_configurations_are_refused() -> None:
 # Training
 
 
+@pytest.mark.slow
 def test_it_is_trained_and_fine_tuned_like_any_family(tmp_path: Path) -> None:
     data = runs.esc50(tmp_path / "ESC-50-master")
     short = ("--fold", 1, "--iterations", 2, "--batch", 2, "--evaluate-every", 1, "--data", data, *runs.TINY)

@@ -103,6 +103,7 @@ def test_a_finished_cross_validation_is_only_told_again(all_folds: tuple[Path, R
     assert read_summary(out) == before
 
 
+@pytest.mark.kill
 def test_a_cross_validation_goes_on_with_the_folds_that_are_missing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_cross_validation_goes_on_with_the_folds_that_are_missing(
     assert [run["fold"] for run in read_summary(out)["runs"]] == [1, 3]
 
 
+@pytest.mark.slow
 def test_repeats_are_runs_with_successive_seeds(data: Path, tmp_path: Path) -> None:
     result = train(data, tmp_path, "--folds", "1,3", "--repeats", 2, "--seed", 7)
     assert result.exit_code == 0, result.stderr
@@ -131,6 +133,7 @@ def test_repeats_are_runs_with_successive_seeds(data: Path, tmp_path: Path) -> N
     assert not torch.equal(one.fc1.weight, other.fc1.weight)
 
 
+@pytest.mark.slow
 def test_repeats_without_folds_have_folders_of_their_seeds(data: Path, tmp_path: Path) -> None:
     """All clips are trained on: nothing is held out, and nothing measured."""
     result = train(data, tmp_path, "--repeats", 2)
@@ -138,6 +141,7 @@ def test_repeats_without_folds_have_folders_of_their_seeds(data: Path, tmp_path:
     assert {"last", "best", "test"} & read_summary(tmp_path).keys() == set()
 
 
+@pytest.mark.slow
 def test_a_fold_named_twice_is_one_run(data: Path, tmp_path: Path) -> None:
     """Else it would count twice in the mean, and make the deviation smaller than it is."""
     result = train(data, tmp_path, "--folds", "1,3,1")
