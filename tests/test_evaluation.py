@@ -290,6 +290,7 @@ def command(data: Path, model: str, *args: str) -> Run:
     return CliRunner().invoke(cli, ["evaluate", "esc50", "--data", str(data), "-c", model, "--device", "cpu", *args])
 
 
+@pytest.mark.slow
 def test_a_broken_clip_is_counted_and_the_exit_code_tells(data: Path, model: str) -> None:
     result = command(data, model, "--json", "--fold", "1")
     content: dict[str, Any] = json.loads(result.stdout)
@@ -300,6 +301,7 @@ def test_a_broken_clip_is_counted_and_the_exit_code_tells(data: Path, model: str
     assert result.exit_code == 3
 
 
+@pytest.mark.slow
 def test_people_get_a_table_of_the_classes(data: Path, model: str) -> None:
     (data / "ESC-50" / "audio" / "1-1-A-1.wav").unlink()
     result = command(data, model, "--offline")
@@ -311,6 +313,7 @@ def test_people_get_a_table_of_the_classes(data: Path, model: str) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_the_paper_is_named_in_words_and_in_json(data: Path, model: str) -> None:
     assert "no published result of erann-2-1 on esc50; those there are of erann-0-3" in command(data, model, "--paper").stdout
     assert json.loads(command(data, model, "--paper", "--json").stdout)["paper"] == []
@@ -324,6 +327,7 @@ def test_a_page_with_another_ending_is_refused_before_any_work(data: Path, model
     assert "a folder that exists" in command(data, model, "--page", str(tmp_path / "no" / "page.html")).stderr
 
 
+@pytest.mark.slow
 def test_a_page_is_written_with_the_command(data: Path, model: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     result = command(data, model, "--page", str(tmp_path / "page.html"))
@@ -359,6 +363,7 @@ def test_a_lower_sample_rate_is_that_of_files_recorded_so(tiny_tagger: Tagger, d
     assert downsampled(tiny_tagger, None) is tiny_tagger
 
 
+@pytest.mark.slow
 def test_the_command_evaluates_at_a_lower_sample_rate(data: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     heard, prepare = [], Tagger.prepare_source
 

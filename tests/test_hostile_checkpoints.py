@@ -629,6 +629,7 @@ JSON = st.recursive(
 
 @FUZZ
 @given(field=st.sampled_from([field.name for field in dataclasses.fields(Checkpoint)]), value=JSON)
+@pytest.mark.fuzz
 def test_any_value_of_a_field(field: str, value: Any, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(respelled(content, lambda spec: spec.update({field: value})))
@@ -654,6 +655,7 @@ def toml(value: Any) -> str:
 
 @FUZZ
 @given(key=st.sampled_from([field.name for field in dataclasses.fields(catalog.Row)]), value=JSON, name=st.text(max_size=12))
+@pytest.mark.fuzz
 def test_any_row_of_a_registry(key: str, value: Any, name: str, tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     row = {"title": "T", "architecture": "a", "classes": 2, "weights": "x", key: value}

@@ -83,6 +83,7 @@ def predict(place: Path, *args: str | Path, **options: Any) -> subprocess.Comple
 # Promise 10: surroundings.
 
 
+@pytest.mark.slow
 def test_under_cron_as_nobody_in_any_locale(place: Path) -> None:
     """No home, no user of this number, a working folder that is closed, a cache below a file, an encoding without é."""
     names = [place / "é.wav", place / "ü.wav"]
@@ -141,6 +142,7 @@ def _no_temporary() -> Any:
     raise FileNotFoundError("No usable temporary directory found")
 
 
+@pytest.mark.slow
 def test_several_at_once_fill_one_cache(place: Path, warm: dict[str, str]) -> None:
     """With the engine that keeps compiled networks."""
     pytest.importorskip("openvino")
@@ -155,6 +157,7 @@ def test_several_at_once_fill_one_cache(place: Path, warm: dict[str, str]) -> No
 # Promise 1: streams, exit codes, signals.
 
 
+@pytest.mark.slow
 def test_closed_streams(place: Path, warm: dict[str, str]) -> None:
     clip, out = place / "clip.wav", place / "out.jsonl"
     closed = predict(place, clip, "-", "--format", "jsonl", "-o", out, redirect="<&- >&- 2>&-", env=warm)
@@ -174,6 +177,7 @@ def test_a_full_disk_behind_standard_output_is_one_line(args: str) -> None:
     assert b"No space left on device" in full.stderr
 
 
+@pytest.mark.slow
 def test_a_pipe_that_was_closed_before_the_start(place: Path, warm: dict[str, str]) -> None:
     pytest.importorskip("PIL")
     reading, writing = os.pipe()
@@ -199,6 +203,7 @@ def test_a_pipe_that_was_closed_before_the_start(place: Path, warm: dict[str, st
     assert "clip.wav" in (place / "page.html").read_text() and "Incomplete" not in (place / "page.html").read_text()
 
 
+@pytest.mark.kill
 def test_a_signal_at_any_moment_is_no_traceback(place: Path) -> None:
     """Also while libraries are imported. Before Python has come to this package it ends in its own way."""
     (place / "names").write_text(f"{place}/clip.wav\n" * 10_000)
@@ -216,6 +221,7 @@ def test_a_signal_at_any_moment_is_no_traceback(place: Path) -> None:
         signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.kill
 def test_a_signal_that_a_library_swallows_comes_again() -> None:
     """In a destructor, where Python drops it, and behind an error that is something else."""
     script = """
@@ -290,7 +296,10 @@ def test_whatever_is_raised_is_a_line_and_an_exit_code(
         ("plot nowhere", 2),
     ],
 )
-def test_exit_codes(args: str, code: int, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exit_codes(
+    args: str, code: int, place: Path, warm: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ERANNTAG_CACHE", warm["ERANNTAG_CACHE"])
     monkeypatch.chdir(tmp_path)
     Path("empty").touch()
     words = {"TINY": str(place / "tiny.safetensors"), "CLIP": str(place / "clip.wav")}
@@ -302,6 +311,7 @@ def test_exit_codes(args: str, code: int, place: Path, tmp_path: Path, monkeypat
 # Promise 8: nothing connects.
 
 
+@pytest.mark.slow
 def test_no_command_connects(
     place: Path, tmp_path: Path, wav: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, no_connection: None
 ) -> None:

@@ -119,6 +119,7 @@ def test_a_run_writes_its_state_its_checkpoints_and_its_history(undisturbed: Pat
     assert all(0 < row["loss"] < 20 for row in trained)
 
 
+@pytest.mark.slow
 def test_its_checkpoint_is_taken_by_predict_and_evaluate(undisturbed: Path, data: Path) -> None:
     args = ["-c", str(undisturbed / "last.safetensors"), "--device", "cpu"]
     result = CliRunner().invoke(cli, ["predict", *args, str(data / "audio" / "1-0-A-0.flac"), "--format", "jsonl"])
@@ -195,6 +196,7 @@ def test_a_run_that_was_stopped_and_continued_is_the_same_to_the_bit(
 
 
 @pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.kill
 def test_a_stopped_run_says_what_is_saved_and_where_it_goes_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +225,7 @@ def test_a_second_ctrl_c_ends_a_run_at_once(data: Path, tmp_path: Path, monkeypa
 
 
 @pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.slow
 def test_a_network_in_the_other_memory_format_goes_on_the_same_too(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +309,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_leaves_the_state(
     assert not (tmp_path / "run" / "last.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_four_clips_are_learned_by_heart(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = Path(shutil.copytree(data, tmp_path / "data"))
     table = few / "meta" / "esc50.csv"
@@ -340,6 +344,7 @@ def test_another_layout_is_one_line_that_says_what_was_looked_for(data: Path, tm
     assert f"{copy / 'audio'} holds none of the clips" in one_line(train(copy, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_clip_that_cannot_be_read_is_left_out_and_told_once(data: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(data, tmp_path / "data"))
     (copy / "audio" / "2-0-A-0.wav").write_text("no sound")
@@ -354,6 +359,7 @@ def test_a_clip_that_cannot_be_read_is_left_out_and_told_once(data: Path, tmp_pa
     assert [row["accuracy"] in (0.0, 1.0) for row in history(tmp_path / "run") if "accuracy" in row] == [True, True]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_loses_no_earlier_state(
     data: Path, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
