@@ -42,10 +42,10 @@ class Packed:
 
 @dataclass(frozen=True, slots=True)  # there may be millions
 class Example:
-    """One labelled clip of a data set: `targets` are class indices (none at all is fine where classes are independent).
+    """One labelled clip of a data set: `targets` are class indices (there may be none where classes are independent).
 
     `fold` is its cross-validation fold, or `split` ("train", "validation", "test") its part where there are no folds. Clips
-    with the same `group` come from one recording and never stand on both sides of a split; "" is a recording of its own.
+    with the same `group` come from one recording and are never on both sides of a split; "" is a recording of its own.
     """
 
     path: str | Packed
@@ -58,7 +58,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Batch:
-    """What the loop trains on: `waveform` (batch, samples), `target` (batch, classes) in [0, 1], and in distillation the
+    """Training data: `waveform` (batch, samples), `target` (batch, classes) in [0, 1], and in distillation the
     teacher's `embedding` (batch, size)."""
 
     waveform: Tensor
@@ -72,7 +72,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Output:
-    """What a model returns: logits (batch, classes) and the embedding (batch, `embedding_size`) that its head classifies; frame
+    """A model's result: logits (batch, classes) and the embedding (batch, `embedding_size`) that its head classifies; frame
     logits (batch, frames, classes) and a reconstruction of the image where the family has them."""
 
     clip_logits: Tensor
@@ -99,7 +99,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a Tagger says of one clip: `scores` (classes,) in [0, 1] beside `labels`; `seconds` of audio heard."""
+    """A Tagger's result for one clip: `scores` (classes,) in [0, 1] beside `labels`; `seconds` of audio read."""
 
     labels: tuple[str, ...]
     scores: np.ndarray
@@ -211,8 +211,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What a recipe found on disk: `missing` names the clips that its tables list and the disk lacks, `notes` are what a user
-    should know, a line each."""
+    """A recipe's clips on disk: `missing` names those that only its tables have, `notes` are lines for the user."""
 
     recipe: Recipe
     examples: tuple[Example, ...]
@@ -222,7 +221,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a model computes and where it comes from: the header of its weight file.
+    """A model's configuration and origin: the header of its weight file.
 
     `model` and `frontend` are the keyword arguments of the family's and the front-end's `Config`. `training` holds the
     run's settings, `metrics` what it measured itself. `thresholds` (beside `labels`, or none): the score from which a class is

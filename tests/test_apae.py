@@ -292,7 +292,7 @@ def test_windows_of_longer_images(two_step: Model, frames: int, starts: list[int
 
 def test_a_short_image_ends_in_its_rows_means(two_step: Model) -> None:
     model = built()
-    model.standardise(numbers(ROWS, seed=1), numbers(ROWS, seed=2).abs() + 0.5)
+    model.standardize(numbers(ROWS, seed=1), numbers(ROWS, seed=2).abs() + 0.5)
     image = numbers(1, 1, ROWS, 5)
     longer = torch.cat([image, model.mean[:, None].expand(1, 1, ROWS, 4)], -1)
     torch.testing.assert_close(model(image).clip_logits, model(longer).clip_logits)
@@ -330,20 +330,20 @@ def test_standardisation(name: str) -> None:
     plain, model = built(config), built(config)
     mean, std = numbers(ROWS, seed=1), numbers(ROWS, seed=2).abs() + 0.5
     image = numbers(2, 1, ROWS, FRAMES)
-    assert torch.equal(model.standardised(image), image)
-    model.standardise(mean.numpy(), std.double())
+    assert torch.equal(model.standardized(image), image)
+    model.standardize(mean.numpy(), std.double())
     raw = image * std[:, None] + mean[:, None]
-    torch.testing.assert_close(model.standardised(raw), image)
+    torch.testing.assert_close(model.standardized(raw), image)
     torch.testing.assert_close(model(raw).clip_logits, plain(image).clip_logits, rtol=1e-4, atol=1e-4)
     assert {"mean", "std"} <= model.state_dict().keys() and not dict(model.named_parameters()).keys() & {"mean", "std"}
     silent = torch.zeros_like(image)
     torch.testing.assert_close(model(raw, silent).clip_logits, plain(silent).clip_logits)  # masked: each row's mean
     std[2] = 0
-    model.standardise(mean, std)
-    assert not model.standardised(mean[:, None].expand(1, 1, ROWS, 3)).any()
+    model.standardize(mean, std)
+    assert not model.standardized(mean[:, None].expand(1, 1, ROWS, 3)).any()
     for wrong in ((mean[1:], std), (mean, std * torch.nan), (mean, -std), (mean / 0, std)):
         with pytest.raises(ValueError, match=r"rows"):
-            model.standardise(*wrong)
+            model.standardize(*wrong)
 
 
 def test_an_explanation_is_of_what_is_said(every: dict[str, Model]) -> None:
@@ -389,7 +389,7 @@ def test_optimised_networks_say_the_same(name: str) -> None:
     expected = built(config)(image)
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 0.05)):
         model = built(config)
-        model.optimise(dtype)
+        model.optimize(dtype)
         assert not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
         output = model(image)
         torch.testing.assert_close(output.clip_logits.sigmoid(), expected.clip_logits.sigmoid(), rtol=0, atol=tolerance)
@@ -440,7 +440,7 @@ def test_the_logits_loss_is_the_papers_on_probabilities(two_step: Model) -> None
 def test_gradients_reach_the_encoder_through_the_decoder() -> None:
     torch.manual_seed(0)
     model, image = Model(SMALL, ROWS, CLASSES), numbers(2, 1, ROWS, FRAMES)
-    reconstruction_error(model(image).reconstruction, model.standardised(image)).backward()
+    reconstruction_error(model(image).reconstruction, model.standardized(image)).backward()
     for part in (model.encoder, model.decoder):
         assert all(parameter.grad is not None for parameter in part.parameters())
     assert any(parameter.grad.abs().sum() > 0 for parameter in model.encoder.parameters())
@@ -458,7 +458,7 @@ def test_a_few_steps_make_the_loss_smaller(name: str) -> None:
         output = model(image)
         value = loss(output.clip_logits, target, "sigmoid")
         if output.reconstruction is not None:
-            value = value + reconstruction_error(output.reconstruction, model.standardised(image))
+            value = value + reconstruction_error(output.reconstruction, model.standardized(image))
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -493,6 +493,6 @@ def test_a_run_standardises_by_its_training_clips_and_adds_the_reconstruction(
             clip = Clip(reader.read_int16(example.path, 32000)[None].astype(np.float32) / reader.FULL_SCALE, 32000)
             images.append(network.frontend(torch.from_numpy(Eager(network).prepare(clip))[None])[0, 0])
     rows = torch.cat(images, 1)
-    standard = network.model.standardised(rows[None, None])[0, 0]
+    standard = network.model.standardized(rows[None, None])[0, 0]
     torch.testing.assert_close(standard.mean(1), torch.zeros(64), atol=1e-3, rtol=0)
     torch.testing.assert_close(standard.std(1, correction=0), torch.ones(64), atol=1e-3, rtol=0)

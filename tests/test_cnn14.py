@@ -207,7 +207,7 @@ def test_optimised_it_computes_the_same() -> None:
     expected = small()(x).clip_logits
     for dtype, tolerance in ((torch.float32, 1e-4), (torch.bfloat16, 0.2)):
         model = small().requires_grad_(False)
-        model.optimise(dtype)
+        model.optimize(dtype)
         assert not [layer for layer in model.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
         result = model(x).clip_logits
         assert result.dtype == torch.float32

@@ -30,6 +30,7 @@ from eranntag.inference.events import Postprocessing
 from eranntag.inference.network import Network
 from eranntag.inference.pipeline import predict
 from eranntag.inference.tagger import Tagger
+from eranntag.models import WindowedModel
 from eranntag.results import event_formats as documents
 from eranntag.types import Checkpoint, Clip, Event, Failure, Output
 
@@ -80,7 +81,7 @@ def same(ours: np.ndarray, expected: np.ndarray, atol: float = 1e-5) -> None:
     np.testing.assert_allclose(ours, expected, rtol=0, atol=atol)
 
 
-class Framewise(nn.Module):
+class Framewise(WindowedModel, nn.Module):
     """A family without columns, which says something of every 32 frames itself."""
 
     frame_multiple = 32

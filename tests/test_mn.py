@@ -196,7 +196,7 @@ def test_new_heads(small: Network) -> None:
 
 
 def test_other_front_ends_are_normalized() -> None:
-    model = mn.Model(mn.elsewhere(mn.Config(0.4)), 128, 3)
+    model = mn.Model(mn.config_for_other_frontend(mn.Config(0.4)), 128, 3)
     assert model(torch.full((2, 1, 128, 40), -80.0)).clip_logits.isfinite().all()
     assert model.bn0 is not None and model.bn0.num_features == 128
 

@@ -18,7 +18,7 @@ from eranntag.engines.traced_modules import Logits
 from eranntag.errors import FetchError, IntegrityError, UsageError
 from eranntag.models import _imagenet
 from eranntag.models._efficientnet import STAGES, Block, EfficientNet, SameConv2d, drop_connect, same_padding
-from eranntag.models.psla import Config, Head, Model, elsewhere, from_name, to_name
+from eranntag.models.psla import Config, Head, Model, config_for_other_frontend, from_name, to_name
 
 IMAGENET_CLASSIFIER = 1408 * 1000 + 1000
 NAMES = ["psla", "psla-single", "psla-mean", "psla-resnet-50"]
@@ -368,7 +368,7 @@ def test_batchnorm_becomes_part_of_the_convolutions(own: Callable[[str], Model],
     model, x = own(name).double(), images(2, 64, 96).double()
     with torch.no_grad():
         expected = model.feature_map(x)
-        model.optimise(torch.float64)
+        model.optimize(torch.float64)
         assert not any(isinstance(layer, nn.BatchNorm2d) for layer in model.modules())
         torch.testing.assert_close(model.feature_map(x), expected, rtol=1e-9, atol=1e-9)
     assert expected.std() > 0.1
@@ -382,7 +382,7 @@ def test_optimised_networks_give_the_same(own: Callable[[str], Model]) -> None:
         features = copy.deepcopy(model).double().feature_map(x.double()).float()
         expected = model.head(features.mean(2).transpose(1, 2)).clip_logits
         rounding = float((plain - expected).abs().max())
-        model.optimise(torch.float32)
+        model.optimize(torch.float32)
         torch.testing.assert_close(model(x).clip_logits, expected, rtol=0, atol=10 * rounding + 1e-5)
     assert rounding < 1e-3 and expected.std() > 0.01
 
@@ -390,7 +390,7 @@ def test_optimised_networks_give_the_same(own: Callable[[str], Model]) -> None:
 def test_half_precision_is_for_convolutions_alone(own: Callable[[str], Model]) -> None:
     model, x = own("psla"), images(2, 64, 64)
     expected = model(x).clip_logits.detach()
-    model.optimise(torch.bfloat16)
+    model.optimize(torch.bfloat16)
     kinds = {(type(layer).__name__, layer.weight.dtype) for layer in model.modules() if hasattr(layer, "weight")}
     assert kinds == {("SameConv2d", torch.bfloat16), ("Linear", torch.float32)}
     with torch.no_grad():
@@ -485,7 +485,7 @@ def test_a_failed_download_is_one_line(built: Callable[[str], Model], monkeypatc
 
 
 def test_before_other_front_ends_rows_are_normalised_and_masked_after() -> None:
-    config = elsewhere(Config())
+    config = config_for_other_frontend(Config())
     assert to_name(config) == "psla"
     with torch.device("meta"):
         model = Model(config, 40, 5)

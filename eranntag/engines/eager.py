@@ -1,6 +1,7 @@
 """The reference: the Network as it is trained and saved, one operation after the other, on any device of torch."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from eranntag.engines.selection import Source
 from eranntag.inference.network import DTYPES, Network
 from eranntag.inference.streaming import Geometry
 from eranntag.inference.tagger import Tagger
+from eranntag.models import ColumnModel
 
 BATCH_ON_GPU = 16
 
@@ -20,11 +22,10 @@ def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
     return Eager(source.network().to(device), dtype, (note,))
 
 
-def geometry(model: torch.nn.Module) -> Geometry:
-    if not hasattr(model, "columns"):
-        ways = {name: getattr(model, name) for name in ("highest", "gated", "window_seconds") if hasattr(model, name)}
-        return Geometry(model.frame_multiple, **ways)
-    return Geometry(model.frame_multiple, model.context_frames, model.block_frames)
+def geometry(model: Any) -> Geometry:
+    if isinstance(model, ColumnModel):
+        return Geometry(model.frame_multiple, model.context_frames, model.block_frames)
+    return Geometry(model.frame_multiple, highest=model.highest, gated=model.gated, window_seconds=model.window_seconds)
 
 
 class Eager(Tagger):

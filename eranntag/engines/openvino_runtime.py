@@ -55,9 +55,10 @@ def converted(network: Any) -> tuple[Any, Any]:
     import torch
 
     from eranntag.engines.traced_modules import Body, Framed, Head
+    from eranntag.models import ColumnModel
 
     model, rows = network.model, network.frontend.config.rows
-    columns = hasattr(model, "columns")
+    columns = isinstance(model, ColumnModel)
     image = torch.zeros(1, 1, rows, 2 * model.frame_multiple)
     body = model_of(Body(model) if columns else Framed(model), image, [1, 1, rows, -1])
     if not columns:

@@ -13,6 +13,7 @@ from eranntag.engines.selection import Source
 from eranntag.inference import devices
 from eranntag.inference.network import DTYPES, Network, memory_format
 from eranntag.inference.tagger import Tagger
+from eranntag.models import OptimizableModel
 
 
 def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
@@ -42,16 +43,16 @@ class Fast(Eager):
     def __init__(self, network: Network, dtype: str, notes: tuple[str, ...] = ()) -> None:
         super().__init__(network, dtype, notes)
         network.requires_grad_(False)
-        self.optimised = hasattr(network.model, "optimise")
-        if self.optimised:
-            network.model.optimise(DTYPES[dtype])
+        self.optimized = isinstance(network.model, OptimizableModel)
+        if self.optimized:
+            network.model.optimize(DTYPES[dtype])
         self.layout = memory_format(network.model, network.device)
         network.model.to(memory_format=self.layout)
         if network.device.type == "cuda":
             self.run = Graphs(self.run)
 
     def cast(self) -> AbstractContextManager[object]:
-        return nullcontext() if self.optimised else super().cast()  # optimised weights are of the dtype already
+        return nullcontext() if self.optimized else super().cast()  # optimized weights are of the dtype already
 
     def laid_out(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=self.layout)

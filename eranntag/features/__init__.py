@@ -7,12 +7,12 @@ A front-end module has
 * `Frontend(config)`: a `torch.nn.Module` from (batch, samples) float32, already padded, to an image
   (batch, 1, rows, frames) float32. Without parameters, it computes in float32 under any autocast; parameters are trained
   and saved with the model's;
-* `IN_WORDS`: how to compute it from the Config, for whoever runs an exported network.
+* `IN_WORDS`: how to compute it from the Config, for users of an exported network.
 
 Most derive from `_framed.Windowed`: then long sounds are computed block by block. A front-end may have a twin without
 torch, `_NAME_numpy.py`, for engines that start at once: the same `Config`, `compute(waveform, config)` from (samples,)
-already padded to (rows, frames), and, of a `Windowed` one, `frames(signal, config)` of what has its surroundings already. Other
-files with an underscore are shared by front-ends.
+already padded to (rows, frames), and, of a `Windowed` one, `frames(signal, config)` of a signal with its context.
+Other files with an underscore are shared by front-ends.
 """
 
 from eranntag.features._numpy_forms import framer, twin

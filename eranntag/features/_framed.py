@@ -1,4 +1,4 @@
-"""Front-ends whose frames see the sound through a window: padding and blocks, so that each has only its transform to say."""
+"""Front-ends whose frames depend on a window of the waveform: padding and blocks, around each one's transform."""
 
 from abc import ABC, abstractmethod
 from typing import Any

@@ -1,4 +1,4 @@
-"""How a sound becomes frames: what the Configs of front-ends have in common. No torch."""
+"""Framing and checks that the Configs of front-ends have in common. No torch."""
 
 from dataclasses import dataclass
 
@@ -33,6 +33,12 @@ class Framing:
         """Frames of a padded signal: centred framing gives floor(n / hop) + 1, cut to whole 128 a second."""
         frames = padded // self.hop_samples + 1
         return frames - frames % self.frames_per_second if self.whole_seconds else frames
+
+
+def require_band(fmin_hz: float, fmax_hz: float, sample_rate_hz: int, filters: str = "mel bands") -> None:
+    """Raise ValueError for a filter bank's band that is empty or reaches beyond half the sample rate."""
+    if not 0 <= fmin_hz < fmax_hz <= sample_rate_hz / 2:
+        raise ValueError(f"{filters} from {fmin_hz} to {fmax_hz} Hz do not fit {sample_rate_hz} Hz")
 
 
 PADDING_IN_WORDS = (

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from eranntag.audio.filterbanks import hann, mel_filterbank
-from eranntag.features._framing import FRAMING_IN_WORDS, Framing
+from eranntag.features._framing import FRAMING_IN_WORDS, Framing, require_band
 from eranntag.features._spectrogram_numpy import BandGroups, band_groups, filtered_power
 
 IN_WORDS = FRAMING_IN_WORDS + (
@@ -31,8 +31,7 @@ class Config(Framing):
     floor: float = 1e-10
 
     def __post_init__(self) -> None:
-        if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
-            raise ValueError(f"mel bands from {self.fmin_hz} to {self.fmax_hz} Hz do not fit {self.sample_rate_hz} Hz")
+        require_band(self.fmin_hz, self.fmax_hz, self.sample_rate_hz)
 
     @property
     def rows(self) -> int:
@@ -62,4 +61,5 @@ def frames(signal: np.ndarray, config: Config) -> np.ndarray:
     """(samples,) float32, with what the outermost windows need -> (n_mels, frames) in dB, one for each window that fits."""
     window, groups = _constants(config)
     power = filtered_power(signal, window, config.hop_samples, groups)
-    return 10 * np.log10(np.maximum(power, config.floor))
+    decibels: np.ndarray = 10 * np.log10(np.maximum(power, config.floor))
+    return decibels

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from eranntag.audio.filterbanks import kaldi_filterbank, raised_cosine
+from eranntag.features._framing import require_band
 from eranntag.features._spectrogram_numpy import BandGroups, band_groups, filtered_power
 
 IN_WORDS = (
@@ -36,8 +37,7 @@ class Config:
     min_seconds: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
-            raise ValueError(f"mel bands from {self.fmin_hz} to {self.fmax_hz} Hz do not fit {self.sample_rate_hz} Hz")
+        require_band(self.fmin_hz, self.fmax_hz, self.sample_rate_hz)
         if not 1 < self.frame_samples <= self.n_fft or (self.n_fft - self.frame_samples) % 2 or self.n_fft % 2:
             raise ValueError(f"a window of {self.frame_samples} samples has no place in the middle of {self.n_fft} points")
         if self.hop_samples < 1:

@@ -1,4 +1,4 @@
-"""Front-ends without torch: the numpy form of one, where it has such a file."""
+"""Front-ends in numpy, without torch, for those that have such a file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def twin(name: str) -> ModuleType | None:
-    """The front-end's numpy form, if it has one."""
+    """Return the front-end's numpy module, or None."""
     module = f"eranntag.features._{name}_numpy"
     return import_module(module) if find_spec(module) else None
 
 
 def framer(name: str, config: Any) -> Callable[[np.ndarray], np.ndarray] | None:
-    """(samples,) with what the outermost windows need -> (rows, frames), or None where a frame sees more than a window."""
+    """Return a function (samples,), context of the outermost windows included -> (rows, frames); None without windows."""
     if not hasattr(config, "window_samples"):
         return None
     if light := twin(name):

@@ -1,4 +1,4 @@
-"""What front-ends have in common in torch: filtered power spectra and the log-mel spectrogram."""
+"""Filtered power spectra and the log-mel spectrogram in torch, which several front-ends share."""
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ def filtered_power(signal: Tensor, window: Tensor, hop_samples: int, filters: Te
 
 class LogMel(Windowed):
     """(batch, samples) -> (batch, 1, n_mels, frames) in dB. No parameters."""
+
+    window: Tensor
+    filters: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""Filtered power spectra in numpy: what the front-ends that need no torch share."""
+"""Filtered power spectra in numpy, for front-ends without torch."""
 
 import numpy as np
 

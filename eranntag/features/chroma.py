@@ -32,6 +32,9 @@ class Config(Framing):
 class Frontend(Windowed):
     """(batch, samples) -> (batch, 1, 12, frames), each frame with maximum 1, or 0 in silence. No parameters."""
 
+    window: Tensor
+    filters: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         filters = chroma_filterbank(config.sample_rate_hz, config.window_samples)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from eranntag.audio.filterbanks import kaldi_filterbank, raised_cosine
+from eranntag.features._framing import require_band
 
 WINDOWS = {"hann": 0.5, "hamming": 0.54}  # the raised cosine's mean
 COLUMN_FRAMES = 32  # that PSLA's network makes one column of
@@ -45,8 +46,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.window not in WINDOWS:
             raise ValueError(f"window {self.window!r} is not {'|'.join(WINDOWS)}")
-        if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
-            raise ValueError(f"mel bands from {self.fmin_hz} to {self.fmax_hz} Hz do not fit {self.sample_rate_hz} Hz")
+        require_band(self.fmin_hz, self.fmax_hz, self.sample_rate_hz)
         if not self.hop_samples <= self.frame_samples <= self.n_fft:
             raise ValueError(f"frames of {self.frame_samples} samples, hop {self.hop_samples}, do not fit {self.n_fft} points")
 
@@ -75,6 +75,9 @@ class Config:
 
 class Frontend(nn.Module):
     """(batch, samples) -> (batch, 1, n_mels, frames) in nepers of power. No parameters; float32 under any autocast."""
+
+    window: Tensor
+    filters: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -17,19 +17,19 @@ from torch import Tensor
 
 from eranntag.audio.filterbanks import dct_matrix, gammatone_filterbank, hann
 from eranntag.features._framed import Windowed
-from eranntag.features._framing import FRAMING_IN_WORDS, Framing
+from eranntag.features._framing import FRAMING_IN_WORDS, Framing, require_band
 from eranntag.features._spectrogram import filtered_power
 
 IN_WORDS = FRAMING_IN_WORDS + (
     "periodic Hann window of window_samples, |FFT|^2, weighted sums with the power responses |H|^2 of n_filters fourth-order "
-    "gammatone filters (peak 1, bandwidth 1.019 ERB), centres equally spaced in 21.4 log10(1 + 0.00437 f) from fmin_hz to "
+    "gammatone filters (peak 1, bandwidth 1.019 ERB), centers equally spaced in 21.4 log10(1 + 0.00437 f) from fmin_hz to "
     "fmax_hz, cube root. Orthonormal DCT-II over the filters, of which the first n_gfcc coefficients."
 )
 
 
 @dataclass(frozen=True)
 class Config(Framing):
-    """`fmin_hz` and `fmax_hz` are the centres of the outermost filters; `n_gfcc` coefficients are kept, from the lowest."""
+    """`fmin_hz` and `fmax_hz` are the centers of the outermost filters; `n_gfcc` coefficients are kept, from the lowest."""
 
     window_samples: int = 1380
     n_filters: int = 128
@@ -38,8 +38,7 @@ class Config(Framing):
     n_gfcc: int = 128
 
     def __post_init__(self) -> None:
-        if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
-            raise ValueError(f"filters from {self.fmin_hz} to {self.fmax_hz} Hz do not fit {self.sample_rate_hz} Hz")
+        require_band(self.fmin_hz, self.fmax_hz, self.sample_rate_hz, "filters")
         if not 1 <= self.n_gfcc <= self.n_filters:
             raise ValueError(f"n_gfcc {self.n_gfcc} is not from 1 to {self.n_filters}, the number of filters")
 
@@ -55,6 +54,10 @@ class Config(Framing):
 class Frontend(Windowed):
     """(batch, samples) -> (batch, 1, n_gfcc, frames). No parameters."""
 
+    window: Tensor
+    filters: Tensor
+    dct: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.register_buffer("window", torch.from_numpy(hann(config.window_samples)).float(), persistent=False)
@@ -62,5 +65,5 @@ class Frontend(Windowed):
         self.register_buffer("dct", torch.from_numpy(dct_matrix(config.n_gfcc, config.n_filters)).float(), persistent=False)
 
     def image(self, signal: Tensor) -> Tensor:
-        heard = filtered_power(signal, self.window, self.config.hop_samples, self.filters)  # (batch, n_filters, frames)
-        return self.dct @ heard ** (1 / 3)
+        power = filtered_power(signal, self.window, self.config.hop_samples, self.filters)  # (batch, n_filters, frames)
+        return self.dct @ power ** (1 / 3)

@@ -2,7 +2,7 @@
 Interpretable Weakly Labelled Sound Event Detection", Section IV) and of the mixing protocol that it follows.
 
 32 kHz, windows of 2048 samples every 1024, 64 mel bands. The paper prints no more; the rest is as in the public code that it
-cites (sed_time_freq_segmentation): Hamming window, magnitude and not power, nothing added at the edges. The standardisation of
+cites (sed_time_freq_segmentation): Hamming window, magnitude and not power, nothing added at the edges. The standardization of
 each band is the model's first step, as its values are those of the training clips.
 """
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from eranntag.audio.filterbanks import mel_filterbank, raised_cosine
+from eranntag.features._framing import require_band
 
 BLOCK_FRAMES = 128  # of all sounds, computed at once on a CPU, so that they stay in its cache
 
@@ -39,8 +40,7 @@ class Config:
     min_seconds: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 <= self.fmin_hz < self.fmax_hz <= self.sample_rate_hz / 2:
-            raise ValueError(f"mel bands from {self.fmin_hz} to {self.fmax_hz} Hz do not fit {self.sample_rate_hz} Hz")
+        require_band(self.fmin_hz, self.fmax_hz, self.sample_rate_hz)
         if not 0 < self.hop_samples <= self.frame_samples:
             raise ValueError(f"a hop of {self.hop_samples} samples does not fit frames of {self.frame_samples}")
         if not self.offset > 0:
@@ -70,7 +70,8 @@ class Config:
     def window(self) -> np.ndarray:
         """(frame_samples,), its squares sum to 1, so that white noise has in each bin its root mean square."""
         window = raised_cosine(self.frame_samples, 0.54)
-        return window / np.sqrt((window**2).sum())
+        normalized: np.ndarray = window / np.sqrt((window**2).sum())
+        return normalized
 
     def filters(self) -> np.ndarray:
         """(n_mels, frame_samples // 2 + 1)"""
@@ -79,6 +80,9 @@ class Config:
 
 class Frontend(nn.Module):
     """(batch, samples) -> (batch, 1, n_mels, frames) in nepers of magnitude. No parameters; float32 under any autocast."""
+
+    window: Tensor
+    filters: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()

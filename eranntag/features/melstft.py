@@ -19,6 +19,9 @@ __all__ = ["IN_WORDS", "Config", "Frontend"]
 class Frontend(nn.Module):
     """(batch, samples) -> (batch, 1, n_mels, frames), scaled nepers of power. No parameters; float32 under any autocast."""
 
+    window: Tensor
+    filters: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config

@@ -35,6 +35,8 @@ class Config(_logmel_numpy.Config):
 class Frontend(LogMel):
     """(batch, samples) -> (batch, 1, n_mfcc, frames) in dB. No parameters."""
 
+    dct: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.register_buffer("dct", torch.from_numpy(dct_matrix(config.n_mfcc, config.n_mels)).float(), persistent=False)

@@ -68,6 +68,8 @@ class Config(Framing):
 class Frontend(Windowed):
     """(batch, samples) -> (batch, 1, lags, frames), row 0 is 1 where anything happens, else all rows are 0. No parameters."""
 
+    window: Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.logmel = LogMel(config.logmel)
@@ -80,4 +82,5 @@ class Frontend(Windowed):
         spectrum = torch.fft.rfft(local, 2 * lags)  # twice as long: the end does not meet the beginning
         correlation = torch.fft.irfft(spectrum.real**2 + spectrum.imag**2, 2 * lags)[..., :lags]
         loudest = correlation.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(correlation.dtype).tiny)
-        return (correlation / loudest).transpose(1, 2)
+        image: Tensor = (correlation / loudest).transpose(1, 2)
+        return image

@@ -77,7 +77,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> nn.Sequential:
-    """Convolution without bias, BatchNorm, ReLU; Xavier's uniform initialisation, as PANNs."""
+    """Convolution without bias, BatchNorm, ReLU; Xavier's uniform initialization, as PANNs."""
     convolution = nn.Conv1d(inputs, outputs, kernel, stride, padding, dilation, bias=False)
     nn.init.xavier_uniform_(convolution.weight)
     return nn.Sequential(convolution, nn.BatchNorm1d(outputs), nn.ReLU(inplace=True))

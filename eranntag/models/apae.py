@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eranntag.errors import UsageError
+from eranntag.models._contracts import WindowedModel, require_head
+from eranntag.models._fusion import optimize_sequences
 from eranntag.models._pooling import logits
 from eranntag.models._weak_pooling import AtrousAttention, RankPooling, Steps, TwoStepAttention
 from eranntag.types import Output
@@ -37,7 +38,7 @@ ENCODER, DECODER, BASELINE, ATROUS = (32, 64, 128, 256), (128, 64, 32, 1), (32, 
 @dataclass(frozen=True)
 class Config:
     """`pooling`: one of POOLINGS. `decoder_linear_output`: without the last ReLU, which cannot give the negative half of a
-    standardised image. `gwrp_decay`: of the pooling "rank". `frames`: 2APAE's attention maps so many to as many."""
+    standardized image. `gwrp_decay`: of the pooling "rank". `frames`: 2APAE's attention maps so many to as many."""
 
     pooling: str = "two-step"
     decoder_linear_output: bool = False
@@ -78,9 +79,14 @@ def to_name(config: Config) -> str:
     return name
 
 
+def config_for_other_frontend(config: Config) -> Config:
+    """Return `config`: the rows are standardized by the training clips, whatever their scale."""
+    return config
+
+
 @dataclass(frozen=True)
 class Explanation:
-    """What Figure 3 shows of a window of `Config.frames`: `image`, standardised, and its `reconstruction`
+    """What Figure 3 shows of a window of `Config.frames`: `image`, standardized, and its `reconstruction`
     (batch, 1, rows, frames), and both steps of the attention."""
 
     image: Tensor
@@ -88,16 +94,18 @@ class Explanation:
     steps: Steps
 
 
-class Model(nn.Module):
-    """Standardisation, encoder, pooling; 2APAE also has a decoder, which makes the image again of the encoder's feature map.
+class Model(WindowedModel, nn.Module):
+    """Standardization, encoder, pooling; 2APAE also has a decoder, which makes the image again of the encoder's feature map.
 
     `rows` is the number of rows of the image (64 mel bands), `classes` the number of outputs.
 
-    2APAE hears windows of 311 frames (10 seconds), half of which overlap; the last ends in zeros, each band's mean, and so does
-    a shorter image, which are heard as they are. A clip's probability is the highest of its windows, a frame's the mean of the
+    2APAE computes windows of 311 frames (10 seconds) that overlap by half; the last one ends in zeros, each band's mean, and so
+    does a shorter image. A clip's probability is the highest of its windows, a frame's the mean of the
     windows that it is in. The other networks take any number of frames at once.
     """
 
+    mean: Tensor
+    std: Tensor
     frame_multiple = 1
     gated = True  # Kong et al.'s post-processing looks for a class only in clips that have it
 
@@ -123,8 +131,8 @@ class Model(nn.Module):
             self.encoder = _blocks(1, BASELINE, pool=False)
             self.head = RankPooling(BASELINE[-1], classes, {"mean": 1.0, "max": 0.0}.get(config.pooling, config.gwrp_decay))
 
-    def standardise(self, mean: Any, std: Any) -> None:
-        """From now on subtract `mean` (rows,) from the image's rows and divide them by `std` (rows,), numbers of the training
+    def standardize(self, mean: Any, std: Any) -> None:
+        """Subtract `mean` (rows,) from the image's rows and divide them by `std` (rows,), numbers of the training
         clips, kept with the weights. A row that never changes, of standard deviation 0, becomes 0. ValueError for others."""
         mean, std = (torch.as_tensor(values, dtype=self.mean.dtype, device=self.mean.device) for values in (mean, std))
         if mean.shape != self.mean.shape or std.shape != self.std.shape:
@@ -134,17 +142,17 @@ class Model(nn.Module):
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 0, std, torch.ones_like(std)))
 
-    def standardised(self, image: Tensor) -> Tensor:
-        """The image (batch, 1, rows, frames) as the encoder hears it and the decoder aims at it."""
+    def standardized(self, image: Tensor) -> Tensor:
+        """The image (batch, 1, rows, frames) that the encoder reads and the decoder reconstructs."""
         return (image - self.mean[:, None]) / self.std[:, None]
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
-        """`mask` (batch, 1, rows, frames) of ones and zeros multiplies the standardised image, where zero is each band's mean.
+        """`mask` (batch, 1, rows, frames) of ones and zeros multiplies the standardized image, where zero is each band's mean.
 
         The embedding (batch, 256; 128 for gap, gmp and gwrp) has the means of the encoder's feature map. The reconstruction
         (batch, 1, rows, frames) is there in training alone: tagging takes two thirds of the time without.
         """
-        x = self.standardised(image)
+        x = self.standardized(image)
         x = x if mask is None else x * mask
         if self.decoder is None:
             features = self.encoder(self._cast(x))
@@ -174,30 +182,24 @@ class Model(nn.Module):
             raise ValueError(f"{to_name(self.config)} has neither two steps of attention nor a decoder; 2apae has")
         if image.shape[-1] > self.config.frames:
             raise ValueError(f"at most {self.config.frames} frames can be explained at once, not {image.shape[-1]}")
-        x = _windows(self.standardised(image), self.config.frames).squeeze(1)
+        x = _windows(self.standardized(image), self.config.frames).squeeze(1)
         features = self.encoder(self._cast(x))
         return Explanation(x, self.decoder(features).float(), self.head(features))
 
     def _cast(self, x: Tensor) -> Tensor:
         return x.to(self.head.classes.weight.dtype)
 
-    def optimise(self, dtype: torch.dtype) -> None:
+    def optimize(self, dtype: torch.dtype) -> None:
         """For evaluation: every BatchNorm becomes part of the convolution before it, and convolutions compute in `dtype`.
 
-        The standardisation, the attention and all other pooling stay in float32.
+        The standardization, the attention and all other pooling stay in float32.
         """
-        for pair in self.modules():
-            if isinstance(pair, nn.Sequential) and len(pair) == 3 and isinstance(pair[1], nn.BatchNorm2d):
-                pair[0], pair[1] = fuse_conv_bn_eval(pair[0], pair[1]), nn.Identity()
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.to(dtype)
+        optimize_sequences(self, dtype)
 
     def replace_head(self, classes: int, layers: str = "classes") -> None:
         """Fresh 1x1 convolutions for another set of classes; encoder, decoder and what all classes share of the attention are
         kept. ValueError for other layers."""
-        if layers not in HEADS:
-            raise ValueError(f"the head to be replaced is {' or '.join(HEADS)}, not {layers!r}")
+        require_head(layers, HEADS)
         self.head.renew(classes)
 
     def linear_head(self, classes: int) -> nn.Linear:
@@ -243,8 +245,8 @@ def _joined(windows: Tensor, frames: int) -> Tensor:
     count, _, size = windows.shape[1:]
     columns = windows.flatten(2).transpose(1, 2)  # (batch, rows * size, windows)
     shape = {"output_size": (1, (count - 1) * _hop(size) + size), "kernel_size": (1, size), "stride": (1, _hop(size))}
-    heard = functional.fold(torch.ones_like(columns[:1, :size]), **shape)  # how many windows each frame is in
-    return (functional.fold(columns, **shape) / heard)[:, :, 0, :frames]
+    overlaps = functional.fold(torch.ones_like(columns[:1, :size]), **shape)  # how many windows each frame is in
+    return (functional.fold(columns, **shape) / overlaps)[:, :, 0, :frames]
 
 
 def _hop(frames: int) -> int:

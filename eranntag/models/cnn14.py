@@ -1,7 +1,7 @@
 """CNN14: the best known of the Pretrained Audio Neural Networks.
 
 Kong, Cao, Iqbal, Wang, Wang, Plumbley, "PANNs: Large-Scale Pretrained Audio Neural Networks for Audio Pattern Recognition",
-2020, arXiv:1912.10211 (Table 1, Section II-A). What the paper does not print, the initialisation say, is as in the authors'
+2020, arXiv:1912.10211 (Table 1, Section II-A). What the paper does not print, such as the initialization, is as in the authors'
 public code. `eranntag.checkpoints.loading.convert` reads their published weights.
 
 The image is (batch, 1, rows, frames): frequency before time. The authors' is transposed, and so are their kernels.
@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from eranntag.models._contracts import WindowedModel, require_head
+from eranntag.models._fusion import fused
 from eranntag.types import Output
 
 HEADS = ("fc2", "fc1+fc2")  # what `replace_head` can make anew, the default first
@@ -56,6 +57,11 @@ def to_name(config: Config) -> str:
     return "cnn14" if config == Config() else f"cnn14 from {config.channels} channels on"
 
 
+def config_for_other_frontend(config: Config) -> Config:
+    """Return `config`: BN0 adapts to any scale."""
+    return config
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions, each with BatchNorm and ReLU, and the mean of `pool` x `pool` cells: a last odd row or column is
     dropped, as published."""
@@ -76,7 +82,7 @@ class Block(nn.Module):
         return self.dropout(self.pool(h))
 
 
-class Model(nn.Module):
+class Model(WindowedModel, nn.Module):
     """The network of Table 1 from the spectrogram on: BN0, six blocks, pooling and two linear layers.
 
     `rows` is the number of rows of the image (64 mel bins), `classes` the number of outputs. ValueError for fewer than 32 rows.
@@ -98,7 +104,7 @@ class Model(nn.Module):
         self.act = nn.ReLU()
         self.fc2 = nn.Linear(widths[-1], classes)
         self.dropout = nn.Dropout(HEAD_DROPOUT)
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def feature_map(self, image: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, 1, rows, frames) -> (batch, 32 channels, rows // 32, frames // 32), with one column at least.
@@ -119,34 +125,33 @@ class Model(nn.Module):
         hidden = self.act(self.fc1(self.dropout(pooled)))
         return Output(self.fc2(self.dropout(hidden)), hidden)
 
-    def optimise(self, dtype: torch.dtype) -> None:
+    def optimize(self, dtype: torch.dtype) -> None:
         """For evaluation: every BatchNorm that follows a convolution becomes part of it, and the blocks compute in `dtype`.
 
         BN0 (its decibels), the pooling over all columns and the linear layers stay in float32.
         """
         for block in self.blocks:
-            block.conv1, block.norm1 = fuse_conv_bn_eval(block.conv1, block.norm1), nn.Identity()
-            block.conv2, block.norm2 = fuse_conv_bn_eval(block.conv2, block.norm2), nn.Identity()
+            block.conv1, block.norm1 = fused(block.conv1, block.norm1), nn.Identity()
+            block.conv2, block.norm2 = fused(block.conv2, block.norm2), nn.Identity()
         self.blocks.to(dtype)
 
     def replace_head(self, classes: int, layers: str = "fc2") -> None:
         """A fresh FC2 for another set of classes, with `layers` "fc1+fc2" a fresh FC1 too; everything else, BN0 included, is
         kept. ValueError for other layers."""
-        if layers not in HEADS:
-            raise ValueError(f"the head to be replaced is {' or '.join(HEADS)}, not {layers!r}")
+        require_head(layers, HEADS)
         if layers == "fc1+fc2":
             self.fc1 = nn.Linear(self.fc1.in_features, self.fc1.out_features)
-            _initialise(self.fc1)
+            _initialize(self.fc1)
         self.linear_head(classes)
 
     def linear_head(self, classes: int) -> nn.Linear:
         """Replaces the last layer, which is linear on the embedding already, and returns it."""
         self.fc2 = nn.Linear(self.embedding_size, classes)
-        _initialise(self.fc2)
+        _initialize(self.fc2)
         return self.fc2
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """Xavier uniform weights and zero biases, as in the authors' code."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)

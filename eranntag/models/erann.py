@@ -13,9 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from eranntag.models import _stem
+from eranntag.models._contracts import require_head
+from eranntag.models._fusion import fused
 from eranntag.types import Output
 
 SLOPE = 0.01  # of every Leaky ReLU
@@ -61,6 +62,11 @@ def from_name(name: str) -> Config | None:
 
 def to_name(config: Config) -> str:
     return f"erann-{config.s_m}-{config.width}"
+
+
+def config_for_other_frontend(config: Config) -> Config:
+    """Return `config`: BN0 adapts to any scale."""
+    return config
 
 
 def _kernel(stride: int) -> tuple[int, int, int]:
@@ -127,7 +133,7 @@ class Model(nn.Module):
         self.fc1: nn.Module = nn.Linear(channels, channels)
         self.act: nn.Module = nn.LeakyReLU(SLOPE)
         self.fc2 = nn.Linear(channels, classes)
-        self.apply(_initialise)
+        self.apply(_initialize)
         if config.linear_head:
             self.linear_head(classes)
 
@@ -187,22 +193,21 @@ class Model(nn.Module):
         """How many frames of a long image are computed at once: wide networks fewer."""
         return BLOCK_FRAMES // self.config.width // self.frame_multiple * self.frame_multiple
 
-    def optimise(self, dtype: torch.dtype) -> None:
+    def optimize(self, dtype: torch.dtype) -> None:
         """For evaluation: every BatchNorm that follows a convolution becomes part of it, and the stages compute in `dtype`.
 
         BN0 (its decibels) and the linear layers stay in float32.
         """
         for block in (block for stage in self.stages for block in stage):
-            block.conv1, block.norm2 = fuse_conv_bn_eval(block.conv1, block.norm2), nn.Identity()
+            block.conv1, block.norm2 = fused(block.conv1, block.norm2), nn.Identity()
             if isinstance(block.shortcut, nn.Sequential) and len(block.shortcut) == 2:
-                block.shortcut = fuse_conv_bn_eval(*block.shortcut)
+                block.shortcut = fused(*block.shortcut)
         self.stages.to(dtype)
 
     def replace_head(self, classes: int, layers: str = "fc2") -> None:
         """A fresh FC2 for another set of classes, with `layers` "fc1+fc2" a fresh FC1 too; everything else, BN0 included, is
         kept. ValueError for other layers."""
-        if layers not in HEADS:
-            raise ValueError(f"the head to be replaced is {' or '.join(HEADS)}, not {layers!r}")
+        require_head(layers, HEADS)
         if layers == "fc1+fc2" and not self.config.linear_head:
             self.fc1 = nn.Linear(self.embedding_size, self.embedding_size)
         self.fc2 = nn.Linear(self.embedding_size, classes)
@@ -215,7 +220,7 @@ class Model(nn.Module):
         return self.fc2
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """He normal for convolutions (Leaky ReLU gain), torch's default for linear layers; the papers print nothing."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, a=SLOPE, nonlinearity="leaky_relu")

@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from eranntag.models._contracts import WindowedModel, require_head
+from eranntag.models._fusion import optimize_sequences
 from eranntag.types import Output
 
 FRONTEND: tuple[str, dict[str, Any]] = ("melstft", {})
@@ -68,8 +69,8 @@ def to_name(config: Config) -> str:
     return f"mn{tenths:02}" if tenths / 10 == config.width and 0 < tenths < 100 else f"mn of width {config.width:g}"
 
 
-def elsewhere(config: Config) -> Config:
-    """The configuration for another front-end than FRONTEND, whose scale is unknown."""
+def config_for_other_frontend(config: Config) -> Config:
+    """Return the configuration for another front-end than FRONTEND, whose scale is unknown."""
     return replace(config, input_norm=True)
 
 
@@ -126,7 +127,7 @@ class Block(nn.Module):
         return x + self.block(x) if self.residual else self.block(x)
 
 
-class Model(nn.Module):
+class Model(WindowedModel, nn.Module):
     """Convolution, 15 inverted residual blocks, convolution, mean over both axes (the embedding), two linear layers.
 
     `rows` is the number of rows of the image (128 mel bands), `classes` the number of outputs. Squeeze-and-excitation and the
@@ -157,7 +158,7 @@ class Model(nn.Module):
             nn.Dropout(DROPOUT),
             nn.Linear(hidden, classes),
         )
-        self.apply(_initialise)
+        self.apply(_initialize)
         if config.linear_head:
             self.linear_head(classes)
 
@@ -173,31 +174,27 @@ class Model(nn.Module):
         embedding = self.classifier[:2](x)  # (batch, channels)
         return Output(self.classifier[2:](embedding), embedding)
 
-    def optimise(self, dtype: torch.dtype) -> None:
+    def optimize(self, dtype: torch.dtype) -> None:
         """For evaluation: every BatchNorm becomes part of the convolution before it, and convolutions compute in `dtype`.
 
         Squeeze-and-excitation and the linear layers stay in float32.
         """
-        for group in self.features.modules():
-            if isinstance(group, nn.Sequential) and isinstance(group[0], nn.Conv2d):
-                group[0], group[1] = fuse_conv_bn_eval(group[0], group[1]), nn.Identity()
-                group[0].to(dtype)
+        optimize_sequences(self.features, dtype)
 
     def replace_head(self, classes: int, layers: str = "fc2") -> None:
         """Reinitializes the last linear layer for `classes`, with "fc1+fc2" both. ValueError for other layers."""
-        if layers not in HEADS:
-            raise ValueError(f"the head to be replaced is {' or '.join(HEADS)}, not {layers!r}")
+        require_head(layers, HEADS)
         for index in (5, 2) if layers == "fc1+fc2" and not self.config.linear_head else (5,):
             old = self.classifier[index]
             self.classifier[index] = nn.Linear(old.in_features, classes if index == 5 else old.out_features)
-            _initialise(self.classifier[index])
+            _initialize(self.classifier[index])
 
     def linear_head(self, classes: int) -> nn.Linear:
         """Makes the head one linear layer on the embedding, and returns it."""
         self.config = replace(self.config, linear_head=True)
         self.classifier[2] = self.classifier[3] = nn.Identity()
         self.classifier[5] = nn.Linear(self.embedding_size, classes)
-        _initialise(self.classifier[5])
+        _initialize(self.classifier[5])
         return self.classifier[5]
 
 
@@ -210,7 +207,7 @@ def _convolution(
     return nn.Sequential(conv, norm, *([act(inplace=True)] if act else []))
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """He normal over the outputs for convolutions, normal of deviation 0.01 for linear layers, as in the published code."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out")

@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from eranntag.models._contracts import WindowedModel, require_head
 from eranntag.models._efficientnet import EfficientNet
+from eranntag.models._fusion import optimize_sequences
 from eranntag.models._pooling import EPSILON, Pooled, logits, without_autocast
 from eranntag.models._resnet import ResNet
 from eranntag.types import Output
@@ -51,8 +52,8 @@ class Config:
             raise ValueError(f"the standard deviation must be positive and finite, not {self.std}")
 
 
-def elsewhere(config: Config) -> Config:
-    """For another front-end than FRONTEND: nothing is known of its mean, and masks of 0 might be the loudest value there."""
+def config_for_other_frontend(config: Config) -> Config:
+    """Return the configuration for another front-end, whose mean is unknown and whose loudest value may be the mask's 0."""
     return replace(config, input_norm=True)
 
 
@@ -121,7 +122,7 @@ class LinearHead(nn.Module):
         return Pooled(frame_logits.mean(1), frame_logits)
 
 
-class Model(nn.Module):
+class Model(WindowedModel, nn.Module):
     """Normalisation, backbone, mean over the rows that are left, attention over time.
 
     `rows` is the number of rows of the image (128 mel bands), `classes` the number of outputs.
@@ -134,7 +135,7 @@ class Model(nn.Module):
         self.backbone = EfficientNet(1, rows) if config.backbone == "efficientnet-b2" else ResNet(1)
         self.embedding_size = self.backbone.channels
         self.head: nn.Module = Head(self.embedding_size, classes, config.heads)
-        self.apply(_initialise)
+        self.apply(_initialize)
         if config.linear_head:
             self.linear_head(classes)
 
@@ -163,18 +164,14 @@ class Model(nn.Module):
         clip_logits, frame_logits = self.head(features.transpose(1, 2))
         return Output(clip_logits, features.mean(-1), frame_logits)
 
-    def optimise(self, dtype: torch.dtype) -> None:
+    def optimize(self, dtype: torch.dtype) -> None:
         """For evaluation: every BatchNorm becomes part of the convolution before it, and convolutions compute in `dtype`.
 
         Squeeze-excite and the attention, linear layers all, stay in float32.
         """
-        for pair in self.backbone.modules():
-            if isinstance(pair, nn.Sequential) and len(pair) == 2 and isinstance(pair[1], nn.BatchNorm2d):
-                pair[0], pair[1] = fuse_conv_bn_eval(pair[0], pair[1]), nn.Identity()
+        optimize_sequences(self.backbone, dtype)
         for layer in self.backbone.modules():
-            if isinstance(layer, nn.Conv2d):
-                layer.to(dtype)
-            elif isinstance(layer, nn.SiLU | nn.ReLU):
+            if isinstance(layer, nn.SiLU | nn.ReLU):
                 layer.inplace = True
 
     def load_pretrained(self) -> str:
@@ -185,17 +182,16 @@ class Model(nn.Module):
 
     def replace_head(self, classes: int, layers: str = "attention") -> None:
         """Fresh heads for another set of classes; the backbone is kept. ValueError for other layers."""
-        if layers not in HEADS:
-            raise ValueError(f"the head to be replaced is {' or '.join(HEADS)}, not {layers!r}")
+        require_head(layers, HEADS)
         if self.config.linear_head:
             self.linear_head(classes)
         else:
-            self.head = Head(self.embedding_size, classes, self.config.heads).apply(_initialise)
+            self.head = Head(self.embedding_size, classes, self.config.heads).apply(_initialize)
 
     def linear_head(self, classes: int) -> nn.Linear:
         """Makes the head one linear layer on the embedding, and returns it."""
         self.config = replace(self.config, linear_head=True)
-        self.head = LinearHead(self.embedding_size, classes).apply(_initialise)
+        self.head = LinearHead(self.embedding_size, classes).apply(_initialize)
         return self.head.linear
 
 
@@ -203,7 +199,7 @@ def _masked(image: Tensor, mask: Tensor | None) -> Tensor:
     return image if mask is None else image * mask
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """He-uniform, as the paper has it without pretraining, and no bias, so that all gates and scores start about 1/2.
 
     For the layers before sigmoids too, as in the authors' code; BatchNorm (1 and 0) follows all convolutions, which makes

@@ -35,7 +35,7 @@ def network(recipe: Recipe, settings: Settings, base: Network | None, pretrained
     torch.manual_seed(settings.seed)
     if base is None:
         begun = Network(_from_scratch(recipe, settings))
-        if pretrained and not hasattr(begun.model, "load_pretrained"):
+        if pretrained and not isinstance(begun.model, models.PretrainedModel):
             raise UsageError(f"--set pretrained=true: {settings.model} has no weights of another task to begin with")
         if pretrained:
             begun.model.load_pretrained()
@@ -55,7 +55,7 @@ def copied(base: Network, spec: Checkpoint) -> Network:
     return network
 
 
-def standardise(network: Network, examples: Sequence[Example], machine: Machine) -> None:
+def standardize(network: Network, examples: Sequence[Example], machine: Machine) -> None:
     """Tells the model the mean and the standard deviation of each row of the training clips' images: of STANDARD clips, spread
     over all of them, which every process hears alike."""
     chosen = examples[:: -(-len(examples) // STANDARD)]
@@ -68,7 +68,7 @@ def standardise(network: Network, examples: Sequence[Example], machine: Machine)
             count, total, squares = count + rows.shape[1], total + rows.sum(1), squares + rows.square().sum(1)
     if count:
         mean = total / count
-        network.model.standardise(mean, (squares / count - mean.square()).clamp(min=0).sqrt())
+        network.model.standardize(mean, (squares / count - mean.square()).clamp(min=0).sqrt())
 
 
 def augmentation(settings: Settings, network: Network) -> Augment:
@@ -134,8 +134,8 @@ def _from_scratch(recipe: Recipe, settings: Settings) -> Checkpoint:
     title = models.described(settings.model, family, settings.features)
     usual, arguments = models.front_end(settings.model)
     module = registry.get("eranntag.models", family)
-    if settings.features != usual and hasattr(module, "elsewhere"):
-        config = module.elsewhere(config)
+    if settings.features != usual:
+        config = module.config_for_other_frontend(config)
     changes = {**(arguments if settings.features == usual else {}), "min_seconds": recipe.min_seconds}
     frontend = registry.get("eranntag.features", settings.features).Config(**changes)
     return Checkpoint(

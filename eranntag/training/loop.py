@@ -214,7 +214,7 @@ class Run:
             value = value + self.settings.embedding_weight * distance
         if output.reconstruction is not None:  # also 0 of it: several processes wait for every parameter's gradient
             image = network.frontend(given).detach() if network.learned else given
-            error = reconstruction_error(output.reconstruction, network.model.standardised(image))
+            error = reconstruction_error(output.reconstruction, network.model.standardized(image))
             value = value + self.settings.reconstruction * error
         return value
 

@@ -16,6 +16,6 @@ def reconstruction_error(reconstruction: Tensor, image: Tensor) -> Tensor:
     """(batch, 1, rows, frames) each -> the mean of the squared differences of all elements.
 
     2APAE's auxiliary loss: the whole is `loss` + alpha times this, with alpha = 0.001. `image` is what the model's decoder
-    aims at: the standardised image, not masked.
+    aims at: the standardized image, not masked.
     """
     return functional.mse_loss(reconstruction.float(), image)

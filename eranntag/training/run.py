@@ -4,6 +4,7 @@ import dataclasses
 from contextlib import ExitStack
 from pathlib import Path
 
+from eranntag import models
 from eranntag.errors import DataError, TrainingError
 from eranntag.inference.network import Network
 from eranntag.recipes import part
@@ -41,8 +42,8 @@ def train(
     """
     resumed = (folder / run_directory.STATE).exists() and not restart
     network = initialization.network(recipe, settings, base, settings.pretrained and not resumed)
-    if not (base or resumed) and hasattr(network.model, "standardise"):
-        initialization.standardise(network, splits.training, machine)
+    if not (base or resumed) and isinstance(network.model, models.StandardizingModel):
+        initialization.standardize(network, splits.training, machine)
     augment = initialization.augmentation(settings, network)
     shares = machine.world.shares(settings.batch, settings.accumulate)
     run_directory.begin(folder, machine.world, restart, held)

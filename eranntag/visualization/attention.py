@@ -90,9 +90,9 @@ def _title(network: Network, prediction: Prediction) -> str:
 
 
 def _frequencies(figure: SubFigure, network: Network, explained: Explanation, best: np.ndarray) -> list[Axes]:
-    """The standardised image, what the decoder makes of it, and A1 of the most probable classes."""
+    """The standardized image, what the decoder makes of it, and A1 of the most probable classes."""
     steps, labels = explained.steps, network.checkpoint.labels
-    panels = [("input: standardised image", explained.image[0, 0]), ("output of the decoder", explained.reconstruction[0, 0])]
+    panels = [("input: standardized image", explained.image[0, 0]), ("output of the decoder", explained.reconstruction[0, 0])]
     for index in best[:ATTENDED]:
         title = f"A1, attention to frequencies: {literal(labels[index])} ({steps.clip_scores[0, index]:.3f})"
         panels.append((title, steps.frequency_attention[0, index]))
