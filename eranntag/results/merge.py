@@ -9,8 +9,9 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eranntag.errors import EranntagError, UsageError
 from eranntag.results import formats, parquet, schema as rows
@@ -159,37 +160,43 @@ def _record(line: str, content: str, where: str, schema: Any) -> Record:
     raise EranntagError(f"{where} is not a whole record; run its command again")
 
 
-def _csv(file: Iterable[str], path: Path) -> Iterator[Record]:
+def _csv(lines: Iterable[str], path: Path) -> Iterator[Record]:
     """Yield a record for the consecutive rows of each sound."""
-    raw: list[str] = []
+    rows = _csv_rows(lines, path)
+    header = next(rows).cells
+    for source, group in groupby(rows, key=lambda row: row.cells[0]):
+        text = ""
+        for row in group:
+            if len(row.cells) != len(header) or not row.text.endswith("\n"):
+                raise EranntagError(f"{path}: line {row.line} is not a whole row; run its command again")
+            text += row.text
+        yield Record(formats.unguarded(source), text, (*header, row.cells[-1]))
 
-    def kept() -> Iterator[str]:
-        for line in file:
-            raw.append(line)
+
+class _Row(NamedTuple):
+    cells: list[str]
+    text: str  # the lines of the row: a cell may contain line breaks
+    line: int
+
+
+def _csv_rows(lines: Iterable[str], path: Path) -> Iterator[_Row]:
+    """Yield the rows, of which the last may be torn; one that is torn in its first cell raises EranntagError."""
+    text: list[str] = []
+
+    def recorded() -> Iterator[str]:
+        for line in lines:
+            text.append(line)
             yield line
 
-    rows, text, last = csv.reader(kept()), "", None
-    header = next(rows)
-    raw.clear()
+    reader = csv.reader(recorded())
     try:
-        for row in rows:
-            if len(row) != len(header) or not raw[-1].endswith("\n"):
-                if last and len(row) > 1 and row[0] != last[0]:
-                    yield _of_rows(last, text, header)
-                raise EranntagError(f"{path}: line {rows.line_num} is not a whole row; run its command again")
-            if last and row[0] != last[0]:
-                yield _of_rows(last, text, header)
-                text = ""
-            text, last = text + "".join(raw), row
-            raw.clear()
+        for cells in reader:
+            if len(cells) < 2:
+                raise EranntagError(f"{path}: line {reader.line_num} is not a whole row; run its command again")
+            yield _Row(cells, "".join(text), reader.line_num)
+            text.clear()
     except csv.Error as error:
-        raise EranntagError(f"{path}: line {rows.line_num}: {error}; run its command again") from None
-    if last:
-        yield _of_rows(last, text, header)
-
-
-def _of_rows(row: list[str], text: str, header: list[str]) -> Record:
-    return Record(formats.unguarded(row[0]), text, (*header, row[-1]))
+        raise EranntagError(f"{path}: line {reader.line_num}: {error}; run its command again") from None
 
 
 def beginning(form: str, path: Path) -> str:
