@@ -65,16 +65,16 @@ def stopped_before(number: int) -> Iterator[None]:
     """Ctrl-C before step `number` of a run in this process, which has saved all steps before it."""
     from eranntag.training import loop
 
-    step, calls = loop.Run.step, iter(range(1, number + 1))
+    step, calls = loop.Trainer.step, iter(range(1, number + 1))
 
-    def stopping(run: Any, stream: Any) -> Any:
+    def stopping(trainer: Any, batches: Any) -> Any:
         if next(calls) == number:
-            run.save()
             raise KeyboardInterrupt
-        return step(run, stream)
+        return step(trainer, batches)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop.Run, "step", stopping)
+        patch.setattr(loop, "SAVE_SECONDS", -1)  # after every iteration
+        patch.setattr(loop.Trainer, "step", stopping)
         yield
 
 

@@ -21,16 +21,16 @@ from eranntag.training import loop
 
 def interrupt_the_second_step() -> None:
     """As if Ctrl-C came before it, in every process; all is saved after the first."""
-    calls, step = iter([True, False]), loop.Run.step
+    calls, step = iter([True, False]), loop.Trainer.step
 
     def interrupted(run, stream):  # type: ignore[no-untyped-def]
         if next(calls):
             return step(run, stream)
-        loop.Run.step, loop.SAVE_SECONDS = step, seconds
+        loop.Trainer.step, loop.SAVE_SECONDS = step, seconds
         raise KeyboardInterrupt
 
     seconds = loop.SAVE_SECONDS
-    loop.Run.step, loop.SAVE_SECONDS = interrupted, -1
+    loop.Trainer.step, loop.SAVE_SECONDS = interrupted, -1
 
 
 def main() -> None:

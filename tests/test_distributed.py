@@ -92,14 +92,14 @@ def together(data: Path, clips: Path) -> tuple[Path, CompletedProcess[str]]:
     """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "SAVE_SECONDS", -1)
-        steps, step = iter([True, False]), loop.Run.step
+        steps, step = iter([True, False]), loop.Trainer.step
 
         def interrupted(run: Any, stream: Any) -> Tensor:
             if next(steps):
                 return step(run, stream)
             raise KeyboardInterrupt
 
-        patch.setattr(loop.Run, "step", interrupted)
+        patch.setattr(loop.Trainer, "step", interrupted)
         assert runs.command(*options(data, clips / "stopped")).exit_code == 130
     plan = {
         "accumulated": options(data, clips / "accumulated", *ACCUMULATED),

@@ -231,7 +231,7 @@ def run(tuned: tuple[Path, Result], tmp_path: Path) -> Path:
 
 
 def test_a_finished_run_is_not_tuned_further(run: Path, base: Path, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loop.Run, "step", lambda *_: pytest.fail("an iteration was computed"))
+    monkeypatch.setattr(loop.Trainer, "step", lambda *_: pytest.fail("an iteration was computed"))
     result = finetune(base, table, run, *SAME)
     assert (result.exit_code, result.stdout) == (0, f"{run / 'best.safetensors'}\n"), result.stderr
     assert len(header.read_checkpoint(run / "best.safetensors").thresholds) == 3
@@ -256,7 +256,7 @@ def test_other_clips_are_refused_and_the_same_ones_elsewhere_are_not(
 
 
 def test_a_run_that_was_stopped_goes_on(base: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps, step = iter([True, False]), loop.Run.step
+    steps, step = iter([True, False]), loop.Trainer.step
 
     def interrupted(*args: Any) -> torch.Tensor:
         if next(steps):
@@ -265,7 +265,7 @@ def test_a_run_that_was_stopped_goes_on(base: Path, table: Path, tmp_path: Path,
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "SAVE_SECONDS", -1)
-        patch.setattr(loop.Run, "step", interrupted)
+        patch.setattr(loop.Trainer, "step", interrupted)
         assert finetune(base, table, tmp_path / "stopped").exit_code == 130
     assert finetune(base, table, tmp_path / "stopped").exit_code == 0
     assert finetune(base, table, tmp_path / "whole").exit_code == 0

@@ -222,8 +222,8 @@ def hit(place, name, number, at):
         return real(*args, **options)
     setattr(place, name, function)
 
-KILLS = [(os, "replace", signal.SIGKILL, 3), (os, "fsync", signal.SIGKILL, 9), (loop.Run, "evaluate", signal.SIGTERM, 1),
-         (loop.Run, "loss", signal.SIGKILL, 1), None]
+KILLS = [(os, "replace", signal.SIGKILL, 3), (os, "fsync", signal.SIGKILL, 9),
+         (loop.TrainingLoop, "evaluate", signal.SIGTERM, 1), (loop.Trainer, "loss", signal.SIGKILL, 1), None]
 for kill in KILLS:
     if (child := os.fork()) == 0:
         if kill:

@@ -144,16 +144,16 @@ def test_the_header_names_the_front_end(trained: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_bit(data: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    step = loop.Run.step
+    step = loop.Trainer.step
 
-    def stopped(run: loop.Run, *given: object) -> torch.Tensor:
+    def stopped(run: loop.Trainer, *given: object) -> torch.Tensor:
         if run.state.iteration == 3:
             raise TrainingError("the power failed")
         return step(run, *given)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "SAVE_SECONDS", -1)  # after every iteration
-        patch.setattr(loop.Run, "step", stopped)
+        patch.setattr(loop.Trainer, "step", stopped)
         assert runs.error(train(data, tmp_path)) == "the power failed"
     assert train(data, tmp_path).exit_code == 0
     assert runs.history(tmp_path) == runs.history(trained)

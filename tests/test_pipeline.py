@@ -81,9 +81,9 @@ def test_the_rate_rises_from_nothing_as_the_oracle_says(oracle: Callable[[str], 
     assert settings.warm_up == numbers["warmup_iterations"]
     run: Any = SimpleNamespace(settings=settings)
     for iteration, rate in numbers["warmup_lr_at_iteration (base 1e-3)"].items():
-        assert loop.Run.schedule(run, int(iteration)) == pytest.approx((rate, 0.95), abs=1e-12)
+        assert loop.Trainer.schedule(run, int(iteration)) == pytest.approx((rate, 0.95), abs=1e-12)
     run.settings = dataclasses.replace(settings, warm_up=0)
-    assert loop.Run.schedule(run, 0) == (1e-3, 0.95)
+    assert loop.Trainer.schedule(run, 0) == (1e-3, 0.95)
 
 
 # The recipes
@@ -355,16 +355,16 @@ def test_averages_of_different_runs_are_refused(kept: Path, data: Path, tmp_path
 
 
 def test_adam_has_the_papers_values(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups, step = [], loop.Run.step
+    groups, step = [], loop.Trainer.step
 
-    def watched(run: loop.Run, *given: Any) -> torch.Tensor:
+    def watched(run: loop.Trainer, *given: Any) -> torch.Tensor:
         value = step(run, *given)
         (group,) = run.state.optimizer.param_groups
         groups.append({name: group[name] for name in ("lr", "betas", "weight_decay")})
         assert type(run.state.optimizer) is torch.optim.Adam  # whose decay is the paper's: it is added to the gradient
         return value
 
-    monkeypatch.setattr(loop.Run, "step", watched)
+    monkeypatch.setattr(loop.Trainer, "step", watched)
     options = [f"--set={name}={value}" for name, value in (("weight_decay", 5e-7), ("warm_up", 4))]
     assert train(data, tmp_path, "--schedule", "psla-balanced", "--lr", 1e-3, "--iterations", 5, *options).exit_code == 0
     rates = [0.0, 0.25e-3, 0.5e-3, 0.375e-3, 0.125e-3]  # epochs 0, 12, 24, 36 and 48 of 60: three quarters of 1/2, all of 1/8
@@ -426,16 +426,16 @@ def test_a_network_with_dropout_goes_on_to_the_bit(data: Path, tmp_path: Path, m
     monkeypatch.setattr(cnn14, "to_name", lambda config: "cnn14")
     options = ("--model", "cnn14", "--iterations", 4, "--set", "accumulate=2", "--evaluate-every", 4)
     assert train(data, tmp_path / "undisturbed", *options).exit_code == 0
-    step = loop.Run.step
+    step = loop.Trainer.step
 
-    def stopped(run: loop.Run, *given: Any) -> torch.Tensor:
+    def stopped(run: loop.Trainer, *given: Any) -> torch.Tensor:
         if run.state.iteration == 2:
             raise TrainingError("the power failed")
         return step(run, *given)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "SAVE_SECONDS", -1)  # after every iteration
-        patch.setattr(loop.Run, "step", stopped)
+        patch.setattr(loop.Trainer, "step", stopped)
         assert runs.error(train(data, tmp_path / "stopped", *options)) == "the power failed"
     torch.manual_seed(12345)  # another process has another state
     assert train(data, tmp_path / "stopped", *options).exit_code == 0
@@ -446,13 +446,13 @@ def test_a_network_with_dropout_goes_on_to_the_bit(data: Path, tmp_path: Path, m
 
 @pytest.mark.slow
 def test_dropout_is_another_in_every_iteration_and_part(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn, loss = [], loop.Run.loss
+    drawn, loss = [], loop.Trainer.loss
 
-    def watched(run: loop.Run, *given: Any) -> torch.Tensor:
+    def watched(run: loop.Trainer, *given: Any) -> torch.Tensor:
         drawn.append(torch.rand(1).item())
         return loss(run, *given)
 
-    monkeypatch.setattr(loop.Run, "loss", watched)
+    monkeypatch.setattr(loop.Trainer, "loss", watched)
     options = ("--iterations", 3, "--set", "accumulate=2", "--batch", 4, "--mixup", "none")
     assert train(data, tmp_path / "a", *options).exit_code == 0
     assert train(data, tmp_path / "b", *options, "--seed", 1).exit_code == 0

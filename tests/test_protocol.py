@@ -48,7 +48,7 @@ def no_training(monkeypatch: pytest.MonkeyPatch) -> None:
     def step(*_: Any) -> torch.Tensor:
         raise AssertionError("an iteration was computed")
 
-    monkeypatch.setattr(loop.Run, "step", step)
+    monkeypatch.setattr(loop.Trainer, "step", step)
 
 
 # Folds and seeds
@@ -107,14 +107,14 @@ def test_a_finished_cross_validation_is_only_told_again(all_folds: tuple[Path, R
 def test_a_cross_validation_goes_on_with_the_folds_that_are_missing(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, step, calls = tmp_path / "run", loop.Run.step, iter([True, False, True])
+    out, step, calls = tmp_path / "run", loop.Trainer.step, iter([True, False, True])
 
     def interrupted(*args: Any) -> torch.Tensor:
         if next(calls):
             return step(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(loop.Run, "step", interrupted)
+    monkeypatch.setattr(loop.Trainer, "step", interrupted)
     result = train(data, out, "--folds", "1,3")
     assert (result.exit_code, result.stdout) == (130, f"{out / 'fold1-seed0' / 'last.safetensors'}\n")
     assert not (out / "summary.json").exists()

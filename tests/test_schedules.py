@@ -32,5 +32,5 @@ def test_a_run_divides_its_rate_at_every_plateau_of_the_recipes_metric() -> None
     rates = []
     for value in (0.1, 0.3, 0.2, 0.3, 0.1, 0.2, 0.4, 0.4, 0.4, 0.4, 0.4):
         history += [{"iteration": 2, "micro_AP": value}, {"iteration": 3, "loss": 0.6}]
-        rates.append(loop.Run.schedule(run, 3)[0])
+        rates.append(loop.Trainer.schedule(run, 3)[0])
     assert rates == pytest.approx([1e-3] * 5 + [1e-4] * 5 + [1e-5])

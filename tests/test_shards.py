@@ -263,6 +263,15 @@ def test_what_was_lost_is_made_again(data: Path, out: Path, whole: dict[str, str
     assert content(out) == whole
 
 
+def test_a_shard_that_does_not_follow_the_one_before_is_made_again(data: Path, out: Path, whole: dict[str, str]) -> None:
+    """The finished shards are in the data set's order: one that begins with another clip is of other shards before it."""
+    pack(data, out)
+    table = json.loads((out / "shard-000001.json").read_text())
+    (out / "shard-000001.json").write_text(json.dumps({**table, "first": table["first"] + 1}))
+    assert pack(data, out).exit_code == 0
+    assert content(out) == whole
+
+
 def test_a_full_disk_is_one_line_and_packing_goes_on(
     data: Path, out: Path, whole: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

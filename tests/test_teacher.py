@@ -16,13 +16,13 @@ from eranntag.checkpoints import header, weights
 from eranntag.engines.eager import Eager
 from eranntag.errors import UsageError
 from eranntag.recipes import esc50, ravdess
-from eranntag.training import cross_validation, paper_comparison
+from eranntag.training import paper_comparison
 from eranntag.training.augment import Augment
 from eranntag.training.config import from_recipe, parse
 from eranntag.training.data import Batches, WaveformCache
 from eranntag.training.samplers import Shuffled
 from eranntag.training.soft_labels import SoftLabels, of_teacher
-from eranntag.training.splits import Splits
+from eranntag.training.splits import Splits, review
 from eranntag.types import Checkpoint, Clip, Example, Recipe
 
 RATE = 44100
@@ -166,9 +166,9 @@ def test_clips_that_the_teacher_was_trained_on_are_counted(fold: int | None, lea
     """Those to be reported alone: the test clips where others are held out to select by."""
     teacher = dataclasses.replace(tiny_checkpoint, data=esc50.RECIPE.title, training={"recipe": "esc50", "fold": fold})
     test, held_out = Example("a", (0,), 1), Example("b", (0,), 3)
-    for division in (Splits([], [held_out], [test], has_validation=True), Splits([], [test], [])):
-        assert cross_validation.circumstances(esc50.RECIPE, division, None, teacher)["leaked"] == leaked
-        assert cross_validation.circumstances(esc50.RECIPE, division, None, tiny_checkpoint)["leaked"] == 0
+    for parts in (Splits([], [held_out], [test], has_validation=True), Splits([], [test], [])):
+        assert review(esc50.RECIPE, parts, None, teacher).seen_by_teacher == leaked
+        assert review(esc50.RECIPE, parts, None, tiny_checkpoint).seen_by_teacher == 0
 
 
 # The commands

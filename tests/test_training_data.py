@@ -66,6 +66,12 @@ def test_the_class_queue_shows_classes_equally_often_and_all_their_clips() -> No
     assert counts[100] == 0
 
 
+def test_the_class_queue_shuffles_a_class_again_once_all_its_clips_were_drawn() -> None:
+    laps = drawn(Balanced([(0,)] * 20, seed=3), 60).reshape(3, 20)
+    assert (np.sort(laps, axis=1) == np.arange(20)).all()
+    assert len({tuple(lap) for lap in laps}) == 3
+
+
 def test_weights_are_the_oracles(oracle: Callable[[str], Any]) -> None:
     np.testing.assert_allclose(weights(multi_label(oracle)), oracle("balanced_sampling")["psla_weight"], rtol=1e-12)
 

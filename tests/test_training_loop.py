@@ -167,11 +167,11 @@ def iterations_done(out: Path) -> int:
 @pytest.mark.parametrize(
     ("place", "call", "least"),
     [
-        pytest.param((loop.Run, "step"), 1, 0, id="before the first iteration"),
-        pytest.param((loop.Run, "step"), 5, 4, id="between two iterations"),
+        pytest.param((loop.Trainer, "step"), 1, 0, id="before the first iteration"),
+        pytest.param((loop.Trainer, "step"), 5, 4, id="between two iterations"),
         pytest.param((ExponentialMovingAverage, "update"), 5, 4, id="after the optimizer's step"),
-        pytest.param((loop.Run, "evaluate"), 1, 2, id="before an evaluation"),
-        pytest.param((loop.Run, "evaluate"), 2, ITERATIONS - 1, id="before the last evaluation"),
+        pytest.param((loop.TrainingLoop, "evaluate"), 1, 2, id="before an evaluation"),
+        pytest.param((loop.TrainingLoop, "evaluate"), 2, ITERATIONS - 1, id="before the last evaluation"),
     ],
 )
 def test_a_run_that_was_stopped_and_continued_is_the_same_to_the_bit(
@@ -202,7 +202,7 @@ def test_a_stopped_run_says_what_is_saved_and_where_it_goes_on(
 ) -> None:
     """In the first minute too. The step that Ctrl-C comes in is finished; what came before is as it was for signals."""
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "step", ctrl_c_at(2, loop.Run.step))
+        patch.setattr(loop.Trainer, "step", ctrl_c_at(2, loop.Trainer.step))
         stopped = train_fold_1(data, tmp_path / "run")
     assert stopped.stderr.splitlines()[-2:] == [
         "saved after iteration 2: the same command goes on from there",
@@ -219,7 +219,7 @@ def test_a_second_ctrl_c_ends_a_run_at_once(data: Path, tmp_path: Path, monkeypa
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("the second one was postponed too")
 
-    monkeypatch.setattr(loop.Run, "step", step)
+    monkeypatch.setattr(loop.Trainer, "step", step)
     assert one_line(train_fold_1(data, tmp_path / "run"), 130) == "eranntag: interrupted"
     assert iterations_done(tmp_path / "run") == 0
 
@@ -233,11 +233,11 @@ def test_a_network_in_the_other_memory_format_goes_on_the_same_too(
     options = ("--model", "erann-2-2", "--iterations", "3", "--evaluate-every", "3")
     with monkeypatch.context() as patch:
         patch.setattr(loop, "SAVE_SECONDS", -1)  # after every iteration
-        patch.setattr(loop.Run, "step", ctrl_c_at(2, loop.Run.step))
+        patch.setattr(loop.Trainer, "step", ctrl_c_at(2, loop.Trainer.step))
         assert train_fold_1(data, tmp_path / "stopped", *options).exit_code == 130
-    resumed: list[loop.Run] = []
+    resumed: list[loop.TrainingLoop] = []
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Run, "save", lambda run, save=loop.Run.save: (resumed.append(run), save(run)))
+        patch.setattr(loop.TrainingLoop, "save", lambda run, save=loop.TrainingLoop.save: (resumed.append(run), save(run)))
         assert train_fold_1(data, tmp_path / "stopped", *options).exit_code == 0
     for parameter, moments in resumed[0].state.optimizer.state.items():
         assert moments["exp_avg"].stride() == moments["exp_avg_sq"].stride() == parameter.stride()

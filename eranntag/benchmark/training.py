@@ -6,7 +6,6 @@ Left out: decoding and cropping, which threads do ahead (`eranntag data speed` m
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import repeat
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from eranntag.recipes.audioset import RECIPE
 from eranntag.training import config as settings, initialization
 from eranntag.training.data import SampledBatch
 from eranntag.training.distributed import Machine
-from eranntag.training.loop import Run
+from eranntag.training.trainer import Trainer
 from eranntag.types import Batch
 
 STEPS_ON_GPU = 5  # in one measurement: the CPU prepares the next step while a GPU computes
@@ -60,16 +59,17 @@ def measured(
     torch.backends.cudnn.benchmark = place.type == "cuda"  # as training has it
     steps = STEPS_ON_GPU if place.type == "cuda" else 1
 
-    def measure(size: int) -> tuple[Run, float, list[float], int | None]:
-        run = _run(settings.from_recipe(RECIPE, model=model, batch=size, crop_seconds=seconds, dtype=dtype), place, compiled)
+    def measure(size: int) -> tuple[Trainer, float, list[float], int | None]:
+        run = settings.from_recipe(RECIPE, model=model, batch=size, crop_seconds=seconds, dtype=dtype)
+        trainer = _trainer(run, place, compiled)
         if place.type == "cuda":
             torch.cuda.reset_peak_memory_stats(place)
-        stream = repeat(_noise(run))
-        first = clocked(lambda: run.step(stream).item())
-        times = timed(lambda: [run.step(stream) for _ in range(steps)][-1].item(), budget)
-        return run, first, times, torch.cuda.max_memory_allocated(place) if place.type == "cuda" else None
+        stream = repeat(_noise(trainer))
+        first = clocked(lambda: trainer.step(stream).item())
+        times = timed(lambda: [trainer.step(stream) for _ in range(steps)][-1].item(), budget)
+        return trainer, first, times, torch.cuda.max_memory_allocated(place) if place.type == "cuda" else None
 
-    fitted, (run, first, times, gpu_bytes) = fitting(batch, measure, tell)
+    fitted, (trainer, first, times, gpu_bytes) = fitting(batch, measure, tell)
     return Training(
         model=model,
         asked=batch,
@@ -78,7 +78,7 @@ def measured(
         dtype=dtype,
         device=str(place),
         compiled=compiled,
-        clips_per_example=run.augment.clips_per_example,
+        clips_per_example=trainer.augment.clips_per_example,
         first_seconds=first,
         seconds_per_iteration=spread([each / steps for each in times]),
         examples_per_second=rate(times, steps * fitted),
@@ -87,17 +87,17 @@ def measured(
     )
 
 
-def _run(protocol: settings.Settings, device: torch.device, compiled: bool) -> Run:
+def _trainer(protocol: settings.Settings, device: torch.device, compiled: bool) -> Trainer:
     network = initialization.network(RECIPE, protocol, None)
-    augment, shares = initialization.augmentation(protocol, network), [slice(0, protocol.batch)]
-    return Run(RECIPE, protocol, Path(), Machine(device, compiled=compiled), augment, shares, network, lambda _: None)
+    augment = initialization.augmentation(protocol, network)
+    return Trainer(RECIPE, protocol, Machine(device, compiled=compiled), augment, network)
 
 
-def _noise(run: Run) -> SampledBatch:
+def _noise(trainer: Trainer) -> SampledBatch:
     """One iteration's examples, each clip with a class of its own."""
-    config, protocol = run.network.frontend.config, run.settings
-    samples = config.padded_samples(round(protocol.crop_seconds * config.sample_rate_hz), run.network.model.frame_multiple)
-    clips = protocol.batch * run.augment.clips_per_example
+    config, protocol = trainer.network.frontend.config, trainer.settings
+    samples = config.padded_samples(round(protocol.crop_seconds * config.sample_rate_hz), trainer.network.model.frame_multiple)
+    clips = protocol.batch * trainer.augment.clips_per_example
     rngs = [np.random.default_rng([0, number]) for number in range(clips + protocol.batch)]
     waveform = [reader.to_int16(0.1 * rng.standard_normal(samples, np.float32)) for rng in rngs[:clips]]
     target = torch.eye(len(RECIPE.labels))[torch.arange(clips) % len(RECIPE.labels)]

@@ -47,7 +47,7 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
     from eranntag.checkpoints import loading
     from eranntag.cli._options.training import folds_from
     from eranntag.cli.display import predictions, training as pages
-    from eranntag.training import cross_validation, paper_comparison, probe
+    from eranntag.training import paper_comparison, probe, splits
     from eranntag.types import Failure
 
     folds = folds_from(options["folds"], dataset.recipe)
@@ -76,8 +76,8 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
     done = []
     for each in probe.probes(dataset, vectors, base, identity, folds, seeds, folder, options["restart"]):
         done.append(each)
-        doubts = cross_validation.circumstances(dataset.recipe, each.splits, base)
-        pages.probe(dataset.recipe, each, base.checkpoint.name, doubts)
+        review = splits.review(dataset.recipe, each.splits, base.checkpoint)
+        pages.probe(dataset.recipe, each, base.checkpoint.name, review)
         terminal.write_output(f"{each.path}\n")
     if several:
         result = probe.summary(dataset.recipe, base.checkpoint.name, done)

@@ -43,7 +43,7 @@ def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
     from eranntag import recipes
     from eranntag.cli._allocator import keep_memory
     from eranntag.cli.display import training as pages
-    from eranntag.training import agreement, distillation, run
+    from eranntag.training import agreement, distill, distillation
     from eranntag.training.augment.options import parse
     from eranntag.training.augment.specaugment import STRIPES
 
@@ -65,7 +65,7 @@ def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
     folder = options["out"] or Path("runs") / f"{settings.model}-distill-seed{settings.seed}"
     with ExitStack() as stack:
         machine, progress = training_options.begun(dataset, options, stack)
-        outcome = run.distill(dataset, settings, lesson, folder, machine, base, options["restart"], progress)
+        outcome = distill.distill(dataset, settings, lesson, folder, machine, base, options["restart"], progress)
         if machine.world.first:
             pages.distilled(dataclasses.asdict(settings), outcome)
             terminal.write_output(f"{outcome.checkpoint('last')}\n")

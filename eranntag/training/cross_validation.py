@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,16 +16,16 @@ from eranntag.errors import CheckpointError, DataError, TrainingError, UsageErro
 from eranntag.evaluation import metrics
 from eranntag.files import atomic
 from eranntag.inference.network import Network
-from eranntag.recipes import part, was_trained_on
+from eranntag.recipes import part
 from eranntag.training.config import Settings, digest
-from eranntag.training.data import WaveformCache, tell_broken
+from eranntag.training.data import WaveformCache, report_skipped
 from eranntag.training.distributed import Machine
-from eranntag.training.loop import Outcome, Report
-from eranntag.training.run import train
+from eranntag.training.events import Report, RunFinished, RunStarted
+from eranntag.training.loop import Outcome, train
 from eranntag.training.soft_labels import SoftLabels
-from eranntag.training.splits import Splits, split_dataset
+from eranntag.training.splits import Splits, review, split_dataset
 from eranntag.training.validation import Validation, measure
-from eranntag.types import Checkpoint, Dataset, Example, Packed, Recipe
+from eranntag.types import Dataset, Example, Packed, Recipe
 
 
 @dataclass(frozen=True)
@@ -85,15 +84,15 @@ def runs(
             soft = (soft_labels or {}).get(fold)
             if soft:
                 ours = dataclasses.replace(ours, teacher=soft.identity, teacher_weight=soft.weight)
-            known = circumstances(recipe, splits, base, soft.checkpoint if soft else None)
-            report({"event": "begin", "folder": str(place), "fold": fold, "seed": seed, **known})
+            reviewed = review(recipe, splits, base.checkpoint if base else None, soft.checkpoint if soft else None)
+            report(RunStarted(place, fold, seed, reviewed))
             calibrated = base is not None and splits.has_validation  # never on what is reported
             with ExitStack() as held:
                 outcome = train(recipe, splits, ours, place, machine, held, base, restart, report, soft_labels=soft)
                 if share and machine.world.first:
                     _write_split(splits, place)
                 test = _finish(recipe, splits, outcome.checkpoint(chosen), machine, calibrated, report)
-            report({"event": "end", "folder": str(place)})
+            report(RunFinished(place))
             yield Run(ours, splits, outcome, chosen, calibrated, test)
 
 
@@ -114,18 +113,6 @@ def _write_split(splits: Splits, folder: Path) -> None:
     for name, examples in (("train", splits.training), ("validation", splits.held_out), ("test", splits.test)):
         table.writerows((str(example.path), name) for example in examples)
     atomic.write_text(folder / "split.csv", lines.getvalue())
-
-
-def circumstances(recipe: Recipe, splits: Splits, base: Network | None, teacher: Checkpoint | None = None) -> dict[str, Any]:
-    """What a user should know before the run: the splits, classes that nothing trains, how many of the clips to be measured
-    the base was itself trained on, and how many of those to be reported the teacher was trained on."""
-    trained = {label for example in splits.training for label in example.targets}
-    silent = [label for index, label in enumerate(recipe.labels) if index not in trained]
-    measured = splits.held_out + splits.test
-    known = sum(was_trained_on(example, base.checkpoint, recipe) for example in measured) if base else 0
-    reported = splits.test or splits.held_out
-    leaked = sum(was_trained_on(example, teacher, recipe) for example in reported) if teacher else 0
-    return {"splits": splits, "silent": silent, "known": known, "leaked": leaked}
 
 
 def _finish(recipe: Recipe, splits: Splits, path: Path, machine: Machine, calibrated: bool, report: Report) -> float | None:
@@ -154,5 +141,5 @@ def _finish(recipe: Recipe, splits: Splits, path: Path, machine: Machine, calibr
 
 
 def _scores(tagger: Eager, examples: list[Example], machine: Machine, report: Report) -> tuple[np.ndarray, list[Example]]:
-    sounds = WaveformCache(examples, tagger.frontend.sample_rate_hz, 0, tell_broken(report))
+    sounds = WaveformCache(examples, tagger.frontend.sample_rate_hz, 0, report_skipped(report))
     return Validation(sounds, "", machine.world, machine.workers).scores(tagger)

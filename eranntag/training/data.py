@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,15 +12,16 @@ import torch
 from eranntag.audio import reader
 from eranntag.errors import DataError, error_reason
 from eranntag.prefetch import prefetch_map
+from eranntag.training.events import ClipSkipped, Report
 from eranntag.training.samplers import Sampler
 from eranntag.types import Batch, Clip, Example
 
 KEEP_BYTES = 4 << 30  # ESC-50 takes 0.9 GB, UrbanSound8K 3 GB; of AudioSet most is decoded anew each time
 
 
-def tell_broken(report: Callable[[dict[str, Any]], None]) -> Callable[[str, str], None]:
-    """What WaveformCache calls, for a run's `report`."""
-    return lambda source, reason: report({"event": "broken", "source": source, "reason": reason})
+def report_skipped(report: Report) -> Callable[[str, str], None]:
+    """The `broken` of a WaveformCache that reports to a run's `report`."""
+    return lambda source, reason: report(ClipSkipped(source, reason))
 
 
 class WaveformCache:

@@ -60,8 +60,8 @@ class World:
             dist.barrier()
 
 
-def neighbours() -> int:
-    """The processes of this machine, which share its memory."""
+def local_world_size() -> int:
+    """The number of processes on this machine, which share its memory."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 

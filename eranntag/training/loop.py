@@ -1,52 +1,45 @@
-"""The one training loop: the objects of a run, and its steps.
+"""A run from its beginning to its end: data + settings -> checkpoints in a folder, resumable at any moment.
 
-Its folder holds `state.safetensors` (to go on from), `last.safetensors` and `best.safetensors` (checkpoints that
-`predict` takes, with the averaged weights), `iteration-*.safetensors` of those that `keep_every` asks for, and `history.jsonl`.
+The folder holds `state.safetensors` (to resume from), `last.safetensors` and `best.safetensors` (checkpoints for `predict`,
+with the averaged weights), `iteration-*.safetensors` every `keep_every` iterations, and `history.jsonl`.
 """
 
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from eranntag.audio import reader
+from eranntag import models
 from eranntag.checkpoints import weights
 from eranntag.engines.eager import Eager
 from eranntag.errors import TrainingError
 from eranntag.files import atomic
-from eranntag.inference.network import DTYPES, Network, memory_format
-from eranntag.training import distillation, initialization, run_directory, signals, state as saved
+from eranntag.inference.network import Network
+from eranntag.training import initialization, run_directory, signals, state as saved
 from eranntag.training.agreement import Agreement
-from eranntag.training.augment import Augment
-from eranntag.training.averaging import ExponentialMovingAverage
 from eranntag.training.config import Settings
-from eranntag.training.data import KEEP_BYTES, Batches, SampledBatch, WaveformCache, tell_broken
+from eranntag.training.data import KEEP_BYTES, Batches, SampledBatch, WaveformCache, report_skipped
 from eranntag.training.distillation import Lesson
-from eranntag.training.distributed import Machine, neighbours, wrapped
-from eranntag.training.losses import loss, reconstruction_error
+from eranntag.training.distributed import Machine, local_world_size
+from eranntag.training.events import Evaluated, IterationDone, LossLogged, Report, RunResumed, StateSaved, StoppedEarly
 from eranntag.training.samplers import SAMPLERS, WithPartners
-from eranntag.training.schedules import DIVISOR, SCHEDULES, plateaus
 from eranntag.training.soft_labels import SoftLabels
 from eranntag.training.splits import Splits
-from eranntag.training.state import State
+from eranntag.training.trainer import Trainer
 from eranntag.training.validation import Validation
-from eranntag.types import Batch, Recipe
+from eranntag.types import Recipe
 
 SAVE_SECONDS = 60
-
-Report = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to: `last` and `best` of the `held_out` clips that could be read, None without any. `left_out` clips of
+    """The result of a run: `last` and `best` of the `held_out` clips that could be read, None without any. `left_out` clips of
     the training part could not."""
 
     folder: Path
@@ -63,223 +56,184 @@ class Outcome:
         return self.folder / f"{select if self.best is not None else 'last'}.safetensors"
 
 
-class Run:
-    """One run's objects, and the steps of its loop."""
+def train(
+    recipe: Recipe,
+    splits: Splits,
+    settings: Settings,
+    folder: Path,
+    machine: Machine,
+    held: ExitStack,
+    base: Network | None = None,
+    restart: bool = False,
+    report: Report = lambda _: None,
+    lesson: Lesson | None = None,
+    soft_labels: SoftLabels | None = None,
+) -> Outcome:
+    """Train to `settings.iterations`, or resume the run in `folder`. `base` is fine-tuned; without one the network is new. The
+    folder is locked until `held` ends. With a `lesson` its teacher labels the clips (distillation); `soft_labels` mixes a
+    teacher's scores into the clips' own targets.
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        settings: Settings,
-        folder: Path,
-        machine: Machine,
-        augment: Augment,
-        shares: list[slice],
-        network: Network,
-        report: Report,
-        lesson: Lesson | None = None,
-        soft_labels: SoftLabels | None = None,
-    ) -> None:
-        self.recipe, self.settings, self.folder, self.machine = recipe, settings, folder, machine
-        self.augment, self.shares, self.device = augment, shares, machine.device
-        self.report, self.lesson, self.soft_labels = report, lesson, soft_labels
-        self.network = network.to(self.device)
-        self.layout = memory_format(self.network.model, self.device)
-        trained = self.network.trained
-        if settings.embedding_weight and lesson:
-            trained = distillation.Student(trained, self.network.model.embedding_size, lesson.teacher.tagger.embedding_size)
-        trained = trained.to(self.device, memory_format=self.layout).train()
-        parallel = wrapped(trained, machine.world, self.device)
-        self.model = torch.compile(parallel) if machine.compiled else parallel
-        optimizer = torch.optim.Adam(trained.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
-        average = ExponentialMovingAverage(trained, settings.ema_decay, settings.ema_warm_up)
-        self.state = State(trained, average, optimizer)
-        averaged = average.model.model if isinstance(average.model, distillation.Student) else average.model
-        self.evaluated = initialization.sharing(self.network, averaged)
-        self.losses: list[torch.Tensor] = []  # of the iterations since they were last looked at
-        self.note_every = max(1, min(50, settings.iterations // 20))
+    However a run is stopped, it resumes from the last whole iteration that was saved, at most a minute ago (several processes:
+    at the first row of the history after that minute), and ends with the same numbers.
+    """
+    resumed = (folder / run_directory.STATE).exists() and not restart
+    network = initialization.network(recipe, settings, base, settings.pretrained and not resumed)
+    if not (base or resumed) and isinstance(network.model, models.StandardizingModel):
+        initialization.standardize(network, splits.training, machine)
+    augment = initialization.augmentation(settings, network)
+    shares = machine.world.shares(settings.batch, settings.accumulate)
+    run_directory.begin(folder, machine.world, restart, held)
+    teacher_size = lesson.teacher.tagger.embedding_size if lesson and settings.embedding_weight else None
+    trainer = Trainer(recipe, settings, machine, augment, network, teacher_size)
+    loop = TrainingLoop(trainer, folder, report)
+    if machine.world.gather([(folder / run_directory.STATE).exists()])[0]:
+        saved.resume(trainer.state, settings, folder / run_directory.STATE)
+        loop.write_history()  # the run may have ended between the two
+    if len(set(machine.world.gather([trainer.state.iteration]))) > 1:
+        raise TrainingError(f"{folder}: the processes see different states there; it must be one folder for all of them")
+    outcome = loop.run(splits, shares, lesson, soft_labels)
+    machine.world.wait()
+    return outcome
+
+
+class TrainingLoop:
+    """Repeats the step of `trainer`, logs, evaluates and saves, in `folder`."""
+
+    def __init__(self, trainer: Trainer, folder: Path, report: Report) -> None:
+        self.trainer, self.folder, self.report = trainer, folder, report
+        self.recipe, self.settings, self.state = trainer.recipe, trainer.settings, trainer.state
+        self.machine = trainer.machine
+        self.losses: list[torch.Tensor] = []  # of the iterations since `check_losses`
+        self.log_every = max(1, min(50, self.settings.iterations // 20))
         self.saved_at = time.monotonic()
 
-    def go(self, splits: Splits) -> Outcome:
-        rate, world = self.network.frontend.config.sample_rate_hz, self.machine.world
-        keep = KEEP_BYTES // neighbours()
-        sounds = WaveformCache(splits.training, rate, keep, tell_broken(self.report))
-        held_out = WaveformCache(splits.held_out, rate, keep // 4, tell_broken(self.report))
-        self.validation: Validation | Agreement = Validation(held_out, self.recipe.metric, world, self.machine.workers)
-        if self.lesson:
-            self.validation = Agreement(self.validation, self.lesson.teacher.tagger, self.lesson.zero_shot)
+    def run(
+        self, splits: Splits, shares: list[slice], lesson: Lesson | None = None, soft_labels: SoftLabels | None = None
+    ) -> Outcome:
+        """Iterate to the end. `shares`: this process's parts of a batch."""
+        rate_hz = self.trainer.network.frontend.config.sample_rate_hz
+        keep_bytes = KEEP_BYTES // local_world_size()
+        training = WaveformCache(splits.training, rate_hz, keep_bytes, report_skipped(self.report))
+        held_out = WaveformCache(splits.held_out, rate_hz, keep_bytes // 4, report_skipped(self.report))
+        self.validation: Validation | Agreement
+        self.validation = Validation(held_out, self.recipe.metric, self.machine.world, self.machine.workers)
+        if lesson:
+            self.validation = Agreement(self.validation, lesson.teacher.tagger, lesson.zero_shot)
         if self.state.iteration:
-            self.report({"event": "resume", "iteration": self.state.iteration})
+            self.report(RunResumed(self.state.iteration))
         if not self.finished():
             if not self.state.iteration:
                 self.save()  # before hours of work: is there room? And no checkpoint is ever without a state
-            with signals.postponed() if world.size == 1 else nullcontext(lambda: None) as asked:
-                self.iterate(self.stream(sounds), asked)
+            with signals.postponed() if self.machine.world.size == 1 else nullcontext(lambda: None) as pending_stop:
+                self.iterate(self.batches(training, shares, lesson, soft_labels), pending_stop)
             self.export("last")
             self.save()  # after the checkpoint: a state that is finished has one
-        state, metric = self.state, self.recipe.metric
-        evaluated = [row for row in state.history if metric in row]
-        last, best, clips = (evaluated[-1][metric], state.best, evaluated[-1]["clips"]) if evaluated else (None, None, 0)
-        left_out = len(sounds.broken)
-        return Outcome(self.folder, metric, last, best, state.best_iteration, state.iteration, clips, left_out)
+        return self.outcome(left_out=len(training.broken))
 
     def finished(self) -> bool:
-        stopped = 0 < self.settings.patience <= self.state.waiting
-        return stopped or self.state.iteration >= self.settings.iterations
+        return self.stopped_early() or self.state.iteration >= self.settings.iterations
 
-    def stream(self, sounds: WaveformCache) -> Iterator[SampledBatch]:
-        """The drawn examples from here to the end of the run: the accumulated parts of each iteration."""
-        settings, config = self.settings, self.network.frontend.config
-        crop_samples = config.padded_samples(
-            round(settings.crop_seconds * config.sample_rate_hz), self.network.model.frame_multiple
-        )
-        sampler = SAMPLERS[settings.sampler]([example.targets for example in sounds.examples], settings.seed)
-        if self.lesson:
-            lesson = self.lesson.batches(sounds, sampler, crop_samples, settings.seed, settings.batch)
-            return lesson.stream(self.state.iteration, settings.iterations, self.shares, self.machine.workers)
-        classes, together = len(self.recipe.labels), self.augment.clips_per_example
-        if settings.mixup_partner == "uniform" and together == 2:
-            sampler = WithPartners(sampler, len(sounds), settings.seed)
-        batches = Batches(sounds, classes, sampler, crop_samples, settings.seed, settings.batch, together, self.soft_labels)
-        return batches.stream(self.state.iteration, settings.iterations, self.shares, self.machine.workers)
+    def stopped_early(self) -> bool:
+        return 0 < self.settings.patience <= self.state.waiting
 
-    def iterate(self, stream: Iterator[SampledBatch], asked: Callable[[], Callable[[], None] | None]) -> None:
-        """To the end, or until `asked` says that somebody wants it to stop, which then is done."""
+    def batches(
+        self, waveforms: WaveformCache, shares: list[slice], lesson: Lesson | None, soft_labels: SoftLabels | None
+    ) -> Iterator[SampledBatch]:
+        """The training examples from here to the end of the run: the accumulated parts of each iteration."""
+        settings, network = self.settings, self.trainer.network
+        config, clips_per_example = network.frontend.config, self.trainer.augment.clips_per_example
+        crop_samples = config.padded_samples(round(settings.crop_seconds * config.sample_rate_hz), network.model.frame_multiple)
+        sampler = SAMPLERS[settings.sampler]([example.targets for example in waveforms.examples], settings.seed)
+        if lesson:
+            source = lesson.batches(waveforms, sampler, crop_samples, settings.seed, settings.batch)
+            return source.stream(self.state.iteration, settings.iterations, shares, self.machine.workers)
+        if settings.mixup_partner == "uniform" and clips_per_example == 2:
+            sampler = WithPartners(sampler, len(waveforms), settings.seed)
+        sizes = crop_samples, settings.seed, settings.batch, clips_per_example
+        labeled = Batches(waveforms, len(self.recipe.labels), sampler, *sizes, soft_labels)
+        return labeled.stream(self.state.iteration, settings.iterations, shares, self.machine.workers)
+
+    def iterate(
+        self, batches: Iterator[SampledBatch], pending_stop: Callable[[], Callable[[], None] | None] = lambda: None
+    ) -> None:
+        """Iterate to the end, or until `pending_stop` returns a function, which is called after the state is saved."""
         state, settings = self.state, self.settings
         started = time.monotonic() - state.seconds
         while not self.finished():
-            self.losses.append(self.step(stream))
+            self.losses.append(self.trainer.step(batches))
             state.iteration += 1
             state.seconds = time.monotonic() - started
             last = state.iteration == settings.iterations
-            noted = state.iteration % self.note_every == 0 or last
-            evaluated = state.iteration % settings.evaluate_every == 0 or last
-            kept = settings.keep_every > 0 and state.iteration % settings.keep_every == 0
-            if noted or evaluated or kept or self.device.type == "cpu":
-                self.look_at_losses()
-            if noted:
-                self.note()
+            logs = state.iteration % self.log_every == 0 or last
+            evaluates = state.iteration % settings.evaluate_every == 0 or last
+            keeps = settings.keep_every > 0 and state.iteration % settings.keep_every == 0
+            if logs or evaluates or keeps or self.trainer.device.type == "cpu":
+                self.check_losses()
+            if logs:
+                self.log()
             else:
-                self.report({"event": "pace", **self.pace()})
-            if evaluated:
+                self.report(self.progress())
+            if evaluates:
                 self.evaluate()
-            if kept:
+            if keeps:
                 self.export(run_directory.kept(state.iteration))
-            # where not all processes have just looked at the losses, one alone cannot
-            if time.monotonic() - self.saved_at > SAVE_SECONDS and (noted or self.machine.world.size == 1):
+            # several processes check their losses together, so one alone cannot save
+            if time.monotonic() - self.saved_at > SAVE_SECONDS and (logs or self.machine.world.size == 1):
                 self.save()
-            if stop := asked():
+            if stop := pending_stop():
                 self.save()
-                self.report({"event": "saved", "iteration": state.iteration})
+                self.report(StateSaved(state.iteration))
                 stop()
 
-    def step(self, stream: Iterator[SampledBatch]) -> torch.Tensor:
-        """One iteration of Section 3.2: crop, mixup, log-mel, SpecAugment, network, Adam, average. Returns the loss."""
-        state, settings = self.state, self.settings
-        state.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=self.device)
-        for part in range(settings.accumulate):
-            last = part == settings.accumulate - 1
-            self.seed_dropout(part)
-            with nullcontext() if last or self.machine.world.size == 1 else self.model.no_sync():
-                value = self.loss(next(stream)) / settings.accumulate
-                value.backward()
-            total += value.detach()
-        if settings.clip_gradients:
-            torch.nn.utils.clip_grad_norm_(state.model.parameters(), settings.clip_gradients)
-        for group in state.optimizer.param_groups:
-            group["lr"], beta1 = self.schedule(state.iteration)
-            group["betas"] = (beta1, 0.999)
-        state.optimizer.step()
-        state.average.update(state.model, state.iteration + 1)
-        return total
-
-    def seed_dropout(self, part: int) -> None:
-        """Dropout draws from torch's own generator, which thus is a function of (seed, iteration) too, for each process."""
-        key = [self.settings.seed, 8, self.state.iteration, part, self.machine.world.rank]
-        torch.manual_seed(int(np.random.default_rng(key).integers(2**63)))
-
-    def loss(self, drawn: SampledBatch) -> torch.Tensor:
-        batch = drawn.batch.to(self.device)  # 16-bit samples on the way
-        batch = Batch(batch.waveform.float() / reader.FULL_SCALE, batch.target, batch.embedding)
-        network, dtype = self.network, self.settings.dtype
-        frontend = nn.Identity() if network.learned else network.frontend  # a learned one is a part of what is trained
-        given, target = self.augment.images(batch, frontend, drawn.clip_rngs, drawn.rngs)
-        frames = network.frontend.config.frames(given.shape[-1]) if network.learned else given.shape[-1]
-        mask = self.augment.mask(network.frontend.config.rows, frames, drawn.rngs, self.device)
-        with torch.autocast(self.device.type, DTYPES[dtype], enabled=dtype != "float32"):
-            output = self.model(given if network.learned else given.contiguous(memory_format=self.layout), mask)
-        value = loss(output.clip_logits, target, self.recipe.activation)
-        if batch.embedding is not None:
-            distance = distillation.embedding_distance(output.embedding, batch.embedding)
-            value = value + self.settings.embedding_weight * distance
-        if output.reconstruction is not None:  # also 0 of it: several processes wait for every parameter's gradient
-            image = network.frontend(given).detach() if network.learned else given
-            error = reconstruction_error(output.reconstruction, network.model.standardized(image))
-            value = value + self.settings.reconstruction * error
-        return value
-
-    def schedule(self, iteration: int) -> tuple[float, float]:
-        settings = self.settings
-        rate, beta1 = SCHEDULES[settings.schedule](iteration, settings.iterations, settings.learning_rate)
-        if settings.schedule == "plateau":
-            rate /= DIVISOR ** plateaus([row[self.recipe.metric] for row in self.state.history if self.recipe.metric in row])
-        return rate * min(1.0, iteration / settings.warm_up if settings.warm_up else 1.0), beta1
-
-    def look_at_losses(self) -> None:
-        """TrainingError unless they are finite: nothing is saved after one that is not."""
+    def check_losses(self) -> None:
+        """Add up the losses since the last check. Raises TrainingError unless they are finite: nothing is saved after that."""
         if not self.losses:
             return
         values = self.machine.world.mean(torch.stack(self.losses)).tolist()
-        for place, value in enumerate(values, self.state.iteration - len(values) + 1):
+        for iteration, value in enumerate(values, self.state.iteration - len(values) + 1):
             if not np.isfinite(value):
-                raise TrainingError(f"the loss is {value} at iteration {place}; lower --lr, or use --dtype float32")
+                raise TrainingError(f"the loss is {value} at iteration {iteration}; lower --lr, or use --dtype float32")
             self.state.loss_sum += value
         self.losses.clear()
 
-    def note(self) -> None:
+    def log(self) -> None:
+        """Add a row to the history: the mean loss since the row before."""
         state = self.state
-        rows = (state.iteration - 1) % self.note_every + 1
-        row = {"iteration": state.iteration, "loss": state.loss_sum / rows, "lr": self.schedule(state.iteration - 1)[0]}
-        state.history.append({**row, "seconds": round(state.seconds, 1)})
+        loss = state.loss_sum / ((state.iteration - 1) % self.log_every + 1)
+        learning_rate, _ = self.trainer.schedule(state.iteration - 1)
+        row = {"iteration": state.iteration, "loss": loss, "lr": learning_rate, "seconds": round(state.seconds, 1)}
+        state.history.append(row)
         state.loss_sum = 0.0
-        self.report({"event": "train", **self.pace(), **state.history[-1]})
+        self.report(LossLogged(self.progress(), loss, learning_rate))
 
-    def pace(self) -> dict[str, Any]:
-        clips = self.state.iteration * self.settings.batch * self.augment.clips_per_example
-        numbers = {"iteration": self.state.iteration, "total": self.settings.iterations}
-        return {**numbers, "clips": clips, "seconds": self.state.seconds}
+    def progress(self) -> IterationDone:
+        clips = self.state.iteration * self.settings.batch * self.trainer.augment.clips_per_example
+        return IterationDone(self.state.iteration, self.settings.iterations, clips, self.state.seconds)
 
     def evaluate(self) -> None:
-        """The metric of the averaged weights on whole held-out clips."""
+        """Measure the averaged weights on whole held-out clips. The first of several equally good checkpoints is the best."""
         state, metric = self.state, self.recipe.metric
-        measured = self.validation.measure(Eager(self.averaged("last")))
-        if not measured:
+        measures = self.validation.measure(Eager(self.trainer.averaged("last")))
+        if not measures:
             return
-        row = {"iteration": state.iteration, **measured}
-        state.history.append(row)
-        self.report({"event": "evaluate", **row})
+        state.history.append({"iteration": state.iteration, **measures})
+        self.report(Evaluated(state.iteration, measures))
         state.waiting += 1
-        if row[metric] > state.best:
-            state.best, state.best_iteration, state.waiting = row[metric], state.iteration, 0
+        if measures[metric] > state.best:
+            state.best, state.best_iteration, state.waiting = measures[metric], state.iteration, 0
             self.export("best")
         self.export("last")
-        if self.finished() and state.iteration < self.settings.iterations:
-            self.report({"event": "stopped", "iteration": state.iteration, "best_iteration": state.best_iteration})
+        if self.stopped_early() and state.iteration < self.settings.iterations:
+            self.report(StoppedEarly(state.iteration, state.best_iteration))
 
-    def averaged(self, select: str) -> Network:
-        """A Network with the averaged weights and the run's numbers."""
-        self.evaluated.checkpoint = initialization.measured(
-            self.network.checkpoint, self.recipe, self.settings, self.state, select
-        )
-        return self.evaluated
-
-    def export(self, select: str) -> None:
+    def export(self, name: str) -> None:
         if self.machine.world.first:
             with run_directory.writing(self.folder):
-                weights.save(self.averaged(select), self.folder / f"{select}.safetensors")
+                weights.save(self.trainer.averaged(name), self.folder / f"{name}.safetensors")
 
     def save(self) -> None:
-        self.look_at_losses()
+        """Write the state, and after it the history, which is a view of it and never ahead of it."""
+        self.check_losses()
         if self.machine.world.first:
             with run_directory.writing(self.folder):
                 saved.save(self.state, self.settings, self.folder / run_directory.STATE)
@@ -287,9 +241,15 @@ class Run:
         self.saved_at = time.monotonic()
 
     def write_history(self) -> None:
-        """After the state, of which it is a view: never ahead of it, and behind it only until a killed run is gone on with."""
         if self.machine.world.first:
             with run_directory.writing(self.folder):
-                atomic.write_text(
-                    self.folder / run_directory.HISTORY, "".join(json.dumps(row) + "\n" for row in self.state.history)
-                )
+                lines = "".join(json.dumps(row) + "\n" for row in self.state.history)
+                atomic.write_text(self.folder / run_directory.HISTORY, lines)
+
+    def outcome(self, left_out: int) -> Outcome:
+        state, metric = self.state, self.recipe.metric
+        evaluated = [row for row in state.history if metric in row]
+        if not evaluated:
+            return Outcome(self.folder, metric, None, None, state.best_iteration, state.iteration, 0, left_out)
+        last, clips = evaluated[-1][metric], evaluated[-1]["clips"]
+        return Outcome(self.folder, metric, last, state.best, state.best_iteration, state.iteration, clips, left_out)

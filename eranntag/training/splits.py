@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from eranntag.errors import DataError
-from eranntag.recipes import check_fold, part
-from eranntag.types import Dataset, Example
+from eranntag.recipes import check_fold, part, was_trained_on
+from eranntag.types import Checkpoint, Dataset, Example, Recipe
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,20 @@ class Splits:
     held_out: list[Example]
     test: list[Example]
     has_validation: bool = False
+
+
+@dataclass(frozen=True)
+class SplitReview:
+    """The reasons for which a run's measures may mislead.
+
+    `untrained_labels` have no training clip; `seen_by_base` evaluated clips were in the training set of the checkpoint that is
+    fine-tuned, and `seen_by_teacher` reported ones in that of the teacher.
+    """
+
+    splits: Splits
+    untrained_labels: tuple[str, ...] = ()
+    seen_by_base: int = 0
+    seen_by_teacher: int = 0
 
 
 def split_dataset(dataset: Dataset, fold: int | None = None, validation: float = 0.0, seed: int = 0) -> Splits:
@@ -83,3 +97,15 @@ def count_shared_recordings(splits: Splits) -> int:
 def recording_of(example: Example) -> str:
     """The recording that a clip comes from; without a `group` a clip is a recording of its own."""
     return example.group or str(example.path)
+
+
+def review(recipe: Recipe, splits: Splits, base: Checkpoint | None, teacher: Checkpoint | None = None) -> SplitReview:
+    """The review of the splits of a run that fine-tunes `base`, or none, with the soft labels of `teacher`, or without."""
+    trained = {label for example in splits.training for label in example.targets}
+    untrained = tuple(label for index, label in enumerate(recipe.labels) if index not in trained)
+
+    def seen(checkpoint: Checkpoint | None, examples: list[Example]) -> int:
+        return sum(was_trained_on(example, checkpoint, recipe) for example in examples) if checkpoint else 0
+
+    reported = splits.test or splits.held_out
+    return SplitReview(splits, untrained, seen(base, splits.held_out + splits.test), seen(teacher, reported))

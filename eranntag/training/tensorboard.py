@@ -1,9 +1,10 @@
 """The run's numbers for TensorBoard, where that is installed."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from eranntag.errors import UsageError
-from eranntag.training.loop import Report
+from eranntag.training.events import Evaluated, Event, LossLogged, Report, RunFinished, RunStarted
 
 
 def also(report: Report) -> Report:
@@ -14,16 +15,22 @@ def also(report: Report) -> Report:
         raise UsageError("--tensorboard needs a package: pip install tensorboard") from None
     writers: list[Any] = []
 
-    def both(event: dict[str, Any]) -> None:
+    def both(event: Event) -> None:
         report(event)
-        if event["event"] == "begin":
-            writers[:] = [SummaryWriter(f"{event['folder']}/tensorboard")]
-        elif event["event"] == "end":
-            writers.pop().close()
-        elif event["event"] in ("train", "evaluate"):
-            for name, value in event.items():
-                if isinstance(value, float) and name != "seconds":
-                    writers[0].add_scalar(name, value, event["iteration"])
-            writers[0].flush()
+        match event:
+            case RunStarted(folder):
+                writers[:] = [SummaryWriter(f"{folder}/tensorboard")]
+            case RunFinished():
+                writers.pop().close()
+            case LossLogged(progress, loss, learning_rate):
+                write({"loss": loss, "lr": learning_rate}, progress.iteration)
+            case Evaluated(iteration, measures):
+                write(measures, iteration)
+
+    def write(values: Mapping[str, float], iteration: int) -> None:
+        for name, value in values.items():
+            if isinstance(value, float):
+                writers[0].add_scalar(name, value, iteration)
+        writers[0].flush()
 
     return both

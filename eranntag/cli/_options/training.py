@@ -115,12 +115,12 @@ def begun(dataset: Any, options: dict[str, Any], stack: Any) -> tuple[Any, Any]:
 
     from eranntag.cli.display import training as display
     from eranntag.inference import devices
-    from eranntag.training import distributed, tensorboard
+    from eranntag.training import distributed, events, tensorboard
 
     world, device = stack.enter_context(distributed.connected(torch.device(devices.pick(options["device"]))))
     machine = distributed.Machine(device, world, options["compiled"], options["workers"] or min(os.cpu_count() or 1, 8))
     report = stack.enter_context(display.log(quiet=not world.first))
-    report({"event": "data", "dataset": dataset})
+    report(events.DatasetLoaded(dataset))
     return machine, tensorboard.also(report) if options["tensorboard"] and world.first else report
 
 

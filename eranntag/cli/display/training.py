@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,21 @@ from eranntag.cli.display.predictions import beside
 from eranntag.cli.display.terminal import print_status
 from eranntag.results.formats import printable
 from eranntag.training.config import KEEP
-from eranntag.training.splits import count_shared_recordings
+from eranntag.training.events import (
+    ClipSkipped,
+    DatasetLoaded,
+    Evaluated,
+    Event,
+    IterationDone,
+    LossLogged,
+    Report,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    StateSaved,
+    StoppedEarly,
+)
+from eranntag.training.splits import SplitReview, count_shared_recordings
 from eranntag.types import Published, Recipe
 
 if TYPE_CHECKING:
@@ -27,13 +41,13 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def log(quiet: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
+def log(quiet: bool = False) -> Iterator[Report]:
     """Yield a `report` for `training.protocol.runs`: on a terminal one moving line beside the evaluations, else plain lines.
 
     `quiet` is for all processes but the first: they tell only of the broken clips that they met.
     """
     if quiet:
-        yield lambda event: _say_all(_lines(event) if event["event"] == "broken" else ())
+        yield lambda event: _say_all(_lines(event) if isinstance(event, ClipSkipped) else ())
         return
     if not sys.stderr.isatty():
         yield _Plain()
@@ -42,11 +56,12 @@ def log(quiet: bool = False) -> Iterator[Callable[[dict[str, Any]], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=None)
 
-        def report(event: dict[str, Any]) -> None:
-            if event["event"] in ("train", "pace"):
+        def report(event: Event) -> None:
+            if isinstance(event, IterationDone | LossLogged):
+                progress = event if isinstance(event, IterationDone) else event.progress
                 line = printable(" ".join(_lines(event)))
-                bar.update(task, description=line, completed=event["iteration"], total=event["total"])
-            elif event["event"] == "end":
+                bar.update(task, description=line, completed=progress.iteration, total=progress.total)
+            elif isinstance(event, RunFinished):
                 bar.stop()  # what comes next is for standard output too
             else:
                 bar.start()
@@ -62,11 +77,11 @@ class _Plain:
     def __init__(self) -> None:
         self.quiet_until = time.monotonic() + 10
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        if event["event"] == "pace" and time.monotonic() < self.quiet_until:
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, IterationDone) and time.monotonic() < self.quiet_until:
             return
         _say_all(_lines(event))
-        self.quiet_until = time.monotonic() + (10 if event["event"] == "begin" else 30)
+        self.quiet_until = time.monotonic() + (10 if isinstance(event, RunStarted) else 30)
 
 
 def _say_all(lines: Iterable[str]) -> None:
@@ -74,56 +89,59 @@ def _say_all(lines: Iterable[str]) -> None:
         print_status(line)
 
 
-def _lines(event: dict[str, Any]) -> Iterator[str]:
-    kind = event["event"]
-    if kind == "data":
-        dataset = event["dataset"]
-        missing = dataset.missing
-        there = f"{dataset.recipe.name}: {len(dataset.examples)} clips"
-        yield there + (f", {len(missing)} missing: {_some(missing)}" if missing else "")
-        yield from dataset.notes
-    elif kind == "begin":
-        splits = event["splits"]
-        fold = f"without fold {event['fold']}: " if event["fold"] is not None else ""
-        counts = f"{len(splits.training)} clips to train on, {len(splits.held_out)} held out, {len(splits.test)} to test"
-        yield f"{event['folder']}: {fold}{counts}, seed {event['seed']}"
-        yield from _doubts(event)
-    elif kind == "broken":
-        yield f"eranntag: {event['source']}: {event['reason']} (left out)"
-    elif kind in ("train", "pace"):
-        numbers = f"  loss {event['loss']:.4f}  rate {event['lr']:.2e}" if kind == "train" else ""
-        left = _duration((event["total"] - event["iteration"]) * event["seconds"] / event["iteration"])
-        speed = f"{event['clips'] / max(event['seconds'], 1e-9):.1f} clips/s"
-        yield f"iteration {event['iteration']}/{event['total']}{numbers}  {speed}  {left} left"
-    elif kind == "resume":
-        yield f"going on after iteration {event['iteration']}"
-    elif kind == "saved":
-        yield f"saved after iteration {event['iteration']}: the same command goes on from there"
-    elif kind == "evaluate":
-        yield f"iteration {event['iteration']}  held-out {_numbers(event)}"
-    elif kind == "stopped":
-        yield f"stopped at iteration {event['iteration']}: nothing better since iteration {event['best_iteration']}"
+def _lines(event: Event) -> Iterator[str]:
+    match event:
+        case DatasetLoaded(dataset):
+            clips = f"{dataset.recipe.name}: {len(dataset.examples)} clips"
+            yield clips + (f", {len(dataset.missing)} missing: {_some(dataset.missing)}" if dataset.missing else "")
+            yield from dataset.notes
+        case RunStarted(folder, fold, seed, review):
+            splits = review.splits
+            without = f"without fold {fold}: " if fold is not None else ""
+            counts = f"{len(splits.training)} clips to train on, {len(splits.held_out)} held out, {len(splits.test)} to test"
+            yield f"{folder}: {without}{counts}, seed {seed}"
+            yield from _warnings(review)
+        case RunResumed(iteration):
+            yield f"going on after iteration {iteration}"
+        case ClipSkipped(source, reason):
+            yield f"eranntag: {source}: {reason} (left out)"
+        case IterationDone():
+            yield _progress(event)
+        case LossLogged(progress, loss, learning_rate):
+            yield _progress(progress, f"  loss {loss:.4f}  rate {learning_rate:.2e}")
+        case Evaluated(iteration, measures):
+            yield f"iteration {iteration}  held-out {_numbers(measures)}"
+        case StoppedEarly(iteration, best_iteration):
+            yield f"stopped at iteration {iteration}: nothing better since iteration {best_iteration}"
+        case StateSaved(iteration):
+            yield f"saved after iteration {iteration}: the same command goes on from there"
 
 
-def _doubts(event: Mapping[str, Any]) -> Iterator[str]:
-    """What makes a run's measures say less than they seem to."""
-    if both := count_shared_recordings(event["splits"]):
-        yield f"{both} recordings have clips on both sides of the split"
-    if silent := event["silent"]:
-        yield f"{len(silent)} classes without any clip to train on: {_some(silent)}"
-    if known := event["known"]:
-        yield f"{known} of the clips to be measured were in the training set of the checkpoint that is fine-tuned: its measures"
+def _progress(progress: IterationDone, numbers: str = "") -> str:
+    left = _duration((progress.total - progress.iteration) * progress.seconds / progress.iteration)
+    speed = f"{progress.clips / max(progress.seconds, 1e-9):.1f} clips/s"
+    return f"iteration {progress.iteration}/{progress.total}{numbers}  {speed}  {left} left"
+
+
+def _warnings(review: SplitReview) -> Iterator[str]:
+    """The reasons for which a run's measures may mislead."""
+    if shared := count_shared_recordings(review.splits):
+        yield f"{shared} recordings have clips on both sides of the split"
+    if untrained := review.untrained_labels:
+        yield f"{len(untrained)} classes without any clip to train on: {_some(untrained)}"
+    if seen := review.seen_by_base:
+        yield f"{seen} of the clips to be measured were in the training set of the checkpoint that is fine-tuned: its measures"
         yield "will be too good; leave out the fold that it left out itself"
-    if leaked := event["leaked"]:
-        yield f"warning: the teacher was trained on {leaked} of the clips to be measured: take one that left them out"
+    if seen := review.seen_by_teacher:
+        yield f"warning: the teacher was trained on {seen} of the clips to be measured: take one that left them out"
 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
 
-def _numbers(event: Mapping[str, Any]) -> str:
-    return "  ".join(f"{name} {value:.4f}" for name, value in event.items() if isinstance(value, float))
+def _numbers(measures: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in measures.items() if isinstance(value, float))
 
 
 def _duration(seconds: float) -> str:
@@ -168,12 +186,12 @@ def _told(recipe: Recipe, done: Run, base: str) -> Iterator[str]:
 
 def data(dataset: Any) -> None:
     """How many clips there are, and which are missing, on stderr."""
-    _say_all(_lines({"event": "data", "dataset": dataset}))
+    _say_all(_lines(DatasetLoaded(dataset)))
 
 
-def probe(recipe: Recipe, done: Probe, base: str, circumstances: Mapping[str, Any]) -> None:
-    """What a probe was fitted on and what it reaches, on stderr; `circumstances` are `protocol.circumstances`."""
-    _say_all(_doubts(circumstances))
+def probe(recipe: Recipe, done: Probe, base: str, review: SplitReview) -> None:
+    """Print what a probe was fitted on and its measures, on stderr."""
+    _say_all(_warnings(review))
     fold = f"without fold {done.fold}, " if done.fold is not None else ""
     how = "without cross-validation, for lack of recordings"
     if done.regression.log_loss is not None:
