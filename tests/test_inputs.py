@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from eranntag.inference.sources import expand, listed
+from eranntag.recipes import _layout
 from eranntag.types import Failure
 
 SOUNDS = frozenset({"wav", "flac"})
@@ -39,6 +40,13 @@ def test_explicit_names_come_through_in_their_order_whatever_they_are() -> None:
 def test_a_folder_is_all_sound_files_below_it_sorted() -> None:
     expected = ["a.FLAC", "b.wav", "alto/f.wav", "moo/g.wav", "sub/c.wav", "sub/d.wav", "sub/deeper/e.flac", "zoo/h.wav"]
     assert found(".") == [f"./{name}" for name in expected]
+
+
+def test_links_to_folders_are_followed_once_as_by_recipes(tree: Path) -> None:
+    (tree / "linked").symlink_to(tree / "alto")
+    (tree / "sub" / "up").symlink_to(tree)
+    names = ["a.FLAC", "b.wav", "alto/f.wav", "moo/g.wav", "sub/c.wav", "sub/d.wav", "sub/deeper/e.flac", "zoo/h.wav"]
+    assert found(".") == [f"./{name}" for name in names] == list(_layout.sounds("."))
 
 
 def test_a_file_that_is_named_like_an_ending_is_no_sound(tree: Path) -> None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from eranntag.errors import EranntagError
+from eranntag.files.walk import files_below
 from eranntag.types import Failure
 
 STDIN = "-"
@@ -123,13 +124,9 @@ def _decoded(names: Iterable[bytes], separator: bytes | None) -> Iterator[str]:
 
 
 def _walk(folder: str, extensions: frozenset[str]) -> Iterator[str | Failure]:
-    closed: list[OSError] = []
-    for base, folders, files in os.walk(folder, onerror=closed.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if os.path.splitext(name)[1][1:].lower() in extensions and not name.startswith("."):
-                yield os.path.join(base, name)
-    for error in closed:
+    unreadable: list[OSError] = []
+    yield from files_below(folder, extensions, unreadable.append)
+    for error in unreadable:
         yield Failure(os.fspath(error.filename), f"this folder cannot be read ({error.strerror})")
 
 

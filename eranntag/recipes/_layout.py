@@ -1,9 +1,10 @@
-"""What several layouts share: which sound files lie below a folder, and how people name the parts of their data."""
+"""What several layouts share: the sound files below a folder, and the usual names of the parts of a data set."""
 
 import os
 from collections.abc import Iterator
 
 from eranntag.audio import reader
+from eranntag.files.walk import files_below, has_extension
 
 PARTS = {
     "train": "train",
@@ -20,23 +21,17 @@ PARTS = {
 
 
 def is_sound(name: str) -> bool:
-    """Neither hidden (as macOS's `._x.wav` are) nor with an ending that sound files do not have."""
-    return os.path.splitext(name)[1][1:].lower() in reader.EXTENSIONS and not name.startswith(".")
+    """Whether a file's name has the extension of a sound file and is not hidden."""
+    return has_extension(name, reader.EXTENSIONS)
 
 
 def sounds(folder: str | os.PathLike[str]) -> Iterator[str]:
-    """Every sound file below `folder`, in a stable order, through linked folders too; hidden ones are skipped."""
-    seen = set()  # links may lead back up
-    for base, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(base)
-        folders[:] = [] if real in seen else sorted(name for name in folders if not name.startswith("."))
-        if real not in seen:
-            yield from (os.path.join(base, name) for name in sorted(files) if is_sound(name))
-        seen.add(real)
+    """Every sound file below `folder`, in a stable order, by the rule of `files_below`."""
+    return files_below(folder, reader.EXTENSIONS)
 
 
 def by_stem(folder: str | os.PathLike[str]) -> dict[str, str]:
-    """File name without its ending -> path, of every sound file below `folder`; the first of several of one name."""
+    """File name without its extension -> path, of every sound file below `folder`; the first of several of one name."""
     files: dict[str, str] = {}
     for path in sounds(folder):
         files.setdefault(os.path.splitext(os.path.basename(path))[0], path)
