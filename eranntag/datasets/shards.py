@@ -13,7 +13,6 @@ data set's order and not shuffled, so that a shard depends on nothing but its ow
 `Example.events` are not kept.
 """
 
-import csv
 import gc
 import hashlib
 import io
@@ -29,6 +28,7 @@ from typing import Any
 
 from eranntag.errors import DataError
 from eranntag.files import bounded
+from eranntag.files.csv_rows import parse_rows
 from eranntag.types import Dataset, Example, Failure, Packed, Recipe
 
 FORMAT = 1
@@ -77,14 +77,11 @@ def read(folder: Path, recipe: Recipe) -> Dataset:
     except bounded.PARSE_ERRORS as error:
         raise DataError(f"{folder / PACK}: cannot be read ({error!r}); pack again") from None
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8", "surrogateescape", newline="")
-    rows = csv.reader(text)
-    try:
-        if tuple(next(rows, ())) != COLUMNS:
-            raise ValueError("other columns")
-        with _uncollected():
-            examples = tuple(_examples(rows, folder, sizes, len(recipe.labels)))
-    except bounded.PARSE_ERRORS as error:
-        raise DataError(f"{folder / MANIFEST}: line {rows.line_num} cannot be read ({error}); pack again") from None
+    rows = parse_rows(text, folder / MANIFEST)
+    if tuple(next(rows, (1, []))[1]) != COLUMNS:
+        raise DataError(f"{folder / MANIFEST}: line 1 cannot be read (other columns); pack again")
+    with _uncollected():
+        examples = tuple(_examples(rows, folder, sizes, len(recipe.labels)))
     if not examples:
         raise DataError(f"{folder}: the pack holds no clips; pack again")
     return Dataset(recipe, examples, missing)
@@ -103,20 +100,25 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _examples(rows: Iterator[list[str]], folder: Path, sizes: dict[str, int], classes: int) -> Iterator[Example]:
-    """Equal cells become one object, since AudioSet has two million rows."""
+def _examples(rows: Iterator[tuple[int, list[str]]], folder: Path, sizes: dict[str, int], classes: int) -> Iterator[Example]:
+    """Equal cells become one object, since AudioSet has two million rows. Raises DataError."""
     archives = {name: os.fspath(folder / name) for name in sizes}
 
     @cache
     def targets(text: str) -> tuple[int, ...]:
         return tuple(range(classes).index(int(number)) for number in text.split())
 
-    for name, offset, size, _, numbers, fold, split, group, source in rows:
-        start, length = int(offset), int(size)
-        if not 0 <= start < start + length <= sizes[name]:
-            raise ValueError(f"bytes {start} to {start + length} of {name}, which has {sizes[name]}")
-        path = Packed(archives[name], start, length, source)
-        yield Example(path, targets(numbers), int(fold) if fold else None, sys.intern(split), sys.intern(group))
+    for line, cells in rows:
+        try:
+            name, offset, size, _, numbers, fold, split, group, source = cells
+            start, length = int(offset), int(size)
+            if not 0 <= start < start + length <= sizes[name]:
+                raise ValueError(f"bytes {start} to {start + length} of {name}, which has {sizes[name]}")
+            path = Packed(archives[name], start, length, source)
+            example = Example(path, targets(numbers), int(fold) if fold else None, sys.intern(split), sys.intern(group))
+        except bounded.PARSE_ERRORS as error:
+            raise DataError(f"{folder / MANIFEST}: line {line} cannot be read ({error}); pack again") from None
+        yield example
 
 
 def verify(folder: Path) -> Iterator[Failure | str]:

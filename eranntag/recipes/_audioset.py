@@ -92,16 +92,17 @@ def segments(table: Path) -> Iterator[tuple[str, float, float, tuple[int, ...]]]
 
     The official files have comments (#), and a space after each comma, also before the quotes.
     """
-    rows = csv.reader(_csv.lines("audioset", table), skipinitialspace=True)
-    try:
-        for row in rows:
-            if row and not row[0].startswith("#") and row[0] != "YTID":
-                video, start, end, mids = row
-                yield video, _seconds(start), _seconds(end), tuple(sorted({INDEX[mid.strip()] for mid in mids.split(",")}))
-    except KeyError as error:
-        raise DataError(f"audioset: {table} line {rows.line_num}: {error} is none of the {len(CLASSES)} classes") from None
-    except (ValueError, csv.Error) as error:
-        raise DataError(f"audioset: {table} line {rows.line_num} is not AudioSet's: {error}") from None
+    for line, row in _csv.cells("audioset", table, skipinitialspace=True):
+        if row[0].startswith("#") or row[0] == "YTID":
+            continue
+        try:
+            video, start, end, mids = row
+            segment = video, _seconds(start), _seconds(end), tuple(sorted({INDEX[mid.strip()] for mid in mids.split(",")}))
+        except KeyError as error:
+            raise DataError(f"audioset: {table} line {line}: {error} is none of the {len(CLASSES)} classes") from None
+        except ValueError as error:
+            raise DataError(f"audioset: {table} line {line} is not AudioSet's: {error}") from None
+        yield segment
 
 
 def _seconds(text: str) -> float:

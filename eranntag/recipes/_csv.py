@@ -1,33 +1,29 @@
-"""Tables with a header, in UTF-8: read in one way, and what is wrong in them told in one way."""
+"""Tables of a recipe, in CSV: rows by the names in their header, and errors that begin with the recipe's name."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from eranntag.errors import DataError
 from eranntag.files import bounded
+from eranntag.files.csv_rows import read_rows
 
 
 def rows(recipe: str, table: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """(where, row): `recipe` and `where` begin the errors. DataError for what is no table with these columns."""
-    file = csv.DictReader(lines(recipe, table))
-    try:
-        if missing := [name for name in columns if name not in (file.fieldnames or ())]:
-            raise DataError(
-                f"{recipe}: {table}: its first line names no column {missing[0]}; it must name {', '.join(columns)}"
-            )
-        for row in file:
-            yield f"{recipe}: {table} line {file.line_num}", row
-    except csv.Error as error:
-        raise DataError(f"{recipe}: {table} line {file.line_num} is not a line of CSV ({error}); mend or remove it") from None
+    """(where, row by the header's names); `where` begins error messages. Raises DataError for a table without `columns`."""
+    found = cells(recipe, table)
+    _, header = next(found, (1, []))
+    if missing := [name for name in columns if name not in header]:
+        raise DataError(f"{recipe}: {table}: its first line names no column {missing[0]}; it must name {', '.join(columns)}")
+    for line, row in found:
+        yield f"{recipe}: {table} line {line}", dict(zip(header, row, strict=False))
 
 
-def lines(recipe: str, table: Path) -> list[str]:
-    """With their ends, of which any of the usual ones is one."""
+def cells(recipe: str, table: Path, delimiters: str = ",", **dialect: Any) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of every row, the header too. Raises DataError."""
     try:
-        return io.StringIO(bounded.read_text(table), newline="").readlines()
+        yield from read_rows(table, delimiters, **dialect)
     except DataError as error:
         raise DataError(f"{recipe}: {error}") from None
 
@@ -41,8 +37,8 @@ def audioset_labels(recipe: str) -> dict[str, tuple[str, ...]]:
 
 
 @contextmanager
-def told(where: str, whose: str) -> Iterator[None]:
-    """DataError for a row that is not what it should be."""
+def translate_row_errors(where: str, whose: str) -> Iterator[None]:
+    """Raises DataError for what parsing a damaged row raises."""
     try:
         yield
     except bounded.PARSE_ERRORS as error:

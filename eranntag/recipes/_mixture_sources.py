@@ -4,14 +4,12 @@ Events are a CSV file with the columns of the recipe csv (filename, label, perha
 as the recipe folder takes it, or one of PRESETS. Where a table has a column `manually_verified`, rows with 0 are left out.
 """
 
-import csv
 import dataclasses
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 from eranntag.errors import DataError
-from eranntag.files import bounded
+from eranntag.files.csv_rows import read_rows
 from eranntag.recipes import _layout
 from eranntag.recipes._custom import OWN
 from eranntag.recipes._lookup import load
@@ -101,15 +99,12 @@ def _dcase2018(root: Path) -> Dataset:
 
 def _rows(table: Path) -> Iterator[dict[str, str]]:
     """The rows of a table separated by commas, semicolons or tabs, with the column that names the file as `file`."""
-    lines = [line for line in io.StringIO(bounded.read_text(table), newline="") if line.strip()]
-    reader = csv.reader(lines, delimiter=max(",;\t", key=lines[0].count) if lines else ",")
-    try:
-        header = [name.strip().lower() for name in next(reader, [])]
-        column = next((name for name in COLUMNS if name in header), None)
-        if column is None:
-            raise DataError(f"{table}: needs a column filename; its first line has {', '.join(header)[:200] or 'nothing'}")
-        for cells in reader:
-            row = dict(zip(header, map(str.strip, cells), strict=False))
-            yield {**row, "file": row.get(column, "")}
-    except csv.Error as error:
-        raise DataError(f"{table}: row {reader.line_num} is not a row of CSV ({error}); mend or remove it") from None
+    rows = ([cell.strip() for cell in cells] for _, cells in read_rows(table, ",;\t"))
+    filled = (row for row in rows if any(row))
+    header = [name.lower() for name in next(filled, [])]
+    column = next((name for name in COLUMNS if name in header), None)
+    if column is None:
+        raise DataError(f"{table}: needs a column filename; its first line has {', '.join(header)[:200] or 'nothing'}")
+    for cells in filled:
+        row = dict(zip(header, cells, strict=False))
+        yield {**row, "file": row.get(column, "")}

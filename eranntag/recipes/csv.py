@@ -16,7 +16,6 @@ in several rows with different ones: with these, and with `labels`, classes are 
 alphabetical order. How to train: `_custom.py`.
 """
 
-import csv
 import dataclasses
 import os
 import re
@@ -139,13 +138,7 @@ def _clips(table: Path) -> tuple[list[_Clip], bool]:
 
 def _rows(table: Path) -> list[tuple[int, list[str]]]:
     """(line from 1, cells) of all rows that are not blank, without the empty cells at their ends."""
-    try:
-        lines = _csv.lines("csv", table)
-        first = next((line for line in lines if line.strip()), "")
-        reader = csv.reader(lines, delimiter=max(",;\t", key=first.count))
-        rows = [(reader.line_num, _trimmed(row)) for row in reader]
-    except csv.Error as error:
-        raise DataError(f"csv: {table} is not a CSV file ({error}); save it as 'CSV UTF-8'") from None
+    rows = [(line, _trimmed(row)) for line, row in _csv.cells("csv", table, ",;\t")]
     return [(line, row) for line, row in rows if row]
 
 

@@ -58,7 +58,7 @@ def read(data: str | None = None) -> Dataset:
     files = _layout.by_stem(root / "audio")
     examples, missing = [], []
     for where, row in _csv.rows("esc50", root / "meta" / "esc50.csv", ("filename", "fold", "target")):
-        with _csv.told(where, "ESC-50's"):
+        with _csv.translate_row_errors(where, "ESC-50's"):
             targets, fold = (range(50)[int(row["target"])],), int(row["fold"])
             if path := files.get(Path(row["filename"]).stem):
                 examples.append(Example(path, targets, fold, group=Path(path).stem.split("-")[1]))

@@ -22,7 +22,7 @@ from pathlib import Path
 from eranntag.errors import DataError
 from eranntag.files import bounded
 from eranntag.recipes import _csv, _paper, find_root
-from eranntag.recipes._csv import told
+from eranntag.recipes._csv import translate_row_errors
 from eranntag.types import Dataset, Event, Example, Published, Recipe, TrainingConfig
 
 LABELS = (
@@ -90,12 +90,12 @@ def read(data: str | None = None) -> Dataset:
     index = {label: at for at, label in enumerate(recipe.labels)}
     events: dict[str, list[Event]] = {}
     for where, row in _csv.rows("mixtures", root / "events.csv", ("filename", "onset", "offset", "label")):
-        with told(where, WRITTEN):
+        with translate_row_errors(where, WRITTEN):
             event = Event(row["label"], float(row["onset"]), float(row["offset"]))
             events.setdefault(row["filename"], []).append(event)
     examples, missing = [], []
     for where, row in _csv.rows("mixtures", root / "mixtures.csv", ("filename", "fold", "labels")):
-        with told(where, WRITTEN):
+        with translate_row_errors(where, WRITTEN):
             path, fold = root / "audio" / row["filename"], int(row["fold"])
             targets = tuple(sorted(index[label] for label in row["labels"].split(";") if label))
             there = tuple(events.get(row["filename"], ()))
@@ -121,7 +121,7 @@ def _find(data: str | None) -> Path:
 def _recipe(root: Path) -> Recipe:
     """With the classes of mix.json; the paper's values of its SNR if they are the paper's classes, else none."""
     record = bounded.read_json_object(root / "mix.json")
-    with told(f"mixtures: {root / 'mix.json'}", WRITTEN):
+    with translate_row_errors(f"mixtures: {root / 'mix.json'}", WRITTEN):
         labels, snr_db = tuple(map(str, record["labels"])), float(record["snr_db"])
         source, licence = str(record["events"]["title"]), str(record["events"]["licence"])
     if len(labels) < 2 or len(set(labels)) != len(labels):

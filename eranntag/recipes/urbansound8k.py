@@ -56,7 +56,7 @@ def read(data: str | None = None) -> Dataset:
     table, files = root / "metadata" / "UrbanSound8K.csv", _layout.by_stem(root / "audio")
     examples, missing = [], []
     for where, row in _csv.rows("urbansound8k", table, ("slice_file_name", "fsID", "fold", "class")):
-        with _csv.told(where, "UrbanSound8K's"):
+        with _csv.translate_row_errors(where, "UrbanSound8K's"):
             target, fold = LABELS.index(row["class"]), 1 + RECIPE.folds.index(int(row["fold"]))
             if path := files.get(Path(row["slice_file_name"]).stem):
                 examples.append(Example(path, (target,), fold, group=row["fsID"]))

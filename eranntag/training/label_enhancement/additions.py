@@ -18,6 +18,7 @@ from pathlib import Path
 
 from eranntag.errors import DataError, UsageError
 from eranntag.files import atomic, bounded
+from eranntag.files.csv_rows import parse_rows
 from eranntag.registry import did_you_mean
 from eranntag.results.formats import printable
 from eranntag.training.label_enhancement.enhance import Enhancement
@@ -105,14 +106,13 @@ def _rows(path: str | os.PathLike[str]) -> Iterator[tuple[int, str, list[str]]]:
     """(line from 1, clip, labels) of the rows after the comments and the header."""
     lines = io.StringIO(bounded.read_text(path, errors="surrogateescape"), newline="").readlines()
     comments = next((at for at, line in enumerate(lines) if not line.startswith("#")), len(lines))
-    rows = csv.reader(lines[comments:], strict=True)
-    try:
-        if next(rows, None) != HEADER:
-            raise DataError(f"{path}: is no table of additions: its first line must be {','.join(HEADER)}")
-        for row in rows:
-            if row:
-                name, cell = row
-                (labels,) = csv.reader(io.StringIO(cell, newline=""), delimiter=";", strict=True)
-                yield comments + rows.line_num, name, labels
-    except (csv.Error, ValueError) as error:
-        raise DataError(f"{path} line {comments + rows.line_num}: is not a clip and its labels ({error})") from None
+    rows = parse_rows(lines[comments:], path, first_line=comments + 1, strict=True)
+    if next(rows, (0, []))[1] != HEADER:
+        raise DataError(f"{path}: is no table of additions: its first line must be {','.join(HEADER)}")
+    for line, row in rows:
+        try:
+            name, cell = row
+            (labels,) = csv.reader(io.StringIO(cell, newline=""), delimiter=";", strict=True)
+        except (csv.Error, ValueError) as error:
+            raise DataError(f"{path} line {line}: is not a clip and its labels ({error})") from None
+        yield line, name, labels
