@@ -338,7 +338,7 @@ def test_esc50_keeps_its_folds_and_recordings(tmp_path: Path) -> None:
 
 def test_the_padding_of_a_collection_is_no_event(wav: Callable[..., Path]) -> None:
     path = wav("x.wav", np.r_[np.zeros(1000), 0.5 * np.ones(RATE), np.zeros(4 * RATE)], RATE)
-    whole, trimmed = (mix.hear(str(path), Protocol(trim_padding=trim)) for trim in (False, True))
+    whole, trimmed = (mix.read_source(str(path), Protocol(trim_padding=trim)) for trim in (False, True))
     assert (len(whole), len(trimmed)) == (5 * RATE + 1000, RATE + 1000)
 
 

@@ -42,8 +42,9 @@ def unlabeled(data: str | None) -> Dataset:
     if (path / shards.PACK).is_file():
         packed = shards.read(path, RECIPE)
         return Dataset(RECIPE, tuple(dataclasses.replace(each, targets=()) for each in packed.examples), packed.missing)
+    missing: list[str] = []
     if path.is_dir():
-        examples, missing = [Example(name, ()) for name in _layout.sounds(path)], []
+        examples = [Example(name, ()) for name in _layout.sounds(path)]
     else:
         examples, missing = _listed(path)
     if not examples:

@@ -16,7 +16,7 @@ here a tenth of the iterations, as on ESC-50.
 """
 
 from eranntag.recipes import _audioset, _paper
-from eranntag.recipes._audioset import BALANCED, CLASSES, EVALUATION, PSLA, UNBALANCED
+from eranntag.recipes._audioset import BALANCED, CLASSES as CLASSES, EVALUATION, PSLA, UNBALANCED
 from eranntag.types import Dataset, Recipe, TrainingConfig
 
 SCRATCH = {"2-4": 0.430, "2-5": 0.446, "0-6": 0.447, "1-6": 0.450, "2-6": 0.448, "3-6": 0.436}

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
@@ -43,7 +43,12 @@ class Settings(TrainingConfig):
     teacher_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        known_values = {"schedule": SCHEDULES, "sampler": SAMPLERS, "mixup_partner": PARTNERS, "dtype": ("float32", "bfloat16")}
+        known_values: dict[str, Collection[str]] = {
+            "schedule": SCHEDULES,
+            "sampler": SAMPLERS,
+            "mixup_partner": PARTNERS,
+            "dtype": ("float32", "bfloat16"),
+        }
         for name, known in known_values.items():
             if (value := getattr(self, name)) not in known:
                 raise UsageError(f"{name} {value!r} is none of {', '.join(known)}{did_you_mean(value, known)}")

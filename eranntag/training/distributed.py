@@ -110,13 +110,13 @@ def peer_is_gone(error: RuntimeError) -> bool:
 
 
 def wrapped(model: nn.Module, world: World, device: torch.device) -> nn.Module:
-    """What the loop calls: `model` itself, or DistributedDataParallel around it, its BatchNorms synchronised in place."""
+    """What the loop calls: `model` itself, or DistributedDataParallel around it, its BatchNorms synchronized in place."""
     if world.size == 1:
         return model
     if device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        nn.SyncBatchNorm.convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]  # torch has no annotation for it
     else:
-        _synchronise(model)
+        _synchronize(model)
     return DistributedDataParallel(model, [device] if device.type == "cuda" else None)
 
 
@@ -135,6 +135,11 @@ class _Sum(torch.autograd.Function):
 class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     """BatchNorm over the batches of all processes; torch's own works on GPUs only."""
 
+    num_batches_tracked: Tensor  # all three are there: the models' norms track statistics
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: float
+
     def _check_input_dim(self, input: Tensor) -> None: ...
 
     def forward(self, x: Tensor) -> Tensor:
@@ -145,17 +150,18 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
         wide = x.float()
         count = x.numel() // x.shape[1] * dist.get_world_size()  # shares are equal
         mean = _Sum.apply(wide.sum(axes)) / count  # (channels,)
-        centred = wide - mean.view(shape)
-        variance = _Sum.apply((centred**2).sum(axes)) / count
+        centered = wide - mean.view(shape)
+        variance = _Sum.apply((centered**2).sum(axes)) / count
         with torch.no_grad():
             self.num_batches_tracked += 1
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(variance * count / (count - 1), self.momentum)
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return (centred * scale.view(shape) + self.bias.view(shape)).to(x.dtype)
+        normalized: Tensor = centered * scale.view(shape) + self.bias.view(shape)
+        return normalized.to(x.dtype)
 
 
-def _synchronise(model: nn.Module) -> None:
+def _synchronize(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.__class__ = _SyncBatchNorm
+            module.__class__ = _SyncBatchNorm  # type: ignore[assignment]  # in place: the optimizer has its parameters

@@ -60,7 +60,9 @@ def standardize(network: Network, examples: Sequence[Example], machine: Machine)
     over all of them, which every process hears alike."""
     chosen = examples[:: -(-len(examples) // STANDARD)]
     sounds = WaveformCache(chosen, network.frontend.config.sample_rate_hz, 0)
-    tagger, count, total, squares = Eager(network.eval()), 0, 0.0, 0.0
+    tagger = Eager(network.eval())
+    count = 0
+    total = squares = torch.zeros((), dtype=torch.float64)
     for clip in prefetch_map(sounds.clip, range(len(chosen)), machine.workers):
         if clip is not None:
             with torch.inference_mode():

@@ -81,15 +81,15 @@ def probes(
 
 def summary(recipe: Recipe, base: str, done: Sequence[Probe]) -> dict[str, Any]:
     """Mean and standard deviation over the probes, as `comparison.summary` has them for runs."""
-    runs = [
+    runs: list[dict[str, Any]] = [
         {"fold": each.fold, "seed": each.seed, "strength": each.regression.strength}
         | {"test": each.value, "checkpoint": str(each.path)}
         for each in done
     ]
     result: dict[str, Any] = {"recipe": recipe.name, "model": f"probe on {base}", "metric": recipe.metric}
-    values = [each.value for each in done]
+    values = [each.value for each in done if each.value is not None]
     result |= {"selection": "test", "runs": runs}
-    if None not in values:
+    if len(values) == len(done):
         result["test"] = {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}
     return result
 

@@ -44,7 +44,7 @@ Draw = Callable[[np.random.Generator, int], np.ndarray]  # generator, crop's num
 def soundscape(draw: Draw, samples: int, sample_rate_hz: int, rng: np.random.Generator, plan: Plan = PLAN) -> np.ndarray:
     """(samples,) float32 in [-1, 1] of the clips that `draw` returns."""
     count = 1 if rng.random() >= plan.several else 3 if rng.random() < plan.three else 2
-    mixed = np.zeros(samples, np.float32)
+    mixed: np.ndarray = np.zeros(samples, np.float32)
     for number in range(count):
         part = _audible_crop(draw, number, samples, rng)
         if number:
@@ -59,7 +59,8 @@ def soundscape(draw: Draw, samples: int, sample_rate_hz: int, rng: np.random.Gen
         low, high = np.log(plan.cutoff_hz)
         mixed = without_treble(mixed, np.exp(rng.uniform(low, high)) / sample_rate_hz)
     mixed = mixed * _amplitude(rng.uniform(*plan.gain_db))
-    return (mixed / max(1.0, np.abs(mixed).max())).astype(np.float32)
+    mixed = mixed / max(1.0, np.abs(mixed).max())
+    return mixed.astype(np.float32)
 
 
 def _audible_crop(draw: Draw, number: int, samples: int, rng: np.random.Generator) -> np.ndarray:

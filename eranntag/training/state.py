@@ -41,7 +41,7 @@ class State:
 REMEDY = "use another --out, or --restart, which begins anew"
 WHAT_A_BAD_FILE_RAISES = (SafetensorError, OSError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
 NUMBER = int | float
-_COUNTERS = {  # and their types, of which a damaged file may have others
+_COUNTERS: dict[str, Any] = {  # and their types, which a damaged file may not have
     "iteration": int,
     "loss_sum": NUMBER,
     "seconds": NUMBER,

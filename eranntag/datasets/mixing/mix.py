@@ -46,8 +46,9 @@ def mix(
     for event, onset in zip(events, onsets, strict=True):
         part = (10 ** (snr_db / 20) / rms(event) * event)[: min(most_samples, len(track) - onset)]
         track[onset : onset + len(part)] += part
-    channels = np.stack((track, background / rms(background)))
-    return channels / np.abs(channels).max()
+    channels: np.ndarray = np.stack((track, background / rms(background)))
+    channels /= np.abs(channels).max()
+    return channels
 
 
 def rms(waveform: np.ndarray) -> float:
@@ -57,8 +58,8 @@ def rms(waveform: np.ndarray) -> float:
     return level
 
 
-def hear(path: str | Packed, protocol: Protocol) -> np.ndarray:
-    """A source file, mono at the protocol's rate. AudioError also for silence."""
+def read_source(path: str | Packed, protocol: Protocol) -> np.ndarray:
+    """(samples,) float64 of a source file, mono at the protocol's rate. Raises AudioError also for silence."""
     waveform = reader.to_mono(reader.read(path), protocol.sample_rate_hz)
     if protocol.trim_padding:
         waveform = waveform[: np.flatnonzero(np.abs(waveform) * reader.FULL_SCALE >= 1).max(initial=-1) + 1]
@@ -68,8 +69,8 @@ def hear(path: str | Packed, protocol: Protocol) -> np.ndarray:
 
 
 def background(source: str | int, protocol: Protocol) -> np.ndarray:
-    """Cut to the mixture's length; a shorter one begins again."""
+    """(samples,) of a background, cut to the mixture's length; a shorter one is repeated."""
     samples = protocol.samples(protocol.seconds)
     if isinstance(source, int):
         return noise.background(source, protocol.seed, samples, protocol.sample_rate_hz)
-    return np.resize(hear(source, protocol), samples)
+    return np.resize(read_source(source, protocol), samples)

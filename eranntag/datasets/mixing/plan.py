@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from eranntag.audio import reader
-from eranntag.datasets.mixing.mix import Protocol, hear
+from eranntag.datasets.mixing.mix import Protocol, read_source
 from eranntag.errors import DataError, error_reason
 from eranntag.files import atomic, bounded
 from eranntag.prefetch import prefetch_map
@@ -94,7 +94,7 @@ def _heard(sources: Sources, protocol: Protocol, workers: int, step: Callable[[]
 
     def listen(path: str | Packed) -> tuple[str, int, str]:
         try:
-            return str(path), len(hear(path, protocol)), ""
+            return str(path), len(read_source(path, protocol)), ""
         except Exception as error:  # whatever a hostile file does to a decoder, the others go on
             reader.require_folder(path)
             return str(path), 0, error_reason(error, str(path))
@@ -122,7 +122,8 @@ def _decided(sources: Sources, protocol: Protocol, found: dict[str, Any]) -> Pla
     seconds = found["seconds"]
     usable = [example for example in sources.events.examples if str(example.path) in seconds]
     backgrounds = _backgrounds(sources, protocol, found["left_out"])
-    width, mixtures = max(4, len(str(protocol.clips_per_fold))), []
+    width = max(4, len(str(protocol.clips_per_fold)))
+    mixtures: list[Mixture] = []
     for fold, events in _folds(usable, protocol).items():
         least = len(protocol.onsets_seconds)
         if len(events) < least:

@@ -13,7 +13,7 @@ import soundfile
 
 from eranntag import __version__
 from eranntag.audio import reader
-from eranntag.datasets.mixing.mix import Protocol, background, hear, mix
+from eranntag.datasets.mixing.mix import Protocol, background, mix, read_source
 from eranntag.datasets.mixing.plan import FORMAT, Mixture, Plan
 from eranntag.files import atomic
 from eranntag.prefetch import prefetch_map
@@ -52,7 +52,7 @@ def _make(mixture: Mixture, protocol: Protocol, paths: Mapping[tuple[float, str]
     for source in (*(each.path for each in mixture.events), mixture.background):
         if not isinstance(source, int):
             reader.require_folder(source)
-    events = [hear(each.path, protocol) for each in mixture.events]
+    events = [read_source(each.path, protocol) for each in mixture.events]
     backdrop = background(mixture.background, protocol)
     onsets = [protocol.samples(onset) for onset in protocol.onsets_seconds]
     for snr_db in protocol.snr_db:

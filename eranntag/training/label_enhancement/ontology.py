@@ -14,9 +14,6 @@ from eranntag.errors import DataError
 from eranntag.files import bounded
 from eranntag.recipes.audioset import CLASSES
 
-KINDS = ("both", "children", "parents")
-ANCESTORS = ("all", "direct", "through-abstract")
-
 MOST_BYTES = 1 << 26  # AudioSet's has 340 kB
 
 
