@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -214,8 +214,8 @@ def test_what_is_no_such_file_is_one_line(reader: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "x.csv"
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "x.csv"
 
 
 def test_a_file_is_read_up_to_a_limit(file: Path) -> None:

@@ -134,7 +134,7 @@ def test_events_are_of_one_clip_and_one_class() -> None:
     assert metrics.event_based([bark, []], [[], bark], LABELS)["f1_micro"] == 0
     assert metrics.event_based([bark], [rain], LABELS)["f1_micro"] == 0
     assert metrics.event_based([bark + rain], [rain], LABELS)["f1_macro"] == 0.5  # of the two that are there
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="longer"):
         metrics.event_based([bark], [bark, bark], LABELS)
 
 

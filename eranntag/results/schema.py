@@ -11,9 +11,9 @@ KINDS = ("tags", "events", "embedding", "windows")  # of Predictions, Detections
 
 
 def row(source: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the row of `record`, the `to_dict` of the result of `source`.
+    r"""Return the row of `record`, the `to_dict` of the result of `source`.
 
-    Its `source` is text in which bytes that are not UTF-8 are written as \\xNN; `source_bytes` are the unchanged bytes.
+    Its `source` is text in which bytes that are not UTF-8 are written as \xNN; `source_bytes` are the unchanged bytes.
     """
     name = os.fsencode(source)
     return {"schema": SCHEMA, **record, "source": name.decode("utf-8", "backslashreplace"), "source_bytes": name}

@@ -1,7 +1,7 @@
-"""The only ways to standard output and standard error.
+r"""The only ways to standard output and standard error.
 
 File names, labels, titles and error messages are untrusted. On a terminal, characters that move the cursor, change colors or
-the title, reverse the writing direction or begin a line are printed as escapes such as \\x1b.
+the title, reverse the writing direction or begin a line are printed as escapes such as \x1b.
 """
 
 import os
