@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from eranntag.errors import AudioError, EranntagError
-from eranntag.inference.prepared import Heard
+from eranntag.inference.prepared import LongAudio, PreparedClip
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Heeded:
 class Ear:
     batch, parallel = 2, 1
 
-    def prepare_source(self, source: Any, name: str = "") -> Heard:
+    def prepare_source(self, source: Any, name: str = "") -> PreparedClip:
         if "segv" in source:
             os.kill(os.getpid(), signal.SIGSEGV)
         if "exit" in source:
@@ -38,7 +38,7 @@ class Ear:
             time.sleep(0.5)
         if "broken" in source:
             raise AudioError(f"{source}: damaged")
-        return Heard(source, lambda: 1.0, np.zeros(4, np.float32))
+        return PreparedClip(source, 1.0, np.zeros(4, np.float32))
 
     def scores(self, prepared: np.ndarray) -> Sequence[Any]:
         return list(prepared)
@@ -46,8 +46,8 @@ class Ear:
     def prediction(self, scores: Any, seconds: float, source: str) -> Heeded:
         return Heeded(source, os.getpid(), tuple(sorted(os.sched_getaffinity(0))))
 
-    def predict_long(self, heard: Heard) -> Heeded:
-        return self.prediction(None, heard.seconds(), heard.source)
+    def predict_long(self, audio: LongAudio) -> Heeded:
+        return self.prediction(None, audio.seconds, audio.source)
 
 
 def fails() -> Ear:

@@ -132,7 +132,7 @@ def test_a_detector_of_some_labels_finds_their_events_alone(tiny_tagger: Eager) 
 
 def test_a_gate_of_some_labels_is_theirs(tiny_tagger: Eager) -> None:
     """A clip whose own score of a label is at most 0.1 has no frames of it."""
-    tiny_tagger.geometry = dataclasses.replace(tiny_tagger.geometry, gated=True)
+    tiny_tagger.geometry = dataclasses.replace(tiny_tagger.geometry, clip_gate=True)
     tiny_tagger.scores = lambda prepared: np.full((len(prepared), 7), 0.05, np.float32)  # type: ignore[method-assign]
     prepared = tiny_tagger.prepare(sound())[None]
     closed = Detector(tiny_tagger, postprocessing(np.full(2, 0.5)), ("Fly", "hiss")).scores(prepared)[0]

@@ -17,11 +17,12 @@ import torch
 from click.testing import CliRunner, Result
 from torch import Tensor, nn
 
+from eranntag.audio import reader
 from eranntag.checkpoints import weights
 from eranntag.cli import cli, detect
 from eranntag.engines import selection
 from eranntag.engines.eager import Eager
-from eranntag.engines.selection import Source
+from eranntag.engines.selection import VerifiedCheckpoint
 from eranntag.errors import EranntagError, UsageError
 from eranntag.inference import detector as detection, fusion, streaming
 from eranntag.inference.detector import Detection, Detector, Windowed
@@ -29,6 +30,7 @@ from eranntag.inference.ensemble import Ensemble
 from eranntag.inference.events import Postprocessing
 from eranntag.inference.network import Network
 from eranntag.inference.pipeline import predict
+from eranntag.inference.prepared import LongAudio
 from eranntag.inference.tagger import Tagger
 from eranntag.models import WindowedModel
 from eranntag.results import event_formats as documents
@@ -137,7 +139,7 @@ def test_every_engine_has_the_frames_of_the_reference(
     reference = tiny_tagger if columns else Eager(framewise)
     clips = [sound(2, seed) for seed in (1, 2)]
     expected = [frames(reference, clip) for clip in clips]  # before an engine changes the network
-    tagger = selection.build(Source(tiny_checkpoint, "0" * 64, lambda: reference.network), name, "cpu", "float32")
+    tagger = selection.build(VerifiedCheckpoint(tiny_checkpoint, "0" * 64, lambda: reference.network), name, "cpu", "float32")
     assert tagger.engine == name
     assert tagger.frame_seconds == pytest.approx(FRAME if columns else FRAME / 2, rel=1e-12)
     both = tagger.frame_scores(np.stack([tagger.prepare(clip) for clip in clips]))
@@ -165,7 +167,7 @@ def test_frames_of_blocks_are_those_of_one_pass(seconds: float, tiny_tagger: Eag
     expected = frames(tiny_tagger, clip)
     tiny_tagger.geometry = dataclasses.replace(tiny_tagger.geometry, block_frames=256)
     heard = tiny_tagger.prepare_source(clip)
-    assert heard.prepared is None
+    assert isinstance(heard, LongAudio)
     same(tiny_tagger.frame_scores_of(heard), expected, 1e-4)  # numpy's spectrogram beside torch's, which no pooling evens out
     tiny_tagger.geometry = dataclasses.replace(tiny_tagger.geometry, context_frames=128)
     assert np.abs(tiny_tagger.frame_scores_of(tiny_tagger.prepare_source(clip)) - expected).max() > 5e-4
@@ -176,7 +178,7 @@ def test_frames_of_a_family_without_columns_are_those_of_windows(framewise: Netw
     tagger, clip = Eager(framewise), sound(9.2)
     tagger.geometry = dataclasses.replace(tagger.geometry, window_seconds=4)
     heard = tagger.prepare_source(clip)
-    assert heard.prepared is None
+    assert isinstance(heard, LongAudio)
     rows, expected = tagger.frame_scores_of(heard), frames(tagger, clip)
     assert len(rows) == math.ceil(clip.waveform.shape[1] / (32 * 345))
     per_window = int(4 / tagger.frame_seconds)
@@ -202,7 +204,7 @@ def test_hours_are_read_as_they_are_computed(tiny_tagger: Eager, monkeypatch: py
         return original(images)
 
     monkeypatch.setattr(tiny_tagger, "columns", columns)
-    heard = dataclasses.replace(tiny_tagger.prepare_source(sound(1)), prepared=None, blocks=blocks())
+    heard = LongAudio(reader.AudioStream(RATE, "x", (block[None] for block in blocks())))
     scores = tiny_tagger.frame_scores_of(heard)
     assert len(scores) == 40 * 128 / 64 and read == 40 * RATE
     assert most <= 512 + 2 * 960 and max(ahead) < 25
@@ -260,7 +262,7 @@ def test_windows_lie_around_the_middles_of_the_steps(samples: int, step: float) 
         for most in (3, 50, 1000):
             edges = np.unique(np.minimum(np.cumsum(rng.integers(1, most + 1, length)), length))
             blocks = [part for part in np.split(waveform, edges) if len(part)]
-            windows = list(streaming.centred(blocks, samples, step))
+            windows = list(streaming.centered(blocks, samples, step))
             np.testing.assert_array_equal(np.stack(windows), [padded[start : start + samples] for start in starts])
 
 
@@ -273,7 +275,7 @@ def test_windows_come_as_the_sound_is_read_and_hold_no_more_than_they_need() -> 
             read += 30
             yield np.arange(start, start + 30, dtype=np.float32)
 
-    for number, window in enumerate(streaming.centred(blocks(), 100, 20)):
+    for number, window in enumerate(streaming.centered(blocks(), 100, 20)):
         assert read <= number * 20 + 100 + 30
         assert window.base is None or window.base.size <= 2 * 100 + 2 * 30
 
@@ -346,7 +348,7 @@ def test_an_ensemble_hears_a_long_sound_once_for_all_members(members: list[Eager
         member.geometry = dataclasses.replace(member.geometry, block_frames=block_frames)
     duo = Ensemble("duo", members)
     heard = duo.prepare_source(path)
-    assert heard.prepared is None
+    assert isinstance(heard, LongAudio)
     same(duo.frame_scores_of(heard), expected, 1e-4)
     windowed = Windowed(duo, EVERYTHING, 0.7)
     rows = windowed.frame_scores_of(windowed.prepare_source(path))
@@ -369,7 +371,7 @@ def test_thresholds_are_the_labels_then_the_users_then_the_checkpoints(tiny_chec
     assert of(("rain", 0.9), spec=calibrated) == pytest.approx([0.1, 0.9, 0.3, 0.4])
     assert of(("rain", 0.9), (None, 0.7), spec=calibrated) == pytest.approx([0.7, 0.9, 0.7, 0.7])
     assert of(("rain", 0.9), default=0.0) == pytest.approx([0, 0.9, 0, 0])
-    with pytest.raises(UsageError, match=r"--threshold rian=0.9: tiny knows no 'rian'; did you mean 'rain'\?"):
+    with pytest.raises(UsageError, match=r"--threshold rian=0.9: tiny has no label 'rian'; did you mean 'rain'\?"):
         of(("rian", 0.9))
 
 
@@ -409,7 +411,7 @@ def test_a_gate_keeps_out_what_a_window_as_a_whole_has_not(framewise: Network, m
     high = int(np.abs(first - second).argmax())
     least = Postprocessing(clip=float((first[high] + second[high]) / 2), high=1.0)
     same(Detector(tagger, least).frame_scores_of(tagger.prepare_source(clip)), free, 0)  # this family does not ask for it
-    tagger.geometry = dataclasses.replace(tagger.geometry, gated=True)
+    tagger.geometry = dataclasses.replace(tagger.geometry, clip_gate=True)
     gated = Detector(tagger, least).frame_scores_of(tagger.prepare_source(clip))
     rows, (shut, heard) = int(4 / tagger.frame_seconds), (first, second) if first[high] < second[high] else (second, first)
     closed, opened = (slice(0, rows), slice(rows, 2 * rows)) if shut is first else (slice(rows, 2 * rows), slice(0, rows))

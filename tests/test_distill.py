@@ -126,15 +126,14 @@ def test_the_teacher_labels_the_very_same_waveform(tiny_tagger: Eager, sounds: l
 @pytest.mark.slow
 def test_openvino_answers_in_one_pass(tiny_tagger: Eager) -> None:
     pytest.importorskip("openvino")
-    from eranntag.engines._openvino_compile import compiled
-    from eranntag.engines.openvino import OpenVINO, writable
-    from eranntag.engines.selection import Source
+    from eranntag.engines.openvino_compile import compile_network
+    from eranntag.engines.openvino_tagger import OpenVINO
+    from eranntag.engines.selection import VerifiedCheckpoint
 
-    source = Source(tiny_tagger.checkpoint, "", lambda: tiny_tagger.network)
-    facts, parts = compiled(source, "float32", False)
-    fast = OpenVINO(source, facts, [writable(part) for part in parts], False, ("", ""))
+    source = VerifiedCheckpoint(tiny_tagger.checkpoint, "", lambda: tiny_tagger.network)
+    fast = OpenVINO(source, compile_network(source, "float32", False))
     prepared = fast.prepare(Clip(tone(440)[None].astype(np.float32) / reader.FULL_SCALE, RATE))[None]
-    scores, embeddings = fast.answers(prepared)
+    scores, embeddings = fast.scores_and_embeddings(prepared)
     assert np.array_equal(scores, fast.scores(prepared)) and np.array_equal(embeddings, fast.embeddings(prepared))
 
 

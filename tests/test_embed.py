@@ -23,7 +23,7 @@ from eranntag.audio import reader
 from eranntag.cli import cli, embed as command
 from eranntag.engines import selection
 from eranntag.engines.eager import Eager
-from eranntag.engines.selection import Source
+from eranntag.engines.selection import VerifiedCheckpoint
 from eranntag.errors import EranntagError, UsageError
 from eranntag.inference import embedding, saved
 from eranntag.inference.embedding import Embedder, Embedding
@@ -140,7 +140,7 @@ def test_of_hours_a_few_windows_are_held(tiny_tagger: Eager) -> None:
 def test_every_engine_has_the_vectors_of_the_reference(name: str, tiny_tagger: Eager, tiny_checkpoint: Checkpoint) -> None:
     waveforms = [noise(2.0), noise(1.2, 1)]
     expected = [tiny_tagger.embed(each, RATE, every=0.7).vectors for each in waveforms]  # before an engine changes the network
-    tagger = selection.build(Source(tiny_checkpoint, "0" * 64, lambda: tiny_tagger.network), name, "cpu", "float32")
+    tagger = selection.build(VerifiedCheckpoint(tiny_checkpoint, "0" * 64, lambda: tiny_tagger.network), name, "cpu", "float32")
     found = tagger.embed(waveforms, RATE, every=0.7)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours.vectors, theirs, rtol=0, atol=1e-4 * np.abs(theirs).max())
@@ -220,7 +220,7 @@ def test_every_format_reads_back(every: float | None, model: str, clips: list[st
             assert (ours.checkpoint, ours.every_seconds) == ("tiny", every)
             assert ours.seconds == pytest.approx(0.5 + 0.3 * index, abs=1e-4)
             np.testing.assert_allclose(ours.onsets, np.arange(len(theirs)) * (every or 0), atol=1e-6)
-        name, digests = saved.about(Path(output))
+        name, digests = saved.origin(Path(output))
         assert name == "tiny" and (len(digests) == 1 or output == "x.jsonl")
     assert Path("x.jsonl").read_text() == embed(model, *clips, *options).stdout
     assert sorted(os.listdir()) == ["x.jsonl", "x.npz", "x.parquet"]

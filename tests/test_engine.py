@@ -22,7 +22,7 @@ from eranntag.checkpoints import weights
 from eranntag.checkpoints.digest import file_sha256
 from eranntag.engines import compile_cache, request_pool, selection, verify
 from eranntag.engines.eager import Eager
-from eranntag.engines.selection import Source
+from eranntag.engines.selection import VerifiedCheckpoint
 from eranntag.errors import IntegrityError, UsageError
 from eranntag.inference import devices
 from eranntag.inference.tagger import Tagger
@@ -59,13 +59,13 @@ def noise(seconds: float, seed: int = 0) -> Clip:
     return Clip(0.1 * np.random.default_rng(seed).standard_normal((1, int(44100 * seconds)), np.float32), 44100, "noise")
 
 
-def source(tagger: Eager, path: Path, loads: list[str] | None = None) -> Source:
+def source(tagger: Eager, path: Path, loads: list[str] | None = None) -> VerifiedCheckpoint:
     def load() -> Any:
         if loads is not None:
             loads.append("")
         return weights.load(path)
 
-    return Source(tagger.checkpoint, file_sha256(path), load)
+    return VerifiedCheckpoint(tagger.checkpoint, file_sha256(path), load)
 
 
 @pytest.mark.usefixtures("compiled_before")
@@ -246,7 +246,9 @@ def test_other_weights_or_another_dtype_are_compiled_anew(
     ],
 )
 def test_a_damaged_one_counts_as_absent(damage: Callable[[bytes], bytes], cache: Path) -> None:
-    compile_cache.write(cache / "a.ov", {"frame_multiple": 65}, [bytes(range(200)) * 200, b"", b"head"])
+    compile_cache.write(
+        cache / "a.ov", {"frame_multiple": 65}, {"network": bytes(range(200)) * 200, "empty": b"", "head": b"head"}
+    )
     assert compile_cache.read(cache / "a.ov") is not None
     content = (cache / "a.ov").read_bytes()
     assert damage(content) != content
@@ -259,8 +261,10 @@ def test_a_damaged_one_counts_as_absent(damage: Callable[[bytes], bytes], cache:
 def test_what_is_absent_or_from_elsewhere_is_compiled_anew(tiny_tagger: Eager, path: Path, cache: Path) -> None:
     selection.build(source(tiny_tagger, path), "openvino")
     (kept,) = cache.glob("*.ov")
-    facts = (compile_cache.read(kept) or ({}, []))[0]
-    for spoil in (lambda: kept.write_bytes(b"no"), lambda: compile_cache.write(kept, facts, [b"another OpenVINO's"] * 4)):
+    entry = compile_cache.read(kept)
+    assert entry is not None
+    others = dict.fromkeys(entry.parts, b"another OpenVINO's")
+    for spoil in (lambda: kept.write_bytes(b"no"), lambda: compile_cache.write(kept, entry.facts, others)):
         spoil()
         tagger = selection.build(source(tiny_tagger, path), "openvino")
         assert "compiled now and kept" in tagger.notes[0]
@@ -282,11 +286,11 @@ def test_a_cache_that_cannot_be_written_costs_only_time(
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of files")
 def test_a_folder_that_others_may_write_to_is_not_trusted(cache: Path) -> None:
-    assert compile_cache.write(cache / "a.ov", {}, [b"x"]) == "" and compile_cache.read(cache / "a.ov")
+    assert compile_cache.write(cache / "a.ov", {}, {"x": b"x"}) == "" and compile_cache.read(cache / "a.ov")
     assert cache.stat().st_mode & 0o777 == 0o700
     cache.chmod(0o777)
     assert compile_cache.read(cache / "a.ov") is None
-    assert compile_cache.write(cache / "b.ov", {}, [b"x"]) == f"{cache} could be written by others"
+    assert compile_cache.write(cache / "b.ov", {}, {"x": b"x"}) == f"{cache} could be written by others"
 
 
 def test_what_a_killed_writer_left_is_removed_in_time(cache: Path) -> None:
@@ -294,7 +298,7 @@ def test_what_a_killed_writer_left_is_removed_in_time(cache: Path) -> None:
     for name, age in (("old", 2 * compile_cache.UNFINISHED_SECONDS), ("new", 10)):
         (cache / f".{name}.part").write_bytes(b"x")
         os.utime(cache / f".{name}.part", (time.time() - age,) * 2)
-    compile_cache.write(cache / "a.ov", {}, [b"x"])
+    compile_cache.write(cache / "a.ov", {}, {"x": b"x"})
     assert {file.name for file in cache.iterdir()} == {".new.part", "a.ov"}
 
 
@@ -355,18 +359,18 @@ def test_a_broken_openvino_is_told_of_and_torch_taken(error: Exception, path: Pa
 @openvino
 @pytest.mark.slow
 def test_a_dtype_that_openvino_has_not_is_not_chosen(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from eranntag.engines import _openvino_compile
+    from eranntag.engines import openvino_compile
 
-    measured = _openvino_compile._measured
+    compiled = openvino_compile._compiled
 
     def without(checkpoint: Any, models: Any, facts: Any, expected: Any) -> Any:
-        return ([], "this CPU has none") if facts["dtype"] != "float32" else measured(checkpoint, models, facts, expected)
+        return None if facts.dtype != "float32" else compiled(checkpoint, models, facts, expected)
 
     monkeypatch.setattr(devices, "native_dtype", lambda: ("float16", "so says the test"))
-    monkeypatch.setattr(_openvino_compile, "_measured", without)
+    monkeypatch.setattr(openvino_compile, "_compiled", without)
     tagger = eranntag.load(path, device="cpu")
-    assert (tagger.engine, tagger.dtype) == ("openvino", "float32") and "this CPU has none" in tagger.notes[0]
-    with pytest.raises(UsageError, match="this CPU has none; use another --dtype, or --engine torch"):
+    assert (tagger.engine, tagger.dtype) == ("openvino", "float32") and "openvino has no float16 on this CPU" in tagger.notes[0]
+    with pytest.raises(UsageError, match="openvino has no float16 on this CPU; use another --dtype, or --engine torch"):
         eranntag.load(path, device="cpu", engine="openvino", dtype="float16")
 
 
@@ -376,22 +380,22 @@ def test_a_thread_too_many_costs_no_clip(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(request_pool.Thread, "start", refuse)
     given = np.zeros((1, 1, 2, 2))
-    pool = request_pool.Specialised(lambda images: [images], lambda shape: None)  # type: ignore[arg-type]
-    assert all(pool(given)[0] is given for _ in range(2 * request_pool.OFTEN))
+    pool = request_pool.ShapeSpecialized(lambda images: [images], lambda shape: None)  # type: ignore[arg-type]
+    assert all(pool(given)[0] is given for _ in range(2 * request_pool.SPECIALIZE_AFTER))
 
 
 def test_a_network_of_its_own_with_other_numbers_is_not_used() -> None:
-    pool = request_pool.Specialised(lambda images: [images], lambda shape: lambda images: [images + 1e-7])  # type: ignore
+    pool = request_pool.ShapeSpecialized(lambda images: [images], lambda shape: lambda images: [images + 1e-7])  # type: ignore
     given = np.zeros((1, 1, 2, 2))
-    pool._specialise(given, [given])
-    assert not pool.own
-    pool.special = lambda shape: lambda images: [images.copy()]  # type: ignore[assignment, return-value]
-    pool._specialise(given, [given])
-    assert list(pool.own) == [given.shape]
+    pool.specialize(given, [given])
+    assert not pool.by_shape
+    pool.compile_for = lambda shape: lambda images: [images.copy()]  # type: ignore[assignment, return-value]
+    pool.specialize(given, [given])
+    assert list(pool.by_shape) == [given.shape]
 
 
 def test_a_cache_that_can_only_be_read_is_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compile_cache.write(cache / "a.ov", {"name": "a"}, [b"x"])
+    compile_cache.write(cache / "a.ov", {"name": "a"}, {"x": b"x"})
 
     def refuse(*_: Any) -> None:
         raise PermissionError
@@ -403,14 +407,17 @@ def test_a_cache_that_can_only_be_read_is_used(cache: Path, monkeypatch: pytest.
 def test_the_room_of_compiled_networks_is_bounded(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compile_cache, "KEPT_BYTES", 70_000)
     for age, name in enumerate("abcd"):
-        assert compile_cache.write(cache / f"{name}.ov", {"name": name}, [b"x" * 5000, b"y" * 10]) == ""
+        assert compile_cache.write(cache / f"{name}.ov", {"name": name}, {"x": b"x" * 5000, "y": b"y" * 10}) == ""
         os.utime(cache / f"{name}.ov", (10_000 - age, 10_000 - age))
     assert compile_cache.read(cache / "c.ov") is not None  # used last, so kept
-    assert compile_cache.write(cache / "e.ov", {}, [b"z" * 9000]) == ""
+    assert compile_cache.write(cache / "e.ov", {}, {"z": b"z" * 9000}) == ""
     left = {file.stem for file in cache.glob("*.ov")}
     assert {"c", "e"} <= left and len(left) < 5
-    facts, parts = compile_cache.read(cache / "c.ov") or ({}, [])
-    assert facts == {"name": "c"} and [bytes(part) for part in parts] == [b"x" * 5000, b"y" * 10]
+    entry = compile_cache.read(cache / "c.ov")
+    assert entry is not None and entry.facts == {"name": "c"}
+    assert {name: bytes(part) for name, part in entry.parts.items()} == {"x": b"x" * 5000, "y": b"y" * 10}
+    some = compile_cache.read(cache / "c.ov", ("y",))
+    assert some is not None and list(some.parts) == ["y"]
 
 
 @openvino
@@ -420,18 +427,18 @@ def test_a_length_that_comes_often_gets_a_network_of_its_own_with_the_same_numbe
 ) -> None:
     selection.build(source(tiny_tagger, path), "openvino")
     tagger = selection.build(source(tiny_tagger, path), "openvino", many=True)
-    before = [tagger.tag(noise(2, seed)).scores for seed in range(request_pool.OFTEN)]
-    wait_for(lambda: bool(tagger._outputs.own))
+    before = [tagger.tag(noise(2, seed)).scores for seed in range(request_pool.SPECIALIZE_AFTER)]
+    wait_for(lambda: bool(tagger._outputs.by_shape))
     gc.collect()  # what the network reads its weights from must still be there
-    after = [tagger.tag(noise(2, seed)).scores for seed in range(request_pool.OFTEN)]
+    after = [tagger.tag(noise(2, seed)).scores for seed in range(request_pool.SPECIALIZE_AFTER)]
     np.testing.assert_array_equal(after, before)
-    assert list(tagger._outputs.own) == [(1, 1, 128, 256)]
+    assert list(tagger._outputs.by_shape) == [(1, 1, 128, 256)]
     for file in cache.glob("*.ov"):
         file.unlink()
         file.write_bytes(b"damaged")
-    for seed in range(request_pool.OFTEN + 2):
+    for seed in range(request_pool.SPECIALIZE_AFTER + 2):
         tagger.tag(noise(1, seed))  # the general one goes on
-    assert list(tagger._outputs.own) == [(1, 1, 128, 256)]
+    assert list(tagger._outputs.by_shape) == [(1, 1, 128, 256)]
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:

@@ -20,10 +20,11 @@ from eranntag.checkpoints import catalog as tables, header, loading, weights
 from eranntag.engines.eager import Eager
 from eranntag.errors import AudioError, CheckpointError, EranntagError, UsageError
 from eranntag.features.logmel import Config
-from eranntag.inference import fusion, tagger
+from eranntag.inference import fusion
 from eranntag.inference.ensemble import Ensemble
 from eranntag.inference.network import Network
 from eranntag.inference.pipeline import predict
+from eranntag.inference.prepared import LongAudio
 from eranntag.inference.tagger import Tagger
 from eranntag.recipes import esc50, was_trained_on
 from eranntag.training import ensemble_search
@@ -153,9 +154,7 @@ def test_scores_of_a_member_that_are_not_finite_are_nobodys(three: list[Eager], 
 
 def test_what_comes_before_the_networks_is_computed_once(three: list[Eager], monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(
-        tagger.reader, "to_mono", lambda clip, rate, mono=reader.to_mono: calls.append(rate) or mono(clip, rate)
-    )
+    monkeypatch.setattr(reader, "to_mono", lambda clip, rate, mono=reader.to_mono: calls.append(rate) or mono(clip, rate))
     again = [*three, member(3), member(4, config=AT_16_KHZ), member(5, config=Config(n_mels=40))]
     ensemble = Ensemble("six", again)
     prepared = ensemble.prepare(sound(1, rate=48000))
@@ -253,7 +252,7 @@ def test_a_long_sound_is_fused_of_what_each_member_makes_of_it(
     path = str(wav("long.wav", clip.waveform.T, 48000, subtype="FLOAT"))
     trio = Ensemble("trio", of_blocks, "improved-dempster-shafer")
     heard = trio.prepare_source(path)
-    assert heard.prepared is None and heard.blocks is not None
+    assert isinstance(heard, LongAudio)
     expected = fused(of_blocks, dataclasses.replace(clip, source=path), "improved-dempster-shafer")
     prediction = trio.predict_long(heard)
     assert_same(prediction.scores, expected, 1e-5)
@@ -271,22 +270,20 @@ def test_a_long_sound_that_is_damaged_is_an_error(of_blocks: list[Tagger], wav: 
         Ensemble("trio", of_blocks).tag(path)
 
 
-def test_a_long_sound_ends_when_nobody_waits_for_it(of_blocks: list[Tagger]) -> None:
-    trio = Ensemble("trio", of_blocks)
-    heard = trio.prepare_source(sound(40))
-    read = 0
+def test_long_audio_ends_when_its_consumer_stops(of_blocks: list[Tagger], monkeypatch: pytest.MonkeyPatch) -> None:
+    audio = Ensemble("trio", of_blocks).prepare_source(sound(40))
+    assert isinstance(audio, LongAudio)
+    columns, pieces = of_blocks[0].columns, list[np.ndarray]()
 
-    def until(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        nonlocal read
-        for block in blocks:
-            read += not len(block)
-            if read > 1:
-                raise InterruptedError
-            yield block
+    def stop(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        pieces.append(images)
+        audio.cancelled.set()
+        return columns(images)
 
-    assert heard.blocks is not None
+    monkeypatch.setattr(of_blocks[0], "columns", stop)
     with pytest.raises(InterruptedError):
-        trio.predict_long(dataclasses.replace(heard, blocks=until(heard.blocks)))
+        Ensemble("trio", of_blocks).predict_long(audio)
+    assert 1 <= len(pieces) < 10, "of 13 pieces of 3 s"
 
 
 # Registry
@@ -503,8 +500,8 @@ def test_fit_refuses_members_without_unseen_clips(data: Path, trained: list[Path
         assert words in one_line(fit(trained[0], tmp_path / "other.safetensors", data=data))
 
     refused("other: not of a run on esc50", training={})
-    refused("other: its run knew other clips", training={**about.training, "clips": "8+2 clips 000000000000"})
-    refused("other: its run knew other clips", training={**about.training, "seed": 1})
+    refused("other: its run had other clips", training={**about.training, "clips": "8+2 clips 000000000000"})
+    refused("other: its run had other clips", training={**about.training, "seed": 1})
     earlier = {"recipe": "esc50", "fold": 1}
     refused("no clip was held out by the runs of all members", training={**about.training, "bases": [earlier]})
     a, b = (files / f"{name}.safetensors" for name in "ab")

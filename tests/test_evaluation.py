@@ -20,7 +20,7 @@ from eranntag.evaluation.low_rate import downsampled
 from eranntag.evaluation.tagging import evaluate
 from eranntag.inference import pipeline as predicting
 from eranntag.inference.network import Network
-from eranntag.inference.prepared import Heard
+from eranntag.inference.prepared import Prepared, PreparedClip
 from eranntag.inference.tagger import Tagger
 from eranntag.recipes import esc50
 from eranntag.types import Checkpoint, Dataset, Example, Failure, Packed, Prediction, Published
@@ -354,12 +354,19 @@ def test_a_lower_sample_rate_is_that_of_files_recorded_so(tiny_tagger: Tagger, d
     sound, low = data / "ESC-50" / "audio" / "1-0-A-0.wav", tmp_path / "low.wav"
     soundfile.write(low, soxr.resample(soundfile.read(sound)[0], 44100, 8000), 8000, subtype="FLOAT")
     telephone = downsampled(tiny_tagger, 8000)
-    heard, there = telephone.prepare_source(str(sound)), tiny_tagger.prepare_source(str(sound)).prepared
-    np.testing.assert_allclose(heard.prepared, tiny_tagger.prepare_source(low).prepared, atol=1e-5)
-    assert heard.prepared.std() < 0.7 * there.std() and heard.source == str(sound)
-    assert heard.seconds() == pytest.approx(9999 / 44100, abs=1e-3)
-    np.testing.assert_array_equal(telephone.prepare_source(low).prepared, tiny_tagger.prepare_source(low).prepared)
-    np.testing.assert_array_equal(downsampled(tiny_tagger, 48000).prepare_source(sound).prepared, there)
+
+    def array(scorer: Any, path: Path) -> np.ndarray:
+        prepared = scorer.prepare_source(str(path))
+        assert isinstance(prepared, PreparedClip)
+        return prepared.array
+
+    there, heard = array(tiny_tagger, sound), telephone.prepare_source(str(sound))
+    assert isinstance(heard, PreparedClip) and heard.source == str(sound)
+    np.testing.assert_allclose(heard.array, array(tiny_tagger, low), atol=1e-5)
+    assert heard.array.std() < 0.7 * there.std()
+    assert heard.seconds == pytest.approx(9999 / 44100, abs=1e-3)
+    np.testing.assert_array_equal(array(telephone, low), array(tiny_tagger, low))
+    np.testing.assert_array_equal(array(downsampled(tiny_tagger, 48000), sound), there)
     assert downsampled(tiny_tagger, None) is tiny_tagger
 
 
@@ -367,7 +374,7 @@ def test_a_lower_sample_rate_is_that_of_files_recorded_so(tiny_tagger: Tagger, d
 def test_the_command_evaluates_at_a_lower_sample_rate(data: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     heard, prepare = [], Tagger.prepare_source
 
-    def noted(tagger: Tagger, source: Any, name: str = "") -> Heard:
+    def noted(tagger: Tagger, source: Any, name: str = "") -> Prepared:
         heard.append(source.rate)
         return prepare(tagger, source, name)
 

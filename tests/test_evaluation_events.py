@@ -19,7 +19,7 @@ from eranntag.evaluation import sed
 from eranntag.inference.detector import Detector
 from eranntag.inference.events import Postprocessing
 from eranntag.inference.network import Network
-from eranntag.inference.prepared import Heard
+from eranntag.inference.prepared import Prepared
 from eranntag.types import Checkpoint, Dataset, Event
 
 HIGH = Event("high", 0.0, 2.0)
@@ -102,7 +102,7 @@ def test_a_lower_sample_rate(tagger: Eager, data: Path, monkeypatch: pytest.Monk
     detector, dataset = Detector(tagger, Postprocessing()), recipes.load("mixtures", str(data))
     heard, prepare = [], detector.prepare_source
 
-    def noted(source: Any, name: str = "") -> Heard:
+    def noted(source: Any, name: str = "") -> Prepared:
         heard.append(source.rate)
         return prepare(source, name)
 

@@ -103,14 +103,6 @@ def test_a_median_filter_of_an_even_width_is_refused(frames: int) -> None:
         events.median_filter(np.zeros((5, 1)), frames)
 
 
-def test_windows_are_averaged_where_they_overlap_and_their_padding_is_cut() -> None:
-    first, second, third = (np.full((4, 2), value) for value in (1.0, 0.0, 0.5))
-    whole = events.overlap_average([first, second, third], [0, 2, 4], 7)
-    np.testing.assert_array_equal(whole[:, 1], [1, 1, 0.5, 0.5, 0.25, 0.25, 0.5])
-    with pytest.raises(ValueError, match="no window covers frame 4 of 7"):
-        events.overlap_average([first, third], [0, 5], 7)
-
-
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [

@@ -49,9 +49,10 @@ def test_the_rules_give_the_oracles_numbers(name: str, oracle: Callable[[str], A
     assert_equal(fusion.weighted_average(evidence, case["wa_weights"]), case["wa_weighted"])
     assert_equal(fusion.dempster_shafer(evidence), case["ds_fused_with_fallback"])
     assert bool(fusion.undefined(evidence)) == (case["ds_fused"] is None)
-    assert_equal(fusion.murphy(evidence), case["murphy"])
-    if case["deng"]:  # nobody supports anybody: its credibilities are undefined
-        assert_equal(fusion.deng(evidence), case["deng"])
+    assert_equal(fusion.self_combined(evidence.mean(0), len(evidence)), case["murphy"])
+    if case["deng"]:  # else all supports are 0, and its credibilities are undefined
+        by_credibility = fusion.weighted_average(evidence, fusion.credibilities(evidence))
+        assert_equal(fusion.self_combined(by_credibility, len(evidence)), case["deng"])
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -166,7 +167,7 @@ def test_what_dempsters_rule_cannot_say_is_the_average_and_is_counted() -> None:
     evidence = np.stack([SURE, [[0.7, 0.2, 0.1], [0.0, 0.5, 0.5]]], 1)  # (members, clips, classes)
     np.testing.assert_array_equal(fusion.undefined(evidence), [True, False])
     assert_equal(fusion.dempster_shafer(evidence), [[0.5, 0.5, 0], [0, 2 / 3, 1 / 3]])
-    pairs = fusion.frames(SURE)
+    pairs = fusion.binary_masses(SURE)
     np.testing.assert_array_equal(fusion.undefined(pairs), [True, True, False])
     assert_equal(fusion.fuse(SURE, "dempster-shafer", "sigmoid"), [0.5, 0.5, 0])
 
@@ -211,12 +212,12 @@ def test_a_member_that_contradicts_the_others_is_less_credible() -> None:
     ],
 )
 def test_what_cannot_be_fused_is_told(members: int, rule: str, weights: tuple[float, ...], words: str) -> None:
-    assert re.search(words, fusion.flaw(members, rule, weights))
+    assert re.search(words, fusion.rule_error(members, rule, weights))
 
 
 def test_good_weights_have_no_flaw() -> None:
-    assert fusion.flaw(3, "weighted-average", (1 / 3, 1 / 3, 1 / 3)) == fusion.flaw(2, "dempster-shafer") == ""
-    assert fusion.flaw(2, "weighted-average", (1, 0)) == ""
+    assert fusion.rule_error(3, "weighted-average", (1 / 3, 1 / 3, 1 / 3)) == fusion.rule_error(2, "dempster-shafer") == ""
+    assert fusion.rule_error(2, "weighted-average", (1, 0)) == ""
 
 
 # Weights from clips
@@ -231,7 +232,7 @@ def drawn(evidence: np.ndarray, mixture: tuple[float, ...]) -> np.ndarray:
 
 def test_fitted_weights_find_the_mixture_that_the_truth_comes_from() -> None:
     evidence = evidence_of(3, 20_000, 4)
-    fitted = fusion.fitted_weights(fusion.said_of_truth(evidence, drawn(evidence, (0.6, 0.3, 0.1))))
+    fitted = fusion.fitted_weights(fusion.true_class_probabilities(evidence, drawn(evidence, (0.6, 0.3, 0.1))))
     np.testing.assert_allclose(fitted, (0.6, 0.3, 0.1), atol=0.02)
 
 
@@ -240,7 +241,7 @@ def test_no_weights_of_a_grid_are_better_than_the_fitted_ones(activation: str) -
     evidence = evidence_of(3, 60, 4, seed=3)
     targets = np.eye(4, dtype=bool)[np.random.default_rng(5).integers(0, 4, 60)]
     targets[:, 2] |= activation == "sigmoid"
-    said = fusion.said_of_truth(evidence, targets, activation)
+    said = fusion.true_class_probabilities(evidence, targets, activation)
     fitted = fusion.fitted_weights(said)
     grid = [(i / 20, j / 20, 1 - (i + j) / 20) for i in range(21) for j in range(21 - i)]
     assert min(fusion.log_loss(said, weights) for weights in grid) >= fusion.log_loss(said, fitted) - 1e-6
@@ -251,12 +252,12 @@ def test_the_log_loss_of_independent_classes_is_the_binary_cross_entropy() -> No
     evidence, targets = evidence_of(2, 8, 4), np.random.default_rng(2).random((8, 4)) < 0.3
     average = fusion.weighted_average(evidence, (0.25, 0.75))
     expected = -(targets * np.log(average) + ~targets * np.log(1 - average)).mean()
-    said = fusion.said_of_truth(evidence, targets, "sigmoid")
+    said = fusion.true_class_probabilities(evidence, targets, "sigmoid")
     assert fusion.log_loss(said, (0.25, 0.75)) == pytest.approx(expected)
 
 
 def test_a_member_that_only_knows_wrong_answers_gets_no_weight() -> None:
     targets = np.eye(3, dtype=bool)[[0, 1, 2, 0]]
     evidence = np.stack([0.8 * targets + 0.2 * (1 - targets) / 2, (1.0 - targets) / 2])
-    fitted = fusion.fitted_weights(fusion.said_of_truth(evidence, targets))
+    fitted = fusion.fitted_weights(fusion.true_class_probabilities(evidence, targets))
     assert fitted[1] < 1e-3

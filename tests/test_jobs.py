@@ -47,7 +47,7 @@ def test_the_same_in_the_same_order_by_processes_that_share_the_processors(monke
 
     results: list[Any] = []
     more: list[str] = []
-    for result in workers.shared(Ear, slow_list(), 2):
+    for result in workers.predict(Ear, slow_list(), 2):
         results.append(result)
     failures = {"folder": "cannot be read", "broken.wav": "damaged"}
     wanted = [*NAMES[:100], "folder", "broken.wav", "slow.wav", "signals.wav", *NAMES[100:], *more]
@@ -61,7 +61,7 @@ def test_the_same_in_the_same_order_by_processes_that_share_the_processors(monke
 
 def test_a_sound_that_kills_its_process_is_one_failure() -> None:
     names = [*NAMES[:20], "segv 1.wav", *NAMES[20:40], "exit.wav", "segv 2.wav"]
-    results = told(workers.shared(Ear, names, 1))
+    results = told(workers.predict(Ear, names, 1))
     assert [name for name, _ in results] == names
     failed = {name: reason for name, reason in results if reason}
     assert failed.keys() == {"segv 1.wav", "exit.wav", "segv 2.wav"}
@@ -70,12 +70,12 @@ def test_a_sound_that_kills_its_process_is_one_failure() -> None:
 
 def test_a_tagger_that_cannot_be_loaded_is_an_error() -> None:
     with pytest.raises(EranntagError, match="no such checkpoint") as caught:
-        list(workers.shared(listening.fails, NAMES, 2))
+        list(workers.predict(listening.fails, NAMES, 2))
     assert "in fails\n" in "".join(traceback.format_exception(caught.value)), "--debug shows where"
     with pytest.raises(EranntagError, match=r"^in a process of --jobs: .*No space left on device"):
-        list(workers.shared(listening.has_no_room, NAMES, 1))
-    with pytest.raises(EranntagError, match=r"ended before it heard anything \(exit code 9\); use fewer of them"):
-        list(workers.shared(listening.dies, NAMES, 1))
+        list(workers.predict(listening.has_no_room, NAMES, 1))
+    with pytest.raises(EranntagError, match=r"exited during start-up \(exit code 9\); use fewer of them"):
+        list(workers.predict(listening.dies, NAMES, 1))
 
 
 def test_a_process_gets_no_signal_of_the_group_from_its_first_moment() -> None:
@@ -102,13 +102,13 @@ def test_processes_that_cannot_be_started_are_an_error(monkeypatch: pytest.Monke
     before = SpawnProcess.start
     monkeypatch.setattr(SpawnProcess, "start", start)
     with pytest.raises(EranntagError, match=r"cannot be started \(Resource temporarily unavailable\); use fewer of them"):
-        list(workers.shared(Ear, NAMES, 2))
+        list(workers.predict(Ear, NAMES, 2))
     assert started[0].exitcode == -signal.SIGKILL
 
 
 @pytest.mark.kill
 def test_no_process_is_left_when_nobody_wants_more_or_the_parent_is_killed(tmp_path: Path) -> None:
-    results = workers.shared(partial(listening.note, str(tmp_path)), NAMES, 1)
+    results = workers.predict(partial(listening.note, str(tmp_path)), NAMES, 1)
     next(results)
     results.close()  # type: ignore[attr-defined]
     (pid,) = os.listdir(tmp_path)
@@ -119,7 +119,7 @@ from functools import partial
 from multiprocessing.context import SpawnProcess
 from eranntag.inference import workers
 if __name__ == "__main__":
-    for result in workers.shared(partial(listening.note, {str(tmp_path)!r}), [f"slow {{i}}" for i in range(1000)], 1):
+    for result in workers.predict(partial(listening.note, {str(tmp_path)!r}), [f"slow {{i}}" for i in range(1000)], 1):
         os.kill(os.getpid(), signal.SIGKILL)
 """
     script = tmp_path / "parent.py"
@@ -156,7 +156,7 @@ def test_predict_with_jobs_writes_the_same_bytes(tmp_path: Path, tiny_tagger: Ta
 
 @pytest.mark.kill
 def test_ctrl_c_ends_all(tmp_path: Path) -> None:
-    results = workers.shared(partial(listening.note, str(tmp_path)), ["slow"] * 50, 2)
+    results = workers.predict(partial(listening.note, str(tmp_path)), ["slow"] * 50, 2)
 
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt

@@ -330,7 +330,7 @@ def test_a_list_may_be_a_pipe_with_a_name(tmp_path: Path) -> None:
 
 
 def test_what_is_no_list_and_no_document_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inputs, "NAME_BYTES", 100)
+    monkeypatch.setattr(inputs, "MAX_NAME_BYTES", 100)
     assert list(inputs.listed(io.BytesIO(b"x" * 100))) == ["x" * 100]
     with pytest.raises(EranntagError, match=r"a name of more than 100 bytes; write one name a line"):
         list(inputs.listed(io.BytesIO(b"a\n" + b"x" * 101)))

@@ -80,13 +80,12 @@ def built(engine: str, network: Network) -> Any:
     if engine == "torch":
         return Fast(own.eval(), "float32")
     pytest.importorskip("openvino")
-    from eranntag.engines._openvino_compile import compiled
-    from eranntag.engines.openvino import OpenVINO, writable
-    from eranntag.engines.selection import Source
+    from eranntag.engines.openvino_compile import compile_network
+    from eranntag.engines.openvino_tagger import OpenVINO
+    from eranntag.engines.selection import VerifiedCheckpoint
 
-    source = Source(network.checkpoint, "", lambda: own.eval())
-    facts, parts = compiled(source, "float32", False)
-    return OpenVINO(source, facts, [writable(part) for part in parts], False, ("", ""))
+    source = VerifiedCheckpoint(network.checkpoint, "", lambda: own.eval())
+    return OpenVINO(source, compile_network(source, "float32", False))
 
 
 @pytest.mark.parametrize("engine", ["eager", "torch", "openvino"])

@@ -22,6 +22,7 @@ from eranntag.checkpoints import weights
 from eranntag.engines.eager import Eager
 from eranntag.errors import AudioError
 from eranntag.inference.pipeline import predict_one
+from eranntag.inference.prepared import LongAudio
 from eranntag.types import Packed
 
 WITH_AV = find_spec("av") is not None
@@ -300,7 +301,7 @@ def test_a_wide_or_fast_sound_is_heard_in_blocks(
     whole = tiny_tagger.tag(path)
     monkeypatch.setattr("eranntag.inference.tagger.HEARD_BYTES", 1 << 20)
     heard = tiny_tagger.prepare_source(path)
-    assert heard.prepared is None
+    assert isinstance(heard, LongAudio)
     blocks = predict_one(tiny_tagger, heard)
     assert blocks.seconds == whole.seconds == 1
     np.testing.assert_allclose(blocks.scores, whole.scores, atol=1e-5)

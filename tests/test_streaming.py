@@ -16,7 +16,7 @@ from eranntag.errors import AudioError, EranntagError
 from eranntag.features import _logmel_numpy as logmel
 from eranntag.inference import streaming
 from eranntag.inference.network import Network
-from eranntag.inference.prepared import Heard
+from eranntag.inference.prepared import LongAudio
 from eranntag.inference.streaming import Geometry
 from eranntag.inference.tagger import Tagger
 from eranntag.models import erann
@@ -66,8 +66,7 @@ def one_pass(tagger: Tagger, clip: Clip) -> np.ndarray:
 def in_pieces(tagger: Tagger, clip: Clip, seed: int = 0) -> np.ndarray:
     """Even of sound that is short enough for one pass."""
     stream = reader.AudioStream(clip.sample_rate, clip.source, cut(clip.waveform, seed))
-    heard = Heard(clip.source, lambda: clip.seconds, blocks=reader.mono_blocks(stream, RATE))
-    return tagger.predict_long(heard).scores
+    return tagger.predict_long(LongAudio(stream)).scores
 
 
 def assert_same(ours: np.ndarray, expected: np.ndarray) -> None:
@@ -105,7 +104,7 @@ def test_files_of_other_rates_and_channels(rate: int, channels: int, wav: Callab
     clip = sound(round(14.321 * rate), rate, channels)
     path = wav("x.wav", clip.waveform.T, rate, subtype="FLOAT")
     tagger = in_blocks(tiny_tagger, 256)
-    assert tagger.prepare_source(path).prepared is None
+    assert isinstance(tagger.prepare_source(path), LongAudio)
     assert_same(tagger.tag(path).scores, one_pass(tagger, clip))
 
 
@@ -258,7 +257,7 @@ def test_a_file_is_read_while_it_is_computed(tmp_path: Path, tiny_tagger: Eager,
     monkeypatch.setattr(soundfile.SoundFile, "read", counted)
     tagger = in_blocks(tiny_tagger, 1024)
     heard = tagger.prepare_source(path)
-    assert heard.blocks is not None and sum(read) < 16 * RATE
+    assert isinstance(heard, LongAudio) and sum(read) < 16 * RATE
     assert tagger.predict_long(heard).seconds == 30 and sum(read) == 30 * RATE
 
 

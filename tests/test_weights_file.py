@@ -18,7 +18,7 @@ from torch import Tensor
 from eranntag.checkpoints import header, weights
 from eranntag.engines.eager import Eager
 from eranntag.errors import CheckpointError, IntegrityError
-from eranntag.inference.network import Network, without_memory
+from eranntag.inference.network import Network, meta_tensors
 from eranntag.types import Checkpoint
 
 NOISE = (0.1 * np.random.default_rng(0).standard_normal((2, 44100))).astype(np.float32)
@@ -239,11 +239,9 @@ def test_what_could_not_be_read_again_is_not_written(tiny_checkpoint: Checkpoint
 
 @pytest.mark.parametrize("frontend", ["logmel", "wavegram"])
 @pytest.mark.parametrize(("family", "model"), [("erann", {"width": 1}), ("apae", {}), ("cnn14", {"channels": 2})])
-def test_shapes_are_known_without_memory(
-    family: str, model: dict[str, Any], frontend: str, tiny_checkpoint: Checkpoint
-) -> None:
+def test_shapes_are_known_meta_tensors(family: str, model: dict[str, Any], frontend: str, tiny_checkpoint: Checkpoint) -> None:
     spec = dataclasses.replace(tiny_checkpoint, family=family, model=model, frontend_family=frontend, frontend={})
-    expected, found = Network(spec).tensors(), without_memory(spec)
+    expected, found = Network(spec).tensors(), meta_tensors(spec)
     assert {name: (t.shape, t.dtype) for name, t in found.items()} == {name: (t.shape, t.dtype) for name, t in expected.items()}
     assert all(tensor.is_meta for tensor in found.values())
 

@@ -12,21 +12,22 @@ import pytest
 import runs
 import torch
 
+from eranntag.audio import reader
 from eranntag.checkpoints import weights
 from eranntag.engines.eager import Eager
 from eranntag.errors import EranntagError
 from eranntag.features._logmel_numpy import Config
 from eranntag.inference import streaming
 from eranntag.inference.network import Network
-from eranntag.inference.prepared import Heard
+from eranntag.inference.network_tagger import NetworkTagger
+from eranntag.inference.prepared import LongAudio
 from eranntag.inference.streaming import Geometry
-from eranntag.inference.tagger import Tagger
 from eranntag.types import Checkpoint, Clip
 
 RATE = 44100
 
 
-class Loudness(Tagger):
+class Loudness(NetworkTagger):
     """Its logits are the mean and the largest amplitude of what it gets, and it notes how much that is."""
 
     def __init__(self, checkpoint: Checkpoint, config: Any) -> None:
@@ -35,6 +36,15 @@ class Loudness(Tagger):
 
     def pooled(self, prepared: np.ndarray) -> np.ndarray:
         return np.stack([np.abs(prepared).mean(1), np.abs(prepared).max(1)], 1)
+
+    def frame_logits(self, prepared: np.ndarray) -> None:
+        return None
+
+    def columns(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        raise AssertionError("it has no columns")
+
+    def classify(self, pooled: np.ndarray) -> np.ndarray:
+        raise AssertionError("it has no columns")
 
     def logits(self, prepared: np.ndarray) -> np.ndarray:
         self.heard.append(prepared.shape[1])
@@ -108,7 +118,7 @@ def test_long_sound_is_the_mean_of_its_windows_by_their_length(seconds: float, l
 
 def test_for_a_family_that_says_so_the_highest_window_counts(loudness: Loudness) -> None:
     """2APAE: one window that has a class is enough."""
-    loudness.geometry = dataclasses.replace(loudness.geometry, highest=True)
+    loudness.geometry = dataclasses.replace(loudness.geometry, aggregate="max")
     clip = noise(round(130.5 * 1600))
     windows = [
         loudness.scores(loudness.prepare(Clip(part, 1600))[None])[0] for part in np.split(clip.waveform, [96000, 192000], 1)
@@ -155,7 +165,7 @@ def test_one_window_is_computed_at_a_time(
         return original(prepared)
 
     monkeypatch.setattr(loudness, "logits", logits)
-    prediction = loudness.predict_long(Heard("x", lambda: 3600.0, blocks=blocks()))
+    prediction = loudness.predict_long(LongAudio(reader.AudioStream(1600, "x", (block[None] for block in blocks()))))
     assert len(ahead) == 60 and max(ahead) <= 60 * 1600 + 4096 and prediction.seconds == 3600
 
 

@@ -35,13 +35,18 @@ class AudioStream:
     blocks: Iterator[np.ndarray]
 
 
-def open_stream(source: Source, name: str = "") -> AudioStream:
+def open_stream(source: Source | Clip | AudioStream, name: str = "") -> AudioStream:
     """Open a file, a clip of a shard or a binary stream; `name` replaces the path in errors and in `AudioStream.source`.
 
+    A Clip becomes a stream of one block, and an AudioStream is returned as it is.
     Raises AudioError for what is not audio: absent, not a regular file, empty, another format, an impossible sample rate.
     The blocks raise it for NaN or infinite samples, damage and a missing end, where these occur. The file is closed after
     the last block, after an error, or when the blocks are garbage-collected.
     """
+    if isinstance(source, AudioStream):
+        return source
+    if isinstance(source, Clip):
+        return AudioStream(source.sample_rate, source.source, iter([source.waveform]))
     clips = _decode(source, name)
     first = next(clips)
     return AudioStream(first.sample_rate, first.source, (clip.waveform for clip in chain([first], clips)))

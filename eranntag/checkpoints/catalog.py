@@ -247,4 +247,4 @@ def _ensemble_error(values: dict[str, Any]) -> str:
         return f"members must be two texts or more, not {short_repr(members)}"
     if not all(map(is_finite_number, weights)):
         return f"fusion_weights must be numbers, not {short_repr(weights)}"
-    return fusion.flaw(len(members), values.get("fusion", fusion.WEIGHTED), weights)
+    return fusion.rule_error(len(members), values.get("fusion", fusion.WEIGHTED), weights)

@@ -49,7 +49,7 @@ def load(
     ensemble, files = _find(name, registry, offline, report)
     taggers = []
     for file in files:
-        source = engines.Source(file.checkpoint, file.sha256, file.network)
+        source = engines.VerifiedCheckpoint(file.checkpoint, file.sha256, file.network)
         tagger = engines.build(source, engine, device, dtype, many)
         tagger.sha256 = (file.sha256,)
         taggers.append(tagger)

@@ -20,7 +20,7 @@ from eranntag.checkpoints import header
 from eranntag.checkpoints.limits import short_repr
 from eranntag.errors import CheckpointError, EranntagError, IntegrityError
 from eranntag.files import atomic
-from eranntag.inference.network import Network, without_memory
+from eranntag.inference.network import Network, meta_tensors
 from eranntag.types import Checkpoint
 
 FLOATS, WHOLE = ("F16", "BF16", "F32"), ("I64",)  # the dtypes of a weight file, as safetensors names them
@@ -59,7 +59,7 @@ def load_network(file: header.Header, checkpoint: Checkpoint) -> Network:
     """
     path = file.path
     try:
-        _check_shapes(file.tensors, without_memory(checkpoint), path)
+        _check_shapes(file.tensors, meta_tensors(checkpoint), path)
         with safe_open(path, framework="pt") as tensor_file:
             tensors = {key: tensor_file.get_tensor(key) for key in tensor_file.keys()}
         if tensors_sha256(tensors) != file.tensors_sha256:

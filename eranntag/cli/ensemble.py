@@ -148,7 +148,7 @@ def _print_row(name: str, found: Sequence[Any], rule: str, weights: Sequence[flo
         terminal.print_status(
             f"{name}: eranntag's own checkpoint of that name is hidden where this row's registry is used; choose another name"
         )
-    if wrong := fusion.flaw(len(found), rule, weights):
+    if wrong := fusion.rule_error(len(found), rule, weights):
         raise click.UsageError(wrong)
     spec = ensemble.described(name, [each.checkpoint for each in found], rule, weights)
     named = [each.row is not None or each.name.startswith("hf:") for each in found]

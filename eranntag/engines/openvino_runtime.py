@@ -1,8 +1,7 @@
-"""The library OpenVINO: imported without its converter's telemetry, and a Network as its models."""
+"""The library OpenVINO: its import without telemetry, and the conversion of a Network to its models."""
 
 import sys
 import warnings
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,18 +13,18 @@ import numpy as np
 
 CONVERTER = "openvino.tools.ovc"
 
-
 _importing = Lock()
 
 
 def imported() -> ModuleType:
-    """The module openvino. Its converter would connect to a server when it is imported, and doubles the time that takes.
+    """The module openvino, imported without its converter, which doubles the import time and connects to a telemetry server.
 
-    `openvino.convert_model` still works for other code of the process: it imports the converter when it is called.
+    So this is no matter of the command line alone: `eranntag.load` connects nowhere either. A module that is imported already
+    is not changed. `openvino.convert_model` still works for other code: it imports the converter when it is called.
     """
     with _importing:
         if "openvino" not in sys.modules:
-            sys.modules[CONVERTER] = None  # type: ignore[assignment]  # importing it fails, which openvino allows for
+            sys.modules[CONVERTER] = None  # type: ignore[assignment]  # its import fails, which openvino expects
             try:
                 import openvino
             finally:
@@ -58,13 +57,12 @@ def converted(network: Any) -> tuple[Any, Any]:
     from eranntag.models import ColumnModel
 
     model, rows = network.model, network.frontend.config.rows
-    columns = isinstance(model, ColumnModel)
     image = torch.zeros(1, 1, rows, 2 * model.frame_multiple)
-    body = model_of(Body(model) if columns else Framed(model), image, [1, 1, rows, -1])
-    if not columns:
-        return body, None
+    if not isinstance(model, ColumnModel):
+        return model_of(Framed(model), image, [1, 1, rows, -1]), None
+    body = model_of(Body(network.model), image, [1, 1, rows, -1])
     channels = model.columns(image)[0].shape[1]
-    return body, model_of(Head(model), torch.zeros(1, channels), [-1, channels])
+    return body, model_of(Head(network.model), torch.zeros(1, channels), [-1, channels])
 
 
 def model_of(module: Any, example: Any, shape: list[int]) -> Any:
@@ -76,24 +74,24 @@ def model_of(module: Any, example: Any, shape: list[int]) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer: shapes become constants, which a test contradicts
         frontend = FrontEndManager().load_by_framework("pytorch")
-        traced = torch.jit.trace(module.eval(), example, check_trace=False)  # the check takes twice as long as all the rest
+        # the check of the trace takes twice as long as all the rest
+        traced = torch.jit.trace(module.eval(), example, check_trace=False)  # type: ignore[no-untyped-call]  # of torch
         decoder = TorchScriptPythonDecoder(traced, example_input=example)  # a name: the frontend does not keep it alive
         model = frontend.convert(frontend.load(decoder))
     model.reshape({0: openvino.PartialShape(shape)})
     return model
 
 
-def saved(model: Any) -> list[bytes]:
-    """A model as its graph (XML) and its weights."""
+def saved(model: Any) -> tuple[bytes, bytes]:
+    """The graph (XML) and the weights of a model."""
     with TemporaryDirectory() as folder:
         graph, numbers = Path(folder) / "model.xml", Path(folder) / "model.bin"
         imported().serialize(model, graph, numbers)
-        return [graph.read_bytes(), numbers.read_bytes()]
+        return graph.read_bytes(), numbers.read_bytes()
 
 
-def compiled(parts: Sequence[np.ndarray], shape: tuple[int, ...], hints: dict[str, str]) -> Any:
-    """A `saved` model for images of `shape` alone."""
-    graph, numbers = parts
-    model = core().read_model(graph.tobytes(), imported().Tensor(numbers, shared_memory=True))
+def compiled(graph: np.ndarray, weights: np.ndarray, shape: tuple[int, ...], hints: dict[str, str]) -> Any:
+    """A `saved` model, compiled for images of `shape` alone."""
+    model = core().read_model(graph.tobytes(), imported().Tensor(weights, shared_memory=True))
     model.reshape({0: imported().PartialShape(list(shape))})
     return core().compile_model(model, "CPU", hints)

@@ -1,8 +1,8 @@
 """The choice of an engine: how a checkpoint is executed. An engine is one of the files ENGINES of this folder.
 
-An engine's file has `build(source, device, dtype, many) -> Tagger`. `dtype` "auto" means the fastest one that the hardware
-has and that `verify` finds as good as float32. `many`: a lot of clips will come, so that some may be computed side by
-side; otherwise each gets the whole machine. It raises UsageError for what cannot be had, and Unfit for a checkpoint that
+An engine's file has `build(source, device, dtype, many) -> NetworkTagger`. `dtype` "auto" is the fastest one that the hardware
+has and that `verify` finds as good as float32. `many`: many clips will be scored, so that some may be computed side by side;
+otherwise each uses the whole machine. It raises UsageError for a dtype that is not available, and Unfit for a checkpoint that
 it cannot execute well.
 """
 
@@ -22,14 +22,14 @@ from eranntag.types import Checkpoint
 
 if TYPE_CHECKING:
     from eranntag.inference.network import Network
-    from eranntag.inference.tagger import Tagger
+    from eranntag.inference.network_tagger import NetworkTagger
 
 ENGINES = ("eager", "openvino", "torch")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass(frozen=True)
-class Source:
+class VerifiedCheckpoint:
     """A verified checkpoint file: its spec, the file's SHA-256, and `network()`, which needs torch to read it."""
 
     checkpoint: Checkpoint
@@ -56,18 +56,20 @@ def check(engine: str, device: str, dtype: str) -> str:
     return "cpu"
 
 
-def build(source: Source, engine: str = "auto", device: str = "auto", dtype: str = "auto", many: bool = False) -> Tagger:
+def build(
+    source: VerifiedCheckpoint, engine: str = "auto", device: str = "auto", dtype: str = "auto", many: bool = False
+) -> NetworkTagger:
     """The Tagger of `source`: "auto" is openvino on a CPU where it is installed and fits, else torch.
 
     Raises UsageError for an engine, device or dtype that is unknown or not here.
     """
     device, why = check(engine, device, dtype), ""
     if engine != "auto":
-        return _exact(registry.get("eranntag.engines", engine), source, device, dtype, many)
+        return _built(registry.get("eranntag.engines", engine), source, device, dtype, many)
     if device == "cpu":
         if find_spec("openvino"):
             try:
-                return _exact(registry.get("eranntag.engines", "openvino"), source, device, dtype, many)
+                return _built(registry.get("eranntag.engines", "openvino"), source, device, dtype, many)
             except Unfit as error:
                 why = str(error)
             except (ImportError, AttributeError, RuntimeError) as error:  # an installation that is broken, or too old
@@ -75,7 +77,7 @@ def build(source: Source, engine: str = "auto", device: str = "auto", dtype: str
         else:
             why = "openvino, which is faster on most CPUs, is not installed: pip install 'eranntag[openvino]'"
     try:
-        tagger = _exact(registry.get("eranntag.engines", "torch"), source, device, dtype, many)
+        tagger = _built(registry.get("eranntag.engines", "torch"), source, device, dtype, many)
     except RuntimeError as error:  # of a GPU's driver or libraries
         why = f"torch's fast way fails on {device}: {error_reason(error)}"
         tagger = registry.get("eranntag.engines", "eager").build(source, device, dtype, many)
@@ -84,9 +86,9 @@ def build(source: Source, engine: str = "auto", device: str = "auto", dtype: str
     return tagger
 
 
-def _exact(engine: ModuleType, source: Source, device: str, dtype: str, many: bool) -> Tagger:
-    """Built; and if it chose a reduced dtype itself, with float32 at hand for clips whose numbers that cannot hold."""
-    tagger = engine.build(source, device, dtype, many)
+def _built(engine: ModuleType, source: VerifiedCheckpoint, device: str, dtype: str, many: bool) -> NetworkTagger:
+    """The Tagger of an engine; with float32 at hand for clips whose numbers a dtype that it chose itself cannot hold."""
+    tagger: NetworkTagger = engine.build(source, device, dtype, many)
     if dtype == "auto" and tagger.dtype != "float32":
         tagger.exact = cache(lambda: engine.build(source, device, "float32", many))
     return tagger

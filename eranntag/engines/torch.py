@@ -7,16 +7,16 @@ import torch
 from torch import Tensor
 
 from eranntag.engines import verify
-from eranntag.engines.cuda_graphs import Graphs
+from eranntag.engines.cuda_graphs import CapturedGraphs
 from eranntag.engines.eager import Eager
-from eranntag.engines.selection import Source
+from eranntag.engines.selection import VerifiedCheckpoint
 from eranntag.inference import devices
 from eranntag.inference.network import DTYPES, Network, memory_format
-from eranntag.inference.tagger import Tagger
+from eranntag.inference.network_tagger import NetworkTagger
 from eranntag.models import OptimizableModel
 
 
-def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
+def build(source: VerifiedCheckpoint, device: str, dtype: str, many: bool) -> NetworkTagger:
     wanted, why = dtype, "as asked"
     if dtype == "auto":
         wanted, why = devices.native_dtype() if device == "cpu" else ("float16", "a GPU has it")
@@ -25,9 +25,9 @@ def build(source: Source, device: str, dtype: str, many: bool) -> Tagger:
         tagger = Fast(source.network().to(device), wanted)
         difference = verify.difference(tagger, reference)
         if difference <= verify.LIMITS[wanted]:
-            tagger.notes = (_note(wanted, device, f"{why}; {verify.told(difference)}"),)
+            tagger.notes = (_note(wanted, device, f"{why}; {verify.describe(difference)}"),)
             return tagger
-        wanted, why = "float32", f"{wanted} is not as good: {verify.told(difference)}"
+        wanted, why = "float32", f"{wanted} is not as good: {verify.describe(difference)}"
     return Fast(source.network().to(device), wanted, (_note(wanted, device, why),))
 
 
@@ -36,7 +36,7 @@ def _note(dtype: str, device: str, why: str) -> str:
 
 
 class Fast(Eager):
-    """`network` itself, changed for good: it cannot be trained or saved any more."""
+    """Executes `network` itself, which is changed permanently: it cannot be trained or saved any more."""
 
     engine = "torch"
 
@@ -44,12 +44,14 @@ class Fast(Eager):
         super().__init__(network, dtype, notes)
         network.requires_grad_(False)
         self.optimized = isinstance(network.model, OptimizableModel)
-        if self.optimized:
+        if isinstance(network.model, OptimizableModel):
             network.model.optimize(DTYPES[dtype])
         self.layout = memory_format(network.model, network.device)
         network.model.to(memory_format=self.layout)
-        if network.device.type == "cuda":
-            self.run = Graphs(self.run)
+        self._graphs = CapturedGraphs(super().run) if network.device.type == "cuda" else None
+
+    def run(self, waveforms: Tensor) -> Tensor:
+        return super().run(waveforms) if self._graphs is None else self._graphs(waveforms)
 
     def cast(self) -> AbstractContextManager[object]:
         return nullcontext() if self.optimized else super().cast()  # optimized weights are of the dtype already

@@ -1,4 +1,4 @@
-"""Is a faster way as good as float32? Its probabilities are compared with the reference's on built-in sounds."""
+"""Whether a faster form is as good as float32: its probabilities are compared with the reference's on built-in sounds."""
 
 import numpy as np
 
@@ -24,15 +24,16 @@ def signals(rate_hz: int) -> tuple[Clip, ...]:
 
 
 def scores(tagger: Tagger) -> np.ndarray:
-    """Of the built-in sounds: (sounds, classes)."""
-    return np.concatenate([tagger.scores(tagger.prepare(clip)[None]) for clip in signals(tagger.frontend.sample_rate_hz)])
+    """The scores of the built-in sounds: (sounds, classes)."""
+    return np.concatenate([tagger.scores(tagger.prepare(clip)[None]) for clip in signals(tagger.sample_rate_hz)])
 
 
 def difference(tagger: Tagger, reference: np.ndarray) -> float:
-    """The largest from the reference's `scores`; infinite where one is not finite."""
+    """The largest difference from the reference's `scores`; infinite where a score is not finite."""
     found = scores(tagger)
     return float(np.abs(found - reference).max()) if np.isfinite(found).all() else float("inf")
 
 
-def told(difference: float) -> str:
+def describe(difference: float) -> str:
+    """The difference in words, for notes and errors."""
     return f"probabilities of built-in sounds within {difference:.4f} of float32's"

@@ -4,7 +4,7 @@ from typing import Any, TypeVar
 
 from eranntag.audio import reader
 from eranntag.inference.pipeline import Scorer
-from eranntag.inference.prepared import Heard, Sound, opened
+from eranntag.inference.prepared import AudioSource, Prepared
 
 Done = TypeVar("Done")
 
@@ -22,8 +22,8 @@ class DownsampledInput:
         self.batch, self.parallel, self._prepare_source = scorer.batch, scorer.parallel, scorer.prepare_source
         self.scores, self.prediction, self.predict_long = scorer.scores, scorer.prediction, scorer.predict_long
 
-    def prepare_source(self, source: Sound, name: str = "") -> Heard:
-        sound, _ = opened(source, name)
+    def prepare_source(self, source: AudioSource, name: str = "") -> Prepared:
+        sound = reader.open_stream(source, name)
         if sound.rate > self.sample_rate_hz:
             blocks = (block[None] for block in reader.mono_blocks(sound, self.sample_rate_hz))
             sound = reader.AudioStream(self.sample_rate_hz, sound.source, blocks)

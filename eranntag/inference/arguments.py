@@ -1,6 +1,6 @@
-"""Sounds that a program passes, one or a list of them, checked before anything is computed -> the results of a Scorer.
+"""Audio that a program passes, one source or a list, checked before anything is computed -> the results of a Scorer.
 
-A sound is a path, an open binary file, a Clip, or a NumPy array (samples,) or (channels, samples) with its sample rate.
+A source is a path, an open binary file, a Clip, or a NumPy array (samples,) or (channels, samples) with its sample rate.
 """
 
 import io
@@ -12,20 +12,20 @@ import numpy as np
 
 from eranntag.audio import decode, reader
 from eranntag.errors import AudioError, UsageError
-from eranntag.inference.pipeline import Done, Scorer, called, predict, predict_one
-from eranntag.inference.prepared import Sound
+from eranntag.inference.pipeline import Result, Scorer, predict, predict_one
+from eranntag.inference.prepared import AudioSource, source_name
 from eranntag.inference.sources import STDIN
 from eranntag.types import Clip, Failure, Packed
 
 CHANNELS = 64  # at most of an array: one with more is (samples, channels), or no sound
 
-Source = Sound | np.ndarray
+Source = AudioSource | np.ndarray
 Sources = list[Any] | tuple[Any, ...]  # of Source
 
 
 def results(
-    scorer: Scorer[Done], source: Source | Sources, sample_rate: int | None = None, name: str = ""
-) -> Done | list[Done]:
+    scorer: Scorer[Result], source: Source | Sources, sample_rate: int | None = None, name: str = ""
+) -> Result | list[Result]:
     """The result of `source`; of a list or tuple the list of their results, in order, computed in batches as `predict` does.
 
     `sample_rate` (Hz) is that of arrays; `name` replaces the name of one array or open file. Raises UsageError for what is no
@@ -39,13 +39,13 @@ def results(
     return predict_one(scorer, scorer.prepare_source(_checked(source, sample_rate, name), name))
 
 
-def _all(scorer: Scorer[Done], sources: Sources, sample_rate: int | None) -> list[Done]:
+def _all(scorer: Scorer[Result], sources: Sources, sample_rate: int | None) -> list[Result]:
     sounds: list[Any] = [_checked(each, sample_rate, where=f"item {index}: ") for index, each in enumerate(sources)]
-    found: list[Done] = []
+    found: list[Result] = []
     with closing(predict(scorer, map(_path, sounds))) as all_results:
         for index, result in enumerate(all_results):
             if isinstance(result, Failure):
-                name = called(sounds[index])
+                name = source_name(sounds[index])
                 raise result.kind(f"{f'item {index}' if name in ('', STDIN) else name}: {result.reason}")
             found.append(result)
     return found
@@ -56,7 +56,7 @@ def _path(sound: Any) -> Any:
     return os.path.join(os.curdir, sound) if sound == STDIN else sound
 
 
-def _checked(source: Any, sample_rate: int | None, name: str = "", where: str = "") -> Sound:
+def _checked(source: Any, sample_rate: int | None, name: str = "", where: str = "") -> AudioSource:
     """The argument of `Scorer.prepare_source`. Raises UsageError; AudioError where it holds no samples or NaN."""
     if isinstance(source, np.ndarray):
         return _of_array(source, sample_rate, name, where)
@@ -65,7 +65,8 @@ def _checked(source: Any, sample_rate: int | None, name: str = "", where: str = 
     if isinstance(source, io.TextIOBase):
         raise UsageError(f"{where}a file that is open as text; open it with mode 'rb'")
     if isinstance(source, (str, os.PathLike, Packed, reader.AudioStream)) or callable(getattr(source, "read", None)):
-        return source
+        audio: AudioSource = source
+        return audio
     kind = type(source).__name__
     raise UsageError(f"{where}{kind} is no sound; pass a path, a binary file, a Clip, or a NumPy array with its sample_rate")
 

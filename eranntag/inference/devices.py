@@ -1,4 +1,4 @@
-"""What hardware there is. torch is asked only where a GPU may be: importing it takes a second."""
+"""The hardware of this machine. torch is imported only where a GPU may be, as that takes a second."""
 
 import os
 import platform
@@ -8,12 +8,12 @@ from pathlib import Path
 
 from eranntag.errors import UsageError
 
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_fp16", "amx_int8")  # what fast paths ask for, as Linux names it
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_fp16", "amx_int8")  # that fast paths need, as Linux names them
 _TRACES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd", "C:/Windows/System32/nvcuda.dll")  # NVIDIA, WSL, ROCm, Windows
 
 
 def pick(name: str = "auto") -> str:
-    """ "cpu", "cuda", "cuda:1" ... or "mps" for a name or "auto"; UsageError when this machine has none."""
+    """The device "cpu", "cuda", "cuda:1" ... or "mps" for a name or "auto"; UsageError when this machine has none."""
     if re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name) is None:
         raise UsageError(f"device {name!r} is none of auto, cpu, cuda, cuda:1 ..., mps")
     if name == "cpu" or (name == "auto" and not _may_have_gpu()):
@@ -36,11 +36,12 @@ def _may_have_gpu() -> bool:
 
 
 def usable_cpus() -> int:
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def take_share(index: int, shares: int) -> None:
-    """Leave this process its share of the processors and GPUs, as one of `shares`, before any library looks for them."""
+    """Restrict this process to its share of the processors and GPUs, one of `shares`, before any library looks for them."""
     if hasattr(os, "sched_setaffinity"):
         processors = sorted(os.sched_getaffinity(0))
         own = processors[len(processors) * index // shares : len(processors) * (index + 1) // shares]

@@ -1,24 +1,26 @@
-"""The embedding of a sound, or of each of its windows: the vector that the network's head classifies.
+"""The embedding of a clip, or of each of its windows: the vector that the network's head classifies.
 
-`predict.predict` takes an Embedder in a Tagger's place.
+An Embedder is a `pipeline.Scorer`, as a Tagger is.
 """
 
 import math
 from collections.abc import Iterator
-from itertools import groupby, islice
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
 
+from eranntag.audio import reader
 from eranntag.errors import UsageError
 from eranntag.inference import streaming
-from eranntag.inference.prepared import Heard, Sound, in_blocks
+from eranntag.inference.batching import batched_by_shape
+from eranntag.inference.prepared import AudioSource, LongAudio, Prepared, PreparedClip
 from eranntag.types import Checkpoint, Clip, Embedding
 
 EVERY_SECONDS = (0.1, 600.0)  # the length of a window, at least and at most: one is held in memory
 
 
-class Model(Protocol):
+class EmbeddingModel(Protocol):
     """What an Embedder needs of a Tagger."""
 
     @property
@@ -31,20 +33,20 @@ class Model(Protocol):
     def sample_rate_hz(self) -> int: ...
     @property
     def embedding_size(self) -> int: ...
-    def prepare_source(self, source: Sound, name: str = "") -> Heard: ...
+    def prepare_source(self, source: AudioSource, name: str = "") -> Prepared: ...
     def embeddings(self, prepared: np.ndarray) -> np.ndarray: ...
-    def embed_long(self, heard: Heard) -> np.ndarray: ...
+    def embed_long(self, audio: LongAudio) -> np.ndarray: ...
     def check_finite(self, numbers: np.ndarray, source: str, what: str = "scores") -> None: ...
 
 
 class Embedder:
-    """Embeds whole sounds with `tagger`, or their consecutive windows of `every` seconds, each as a sound of its own.
+    """Embeds whole clips with `tagger`, or their consecutive windows of `every` seconds, each as a clip of its own.
 
     `size` is the length of a vector. Raises UsageError for an ensemble, which has no embedding, and for an `every` outside
     EVERY_SECONDS.
     """
 
-    def __init__(self, tagger: Model, every: float | None = None) -> None:
+    def __init__(self, tagger: EmbeddingModel, every: float | None = None) -> None:
         if every is not None and not EVERY_SECONDS[0] <= every <= EVERY_SECONDS[1]:
             least, most = EVERY_SECONDS
             raise UsageError(f"every {every:g}: windows of {least:g} to {most:g} seconds can be embedded")
@@ -52,10 +54,10 @@ class Embedder:
         self.batch, self.parallel = tagger.batch, tagger.parallel
         self.window_samples = None if every is None else round(every * tagger.sample_rate_hz)
 
-    def prepare_source(self, source: Sound, name: str = "") -> Heard:
+    def prepare_source(self, source: AudioSource, name: str = "") -> Prepared:
         if self.window_samples is None:
             return self.tagger.prepare_source(source, name)
-        return in_blocks(source, name, self.tagger.sample_rate_hz)
+        return LongAudio(reader.open_stream(source, name))
 
     def scores(self, prepared: np.ndarray) -> np.ndarray:
         """(batch, ...) of prepared clips of one shape -> (batch, size)."""
@@ -68,22 +70,23 @@ class Embedder:
         if self.window_samples is None:
             return Embedding(vectors, np.zeros(1), seconds, None, source, name)
         step = self.window_samples / self.tagger.sample_rate_hz
-        vectors = vectors[: max(1, math.ceil(seconds / step - 1e-6))]  # resampling may have made a sample more
+        vectors = vectors[: max(1, math.ceil(seconds / step - 1e-6))]  # resampling may have added a sample
         return Embedding(vectors, np.arange(len(vectors)) * step, seconds, step, source, name)
 
-    def predict_long(self, heard: Heard) -> Embedding:
-        """The Embedding of a sound of any length in blocks; a few windows are in memory."""
-        vectors = self.tagger.embed_long(heard) if self.window_samples is None else np.stack(list(self._vectors(heard)))
-        return self.prediction(vectors, heard.seconds(), heard.source)
+    def predict_long(self, audio: LongAudio) -> Embedding:
+        """The Embedding of audio of any length; a few windows are in memory."""
+        if self.window_samples is None:
+            vectors = self.tagger.embed_long(audio)
+        else:
+            vectors = np.stack(list(self._window_vectors(audio, self.window_samples)))
+        return self.prediction(vectors, audio.seconds, audio.source)
 
-    def _vectors(self, heard: Heard) -> Iterator[np.ndarray]:
-        assert heard.blocks is not None and self.window_samples is not None
+    def _window_vectors(self, audio: LongAudio, window_samples: int) -> Iterator[np.ndarray]:
         rate = self.tagger.sample_rate_hz
-        windows = streaming.windows(heard.blocks, self.window_samples)
-        each = (self.tagger.prepare_source(Clip(window[None], rate, heard.source)) for window in windows)
-        for batch in iter(lambda: list(islice(each, self.batch)), []):
-            for shape, group in groupby(batch, lambda window: None if window.prepared is None else window.prepared.shape):
-                if shape is None:
-                    yield from map(self.tagger.embed_long, group)
-                else:
-                    yield from self.tagger.embeddings(np.stack([window.prepared for window in group]))
+        windows = streaming.windows(audio.mono_blocks(rate), window_samples)
+        prepared = (self.tagger.prepare_source(Clip(window[None], rate, audio.source)) for window in windows)
+        for batch in iter(lambda: list(islice(prepared, self.batch)), []):
+            arrays = [window.array for window in batch if isinstance(window, PreparedClip)]
+            short = iter(batched_by_shape(self.tagger.embeddings, arrays))
+            for window in batch:
+                yield self.tagger.embed_long(window) if isinstance(window, LongAudio) else next(short)

@@ -1,14 +1,13 @@
-"""Ensemble: several Taggers score the same sound, and their scores are fused. It has the interface of a Tagger.
+"""Ensemble: a Tagger whose scores are the fused scores of several Taggers.
 
-Members may differ in family, front-end, sample rate and the order of their labels; they must know the same classes and give
-scores of the same kind. What comes before the networks is computed once for all whose networks take the same.
+Members may differ in family, front-end, sample rate and the order of their labels; their classes and activations must be the
+same. What comes before the networks is computed once for all members whose networks take the same input.
 """
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain, repeat, takewhile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,24 +17,18 @@ from eranntag import features
 from eranntag.audio import reader
 from eranntag.errors import AudioError, CheckpointError, UsageError
 from eranntag.inference import fusion
+from eranntag.inference.batching import batched_by_shape
+from eranntag.inference.network_tagger import NetworkTagger
 from eranntag.inference.pipeline import predict_one
-from eranntag.inference.prepared import Heard
+from eranntag.inference.prepared import LongAudio, Prepared, PreparedClip
 from eranntag.inference.tagger import FrameScores, Tagger
 from eranntag.types import Checkpoint, Clip, Prediction
 
 FAMILY = "ensemble"
 
 
-@dataclass(frozen=True)
-class Long(Heard):
-    """A long sound: `blocks` are mono at its own `rate` (Hz). They go on after its end, empty, for ever: whoever still computes
-    takes one now and then, which fails when nobody waits for the result any more."""
-
-    rate: int = 0
-
-
 class Ensemble(Tagger):
-    """`members` are fused by `rule`, one of `fusion.RULES`; `weights` are the weighted average's, none: all equal.
+    """Fuses `members` by `rule`, one of `fusion.RULES`; `weights` are those of the weighted average, none: all equal.
 
     Raises CheckpointError when the members do not fit together.
     """
@@ -50,7 +43,7 @@ class Ensemble(Tagger):
         super().__init__(
             checkpoint,
             first.frontend,
-            replace(first.geometry, gated=False),
+            replace(first.geometry, clip_gate=False),
             _joined([member.dtype for member in members]),
             _joined([member.device for member in members]),
             min(member.parallel for member in members),
@@ -60,7 +53,7 @@ class Ensemble(Tagger):
         self.batch = max(member.batch for member in members)
 
     def prepare(self, clip: Clip) -> np.ndarray:
-        """(groups,) of objects: what each group of members takes."""
+        """(groups,) of objects: the input of each group of members."""
         at_rate: dict[int, Clip] = {}
         prepared = np.empty(len(self._groups), object)
         for index, group in enumerate(self._groups):
@@ -70,13 +63,19 @@ class Ensemble(Tagger):
             prepared[index] = group[0].prepare(at_rate[rate])
         return prepared
 
-    def logits(self, prepared: np.ndarray) -> np.ndarray:
-        raise NotImplementedError("an ensemble has probabilities alone")
-
-    def pooled(self, prepared: np.ndarray) -> np.ndarray:
+    @property
+    def embedding_size(self) -> int:
         """Raises UsageError: the members' embeddings are of different spaces."""
         members = ", ".join(member.checkpoint.name for member in self.members)
         raise UsageError(f"{self.checkpoint.name}: an ensemble has no embedding; name a member: {members}")
+
+    def embeddings(self, prepared: np.ndarray) -> np.ndarray:
+        """Raises UsageError as `embedding_size`."""
+        return np.zeros((len(prepared), self.embedding_size), np.float32)
+
+    def embed_long(self, audio: LongAudio) -> np.ndarray:
+        """Raises UsageError as `embedding_size`."""
+        return np.zeros(self.embedding_size, np.float32)
 
     def scores(self, prepared: np.ndarray) -> np.ndarray:
         """(batch, groups) of `prepare` -> probabilities (batch, classes) float32; NaN where a member has none."""
@@ -85,7 +84,7 @@ class Ensemble(Tagger):
     def member_scores(self, prepared: np.ndarray) -> np.ndarray:
         """(batch, groups) of `prepare` -> (members, batch, classes), in the order of this ensemble's labels."""
         columns = self._columns(prepared)
-        return self._ordered([np.stack(_each(member.scores, columns[member])) for member in self.members])
+        return self._ordered([np.stack(batched_by_shape(member.scores, columns[member])) for member in self.members])
 
     @property
     def sample_rate_hz(self) -> int:
@@ -93,60 +92,66 @@ class Ensemble(Tagger):
         return max(member.sample_rate_hz for member in self.members)
 
     @property
-    def frame_seconds(self) -> float | None:  # type: ignore[override]  # which is computed once
+    def frame_seconds(self) -> float | None:
         """The finest of the members'; None where one of them scores no frames."""
-        finest = [member.frame_seconds for member in self.members]
-        return None if None in finest else min(finest)
+        durations = self._member_frame_seconds()
+        return min(durations) if len(durations) == len(self.members) else None
+
+    def _member_frame_seconds(self) -> list[float]:
+        """Those of the members that score frames."""
+        return [seconds for member in self.members if (seconds := member.frame_seconds) is not None]
 
     def frame_scores(self, prepared: np.ndarray) -> Sequence[np.ndarray]:
         """(batch, groups) of `prepare` -> of each clip (frames, classes), as the members' are fused frame by frame."""
         columns = self._columns(prepared)
-        said = [_each(member.frame_scores, columns[member]) for member in self.members]
-        return [self._fused_frames(clip) for clip in zip(*said, strict=True)]
+        by_member = [batched_by_shape(member.frame_scores, columns[member]) for member in self.members]
+        return [self._fused_frames(clip) for clip in zip(*by_member, strict=True)]
 
-    def frame_scores_of(self, heard: Heard, frame_scores: FrameScores | None = None) -> np.ndarray:
-        """(frames, classes); a long sound is spooled as for `predict_long`, and each member has its own way with it."""
-        if heard.prepared is not None:
-            return (frame_scores or self.frame_scores)(heard.prepared[None])[0]
-        return self._fused_frames([member.frame_scores_of(its) for member, its in self._spooled(heard)])
+    def frame_scores_of(self, audio: Prepared, frame_scores: FrameScores | None = None) -> np.ndarray:
+        """(frames, classes); LongAudio is decoded once, and each member computes it as it does alone."""
+        if isinstance(audio, PreparedClip):
+            return (frame_scores or self.frame_scores)(audio.array[None])[0]
+        return self._fused_frames([member.frame_scores_of(its) for member, its in self._spooled(audio)])
 
-    def _fused_frames(self, said: Sequence[np.ndarray]) -> np.ndarray:
-        """Each member's (frames, classes) -> (frames, classes): for each of the finest one's frames, what the others say of the
-        frame of theirs in which its middle lies."""
-        finest = min(range(len(said)), key=lambda index: self.members[index].frame_seconds)
-        middles = (np.arange(len(said[finest])) + 0.5) * self.frame_seconds
-        at = [(middles / member.frame_seconds).astype(int) for member in self.members]
-        return self._fused(self._ordered([its[np.minimum(rows, len(its) - 1)] for its, rows in zip(said, at, strict=True)]))
+    def _fused_frames(self, by_member: Sequence[np.ndarray]) -> np.ndarray:
+        """Each member's (frames, classes) -> (frames, classes): each of the finest member's frames is fused with the frame of
+        the others in which its middle lies."""
+        durations = self._member_frame_seconds()
+        finest = int(np.argmin(durations))
+        middles = (np.arange(len(by_member[finest])) + 0.5) * durations[finest]
+        aligned = []
+        for scores, seconds in zip(by_member, durations, strict=True):
+            rows = (middles / seconds).astype(int)
+            aligned.append(scores[np.minimum(rows, len(scores) - 1)])
+        return self._fused(self._ordered(aligned))
 
     def _columns(self, prepared: np.ndarray) -> dict[Tagger, np.ndarray]:
-        """What each member takes of (batch, groups): (batch,) of arrays."""
+        """The input of each member from (batch, groups): (batch,) of arrays."""
         return {member: column for group, column in zip(self._groups, prepared.T, strict=True) for member in group}
-
-    def _long(self, sound: reader.AudioStream, seconds: Callable[[], float]) -> Heard:
-        asked = repeat(np.zeros(0, np.float32))
-        return Long(sound.source, seconds, blocks=chain(reader.mono_blocks(sound, sound.rate), asked), rate=sound.rate)
 
     @property
     def longest_seconds(self) -> float:
         """The shortest of the members'."""
         return min(member.longest_seconds for member in self.members)
 
-    def predict_long(self, heard: Heard) -> Prediction:
-        """Each member's own way with a long sound, fused."""
-        return self.prediction(self._fused(self.member_scores_long(heard))[0], heard.seconds(), heard.source)
+    def predict_long(self, audio: LongAudio) -> Prediction:
+        """The members' scores of long audio, each computed as the member does alone, fused."""
+        return self.prediction(self._fused(self.member_scores_long(audio))[0], audio.seconds, audio.source)
 
-    def member_scores_long(self, heard: Heard) -> np.ndarray:
-        """(members, 1, classes) of a long sound, in the order of this ensemble's labels."""
-        return self._ordered([predict_one(member, its).scores[None] for member, its in self._spooled(heard)])
+    def member_scores_long(self, audio: LongAudio) -> np.ndarray:
+        """(members, 1, classes) of long audio, in the order of this ensemble's labels."""
+        return self._ordered([predict_one(member, its).scores[None] for member, its in self._spooled(audio)])
 
-    def _spooled(self, heard: Heard) -> Iterator[tuple[Tagger, Heard]]:
-        """A long sound as each member hears it on its own: it is decoded once, into a temporary file (mono, float32)."""
-        assert isinstance(heard, Long) and heard.blocks is not None
+    def _spooled(self, audio: LongAudio) -> Iterator[tuple[Tagger, Prepared]]:
+        """Each member and what it computes of long audio, which is decoded once, into a temporary file (mono, float32)."""
         with tempfile.TemporaryDirectory(prefix="eranntag-") as folder:
             path = os.path.join(folder, "sound.w64")  # a format without a limit on its size
-            _spool(takewhile(len, heard.blocks), heard, path)
+            _spool(audio, path)
             for member in self.members:
-                yield member, _hear(member, path, heard)
+                prepared = member.prepare_source(path, audio.source)
+                if isinstance(prepared, LongAudio):
+                    prepared.cancelled = audio.cancelled
+                yield member, prepared
 
     def _fused(self, evidence: np.ndarray) -> np.ndarray:
         """(members, batch, classes) -> (batch, classes) float32; NaN where a member has no score."""
@@ -162,7 +167,7 @@ class Ensemble(Tagger):
 
 
 def check_classes(name: str, members: Sequence[Checkpoint]) -> None:
-    """Raises CheckpointError unless all know the same classes and say them in the same way."""
+    """Raises CheckpointError unless all have the same classes and the same activation."""
     first = members[0]
     for other in members[1:]:
         if odd := sorted(set(first.labels) ^ set(other.labels)):
@@ -175,9 +180,9 @@ def check_classes(name: str, members: Sequence[Checkpoint]) -> None:
 def described(
     name: str, members: Sequence[Checkpoint], rule: str = fusion.WEIGHTED, weights: Sequence[float] = (), title: str = ""
 ) -> Checkpoint:
-    """What an ensemble says of itself; its `bases` are all the runs that its members come from. Raises CheckpointError when
-    these do not fit together."""
-    if wrong := fusion.flaw(len(members), rule, weights):
+    """The Checkpoint of an ensemble; its `bases` are all the runs that its members come from. Raises CheckpointError when the
+    members do not fit together."""
+    if wrong := fusion.rule_error(len(members), rule, weights):
         raise CheckpointError(f"{name}: {wrong}")
     check_classes(name, members)
     names, first = [member.name for member in members], members[0]
@@ -205,46 +210,20 @@ def _groups(members: Sequence[Tagger]) -> list[list[Tagger]]:
     groups: dict[Any, list[Tagger]] = {}
     for index, member in enumerate(members):
         family = member.checkpoint.frontend_family
-        known = type(member).prepare is Tagger.prepare or features.twin(family) is not None
+        known = type(member).prepare is NetworkTagger.prepare or features.twin(family) is not None
         key = (type(member).prepare, family, member.frontend, member.geometry.frame_multiple, -1 if known else index)
         groups.setdefault(key, []).append(member)
     return list(groups.values())
 
 
-def _each(function: Callable[[np.ndarray], Sequence[np.ndarray]], prepared: np.ndarray) -> list[np.ndarray]:
-    """What `function` of a stack of arrays says of each of (batch,) of them; those of one shape are computed at once."""
-    results: list[Any] = [None] * len(prepared)
-    shapes: dict[tuple[int, ...], list[int]] = {}
-    for index, each in enumerate(prepared):
-        shapes.setdefault(each.shape, []).append(index)
-    for indices in shapes.values():
-        for index, result in zip(indices, function(np.stack([prepared[index] for index in indices])), strict=True):
-            results[index] = result
-    return results
-
-
-def _spool(blocks: Iterator[np.ndarray], heard: Long, path: str) -> None:
+def _spool(audio: LongAudio, path: str) -> None:
+    rate = audio.stream.rate
     try:
-        with soundfile.SoundFile(path, "w", heard.rate, 1, "FLOAT", format="W64") as file:
-            for block in blocks:
+        with soundfile.SoundFile(path, "w", rate, 1, "FLOAT", format="W64") as file:
+            for block in audio.mono_blocks(rate):
                 file.write(block)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"{heard.source}: cannot be copied to {tempfile.gettempdir()} ({error.error_string})") from None
-
-
-def _hear(member: Tagger, path: str, of: Long) -> Heard:
-    """What a member hears of the file, as long as somebody waits for it."""
-    heard, asked = member.prepare_source(path, of.source), of.blocks
-    if heard.blocks is None:
-        return heard
-    assert asked is not None
-
-    def wanted(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-        for block in blocks:
-            next(asked)
-            yield block
-
-    return replace(heard, blocks=wanted(heard.blocks))
+        raise AudioError(f"{audio.source}: cannot be copied to {tempfile.gettempdir()} ({error.error_string})") from None
 
 
 def _joined(texts: Sequence[str], by: str = " and ") -> str:

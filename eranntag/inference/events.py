@@ -1,7 +1,7 @@
 """Frame scores -> events: median filter, two thresholds, short gaps closed, short segments dropped. Pure functions of numpy.
 
 The thresholds and lengths are those of the public code of "Sound Event Detection and Time-Frequency Segmentation from Weakly
-Labelled Data" (Kong et al., 2019), which knows them in frames of 32 ms; here they are in seconds, for any rate of frames.
+Labelled Data" (Kong et al., 2019), where they are in frames of 32 ms; here they are in seconds, for any frame rate.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ Threshold = float | Sequence[float]  # one for all classes, or one for each
 
 @dataclass(frozen=True)
 class Postprocessing:
-    """A class is looked for in a clip whose own score of it is above `clip`. An event begins where the frame score is above
-    `high` and reaches both ways as far as it is at least `low`; then gaps of `merge_gap_seconds` or less are closed, and then
+    """A class is detected in a clip whose own score of it is above `clip`. An event has a frame score above `high`, and extends
+    in both directions as far as it is at least `low`; then gaps of `merge_gap_seconds` or less are closed, and then
     events of `min_length_seconds` or less dropped. `median_seconds` (0: none) is the width of a median filter before all that.
 
     Thresholds are one number, or one for each class. Raises UsageError for impossible values.
@@ -54,17 +54,17 @@ def find(
     """The events in `scores` (frames, classes) in [0, 1], in the order of their onsets.
 
     Frame `i` lasts from `start_seconds + i * seconds_per_frame` to where the next one begins. `clip_scores` (classes,), if
-    given, decide which classes are looked for. An event's score is the highest of its frames', after the median filter: so it
+    given, select the classes that are detected. An event's score is the highest of its frames', after the median filter: so it
     is above `high`, and stays comparable between short and long events, as a mean would not.
     """
     classes = scores.shape[1]
-    clip, high, low = (_each(classes, name, getattr(postprocessing, name)) for name in ("clip", "high", "low"))
+    clip, high, low = (_per_class(classes, name, getattr(postprocessing, name)) for name in ("clip", "high", "low"))
     gap = int(postprocessing.merge_gap_seconds / seconds_per_frame + 1e-9)  # a frame of 0.5 s is longer than 0.32 s
     least = int(postprocessing.min_length_seconds / seconds_per_frame + 1e-9)
     smooth = median_filter(scores, 1 + 2 * round((postprocessing.median_seconds / seconds_per_frame - 1) / 2))
     wanted = (smooth > high).any(0) & (clip_scores > clip if clip_scores is not None else True)
     events = []
-    for index in np.flatnonzero(wanted):
+    for index in np.flatnonzero(wanted).tolist():
         for begin, end in segments(smooth[:, index], high[index], low[index], gap, least):
             onset, offset = (start_seconds + frame * seconds_per_frame for frame in (begin, end))
             events.append(Event(labels[index], onset, offset, float(smooth[begin:end, index].max())))
@@ -96,24 +96,8 @@ def median_filter(scores: np.ndarray, frames: int) -> np.ndarray:
     return np.stack(medians, 1)
 
 
-def overlap_average(windows: Sequence[np.ndarray], starts: Sequence[int], frames: int) -> np.ndarray:
-    """The scores of overlapping windows as one (frames, classes): the mean of those that heard a frame.
-
-    Each of `windows` is (its frames, classes) and begins at the frame in `starts`; what reaches beyond `frames` was padding.
-    Raises ValueError for a frame that no window heard.
-    """
-    total, heard = np.zeros((frames, windows[0].shape[1])), np.zeros((frames, 1))
-    for scores, start in zip(windows, starts, strict=True):
-        part = scores[: max(0, frames - start)]
-        total[start : start + len(part)] += part
-        heard[start : start + len(part)] += 1
-    if not heard.all():
-        raise ValueError(f"no window covers frame {heard.argmin()} of {frames}")
-    return total / heard
-
-
-def _each(classes: int, name: str, threshold: Threshold) -> np.ndarray:
-    """(classes,)"""
+def _per_class(classes: int, name: str, threshold: Threshold) -> np.ndarray:
+    """The threshold of each class: (classes,)."""
     values = np.asarray(threshold, float)
     if values.ndim and len(values) != classes:
         raise UsageError(f"the threshold {name!r} must be one number or {classes}, one for each class, not {len(values)}")

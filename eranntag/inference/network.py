@@ -1,4 +1,4 @@
-"""Network: front-end + model in torch, the thing that is trained and saved. `engine` makes Taggers of it."""
+"""Network: front-end and model in torch, which are trained and saved. `engines` make Taggers of it."""
 
 import dataclasses
 import math
@@ -43,8 +43,8 @@ class Network(nn.Module):
             raise CheckpointError(f"{checkpoint.name}: activation {checkpoint.activation!r} is not {'|'.join(ACTIVATIONS)}")
         try:
             with np.errstate(all="ignore"):  # a Config that overflows is refused, and need not warn
-                self.frontend = features.Frontend(_front_end(features.Config, checkpoint.frontend))
-            config = _made(family.Config, checkpoint.model)
+                self.frontend = features.Frontend(_frontend_config(features.Config, checkpoint.frontend))
+            config = _config(family.Config, checkpoint.model)
             self.model = family.Model(config, self.frontend.config.rows, len(checkpoint.labels))
         except (TypeError, ValueError, ArithmeticError, RuntimeError, MemoryError) as error:
             cause = str(error).partition("\n")[0][:200]
@@ -73,18 +73,20 @@ class Network(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        device: torch.device = next(self.model.parameters()).device
+        return device
 
     def forward(self, waveform: Tensor, mask: Tensor | None = None) -> Output:
         """(batch, samples), padded as `Tagger.prepare` does, at the front-end's rate -> Output of logits.
 
         `mask` is the model's: ones and zeros of the image's shape.
         """
-        return self.model(self.frontend(waveform), mask)
+        output: Output = self.model(self.frontend(waveform), mask)
+        return output
 
 
-class _Unfilled(TorchFunctionMode):
-    """Random numbers are not drawn: on the device "meta" torch would import its compiler for that, which takes 5 s."""
+class _SkipInit(TorchFunctionMode):
+    """Skips random initialization: on the device "meta" torch would import its compiler for that, which takes 5 s."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given, name = dict(kwargs or {}), getattr(func, "__name__", "")
@@ -93,14 +95,14 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **given)
 
 
-def without_memory(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """The `tensors` of a checkpoint's network, of which there are only names, shapes and dtypes. Raises CheckpointError."""
-    with torch.device("meta"), _Unfilled():
+def meta_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The `tensors` of a checkpoint's network without memory: names, shapes and dtypes alone. Raises CheckpointError."""
+    with torch.device("meta"), _SkipInit():
         return Network(checkpoint).tensors()
 
 
-def _made(kind: type, arguments: Mapping[str, Any]) -> Any:
-    """A Config of `arguments`, each of the type that the field says. ValueError and TypeError for others."""
+def _config(kind: type, arguments: Mapping[str, Any]) -> Any:
+    """A Config of `arguments`, each of the type of its field. Raises ValueError or TypeError for others."""
     types = get_type_hints(kind)
     for name, value in arguments.items():
         wanted = types.get(name, object)  # an unknown name is for the Config itself to refuse
@@ -110,13 +112,13 @@ def _made(kind: type, arguments: Mapping[str, Any]) -> Any:
     return kind(**arguments)
 
 
-def _front_end(kind: type, arguments: Mapping[str, Any]) -> Any:
+def _frontend_config(kind: type, arguments: Mapping[str, Any]) -> Any:
     """A front-end's Config whose filters, images and padding take a bounded amount of memory. ValueError for others."""
     for name, value in arguments.items():
         least, most = BOUNDS.get(name.rpartition("_")[2], BOUNDS[""])
         if type(value) is int and not least <= value <= most:
             raise ValueError(f"{name} must be {least} to {most}, not {value}")
-    config = _made(kind, arguments)
+    config = _config(kind, arguments)
     numbers = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     rows = max([config.rows, *(value for name, value in numbers.items() if type(value) is int and _counts(name))])
     windows = [getattr(config, name) for name in WINDOWS if hasattr(config, name)]

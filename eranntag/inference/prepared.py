@@ -1,52 +1,72 @@
-"""A sound on its way to a Tagger: what was opened, and what was read of it."""
+"""Audio on its way to a Tagger: a short clip is prepared at once, a long one is decoded while it is computed."""
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import BinaryIO
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from threading import Event
 
 import numpy as np
 
 from eranntag.audio import reader
+from eranntag.inference.sources import STDIN
 from eranntag.types import Clip, Packed
 
-Sound = Clip | reader.AudioStream | str | os.PathLike[str] | Packed | BinaryIO
+AudioSource = Clip | reader.AudioStream | reader.Source
 
 
 @dataclass(frozen=True)
-class Heard:
-    """A sound that was read: `prepared` for the network; or, of a long one, `blocks` (samples,) of mono sound at the
-    front-end's rate, which are read as they are needed. `seconds()` of the sound were read so far."""
+class PreparedClip:
+    """A whole clip of `seconds` as the network takes it: `array` is what `Tagger.prepare` returns."""
 
     source: str
-    seconds: Callable[[], float]
-    prepared: np.ndarray | None = None
-    blocks: Iterator[np.ndarray] | None = None
+    seconds: float
+    array: np.ndarray
 
 
-def opened(source: Sound, name: str = "") -> tuple[reader.AudioStream, Callable[[], float]]:
-    """A clip, file, clip of a shard, open file or AudioStream, and how many seconds of it were read so far.
+@dataclass
+class LongAudio:
+    """Audio that is decoded block by block while it is computed, once.
 
-    `name` replaces a stream's in messages. Raises AudioError when it cannot be read.
+    After `cancelled` is set, its blocks raise InterruptedError: a thread does not decode hours for a consumer that has stopped.
     """
-    if isinstance(source, reader.AudioStream):
-        sound = source
-    elif isinstance(source, Clip):
-        sound = reader.AudioStream(source.sample_rate, source.source, iter([source.waveform]))
-    else:
-        sound = reader.open_stream(source, name)
-    rate, samples = sound.rate, 0
 
-    def counted() -> Iterator[np.ndarray]:
-        nonlocal samples
-        for block in sound.blocks:
-            samples += block.shape[1]
+    stream: reader.AudioStream
+    cancelled: Event = field(default_factory=Event)
+    samples: int = 0  # decoded so far, of each channel
+
+    @property
+    def source(self) -> str:
+        return self.stream.source
+
+    @property
+    def seconds(self) -> float:
+        """The duration that was decoded so far."""
+        return self.samples / self.stream.rate
+
+    def mono_blocks(self, sample_rate_hz: int) -> Iterator[np.ndarray]:
+        """The mean of the channels, resampled, in blocks (samples,) float32."""
+        stream = replace(self.stream, blocks=self._counted())
+        return cancellable(reader.mono_blocks(stream, sample_rate_hz), self.cancelled)
+
+    def _counted(self) -> Iterator[np.ndarray]:
+        for block in self.stream.blocks:
+            self.samples += block.shape[1]
             yield block
 
-    return replace(sound, blocks=counted()), lambda: samples / rate
+
+Prepared = PreparedClip | LongAudio
 
 
-def in_blocks(source: Sound, name: str, sample_rate_hz: int) -> Heard:
-    """A sound of any length as blocks of mono sound at `sample_rate_hz`. Raises AudioError as `opened` does."""
-    sound, seconds = opened(source, name)
-    return Heard(sound.source, seconds, blocks=reader.mono_blocks(sound, sample_rate_hz))
+def cancellable(blocks: Iterator[np.ndarray], cancelled: Event) -> Iterator[np.ndarray]:
+    """`blocks` until `cancelled` is set; InterruptedError after that."""
+    for block in blocks:
+        if cancelled.is_set():
+            raise InterruptedError
+        yield block
+
+
+def source_name(source: AudioSource) -> str:
+    """The name of a source in results and errors; an open file, which has none, is called as standard input is."""
+    if isinstance(source, (Clip, reader.AudioStream)):
+        return source.source
+    return str(source) if isinstance(source, (str, os.PathLike, Packed)) else STDIN

@@ -34,7 +34,8 @@ def cosine(vectors: np.ndarray, others: np.ndarray) -> np.ndarray:
     vectors, others = np.asarray(vectors, np.float64), np.asarray(others, np.float64)
     lengths = np.linalg.norm(vectors, axis=-1) * np.linalg.norm(others, axis=-1)
     products = np.einsum("...i,...i->...", vectors, others)
-    return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    cosines: np.ndarray = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    return cosines
 
 
 def nearest(query: np.ndarray, embeddings: Iterable[Embedding], top: int) -> list[Neighbor]:

@@ -1,4 +1,4 @@
-"""What the user named -> the files to tag, one after the other: files, folders, patterns and lists of files."""
+"""The arguments of a command -> the files to tag, one after the other: files, folders, patterns and lists of files."""
 
 import codecs
 import glob
@@ -15,16 +15,16 @@ from eranntag.types import Failure
 
 STDIN = "-"
 EMPTY = "no input: the list of files is empty"
-FILE_BYTES = 1 << 16  # to open a file costs as much as to read so many
-NAME_BYTES = 1 << 20  # at most; no system has such names
+FILE_BYTES = 1 << 16  # opening a file costs as much as reading this much
+MAX_NAME_BYTES = 1 << 20  # no system has such names
 PAUSE_SECONDS = 0.01  # how long a list of names may delay the results that are ready
 
 
 def expand(paths: Iterable[str | None], extensions: frozenset[str], patterns: bool = True) -> Iterator[str | Failure | None]:
-    """Files as they are named, `-` as it is, folders as the sound files below them, patterns as what they match.
+    """The files that `paths` name: a file or `-` itself, for a folder the sound files below it, for a pattern its matches.
 
-    Lazy, in a stable order. A path that does not exist comes through: whoever reads it reports it. A folder or pattern
-    without any sound is a Failure. Without `patterns` names are only names, also `-`. None, no name yet, comes through.
+    Lazy, in a stable order. A path that does not exist is returned too: the reader reports it. A folder or pattern without any
+    sound file is a Failure. Without `patterns` names are only names, also `-`. None, no name yet, is returned as it is.
     """
     for path in paths:
         if path is None:
@@ -42,12 +42,12 @@ def expand(paths: Iterable[str | None], extensions: frozenset[str], patterns: bo
 
 
 def listed(file: io.BufferedIOBase | io.RawIOBase) -> Iterator[str]:
-    """The names in a list of files, one a line, or separated by NUL as `find -print0` writes them; each as it comes.
+    """The names in a list of files, one per line, or separated by NUL as `find -print0` writes them, each as it arrives.
 
-    EranntagError for what is no such list.
+    Raises EranntagError for what is no such list.
     """
     pending, separator = b"", None
-    read = getattr(file, "read1", file.read)  # what is there; a raw file's `read` gives no more either
+    read = getattr(file, "read1", file.read)  # what has arrived; the `read` of a raw file returns no more either
     begun = False
     while chunk := read(1 << 16):
         pending += chunk
@@ -58,16 +58,16 @@ def listed(file: io.BufferedIOBase | io.RawIOBase) -> Iterator[str]:
         if separator is not None:
             *names, pending = pending.split(separator)
             yield from _decoded(names, separator)
-        if len(pending) > NAME_BYTES:
-            raise EranntagError(f"the list of files has a name of more than {NAME_BYTES} bytes; write one name a line")
+        if len(pending) > MAX_NAME_BYTES:
+            raise EranntagError(f"the list of files has a name of more than {MAX_NAME_BYTES} bytes; write one name a line")
     yield from _decoded([pending], separator)
 
 
 def share(sources: Iterable[str | Failure | None], index: int, count: int) -> list[str | Failure]:
     """The `index`-th (from 1) of `count` shares of `sources`, in their order; together they are all, each in one share.
 
-    Shares have nearly the same bytes to read, whatever the order of the sources; all must be known first. A share depends on
-    the names and sizes of all files, so whoever takes another one must see the same. EranntagError if there are none at all.
+    Shares have nearly the same bytes to read, whatever the order of the sources; all are listed first. A share depends on the
+    names and sizes of all files, so these must be the same for every share. Raises EranntagError if there are none at all.
     """
     known = [source for source in sources if source is not None]
     if not known:
@@ -87,12 +87,12 @@ def share(sources: Iterable[str | Failure | None], index: int, count: int) -> li
 def _bytes(source: str | Failure) -> int:
     try:
         return FILE_BYTES + (0 if isinstance(source, Failure) or source == STDIN else os.stat(source).st_size)
-    except (OSError, ValueError):  # whoever reads it says so
+    except (OSError, ValueError):  # the reader reports it
         return FILE_BYTES
 
 
 def as_they_come(names: Iterable[str]) -> Iterator[str | None]:
-    """`names` as a thread reads them; None while there is none yet, so that whoever asks can do something else meanwhile."""
+    """`names` as a thread reads them; None while there is none yet, so that the consumer can do something else meanwhile."""
     arrived: queue.Queue[str | BaseException | None] = queue.Queue(1024)
 
     def read() -> None:

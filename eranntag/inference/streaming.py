@@ -1,4 +1,4 @@
-"""Exact results for sound of any length in bounded memory.
+"""Exact results for audio of any length in bounded memory.
 
 The network pools its last feature map over time by the mean plus the maximum of its columns, and a column sees only so many
 frames to either side of its own. So the image may be cut into pieces of whole columns, each computed with that many around it:
@@ -29,16 +29,16 @@ class Geometry:
 
     A column stands for `frame_multiple` frames and sees `context_frames` to either side of them; None when the network does
     not pool plainly over time, so that its image cannot be cut. `block_frames`: what it computes at once in bounded memory.
-    `highest`: of the windows of a long sound that cannot be cut the highest probability counts, not their mean.
-    `gated`: events are looked for only in a clip, or window, whose own probability is high enough. `window_seconds`: the length
-    of the windows of a long sound that cannot be cut.
+    Where it cannot be cut, long audio is computed in independent windows of `window_seconds`, whose probabilities are
+    combined by `aggregate`, "mean" or "max". `clip_gate`: events are looked for only in a clip, or window, whose own
+    probability is high enough.
     """
 
     frame_multiple: int
     context_frames: int | None = None
     block_frames: int = 0
-    highest: bool = False
-    gated: bool = False
+    aggregate: str = "mean"
+    clip_gate: bool = False
     window_seconds: int = 60
 
     @property
@@ -88,24 +88,27 @@ def windows(blocks: Iterable[np.ndarray], samples: int) -> Iterator[np.ndarray]:
     yield np.concatenate(held)
 
 
-def centred(blocks: Iterable[np.ndarray], samples: int, step: float) -> Iterator[np.ndarray]:
+def centered(blocks: Iterable[np.ndarray], samples: int, step: float) -> Iterator[np.ndarray]:
     """Blocks (samples,) of any length -> windows of `samples`, one for each `step` samples of the sound, whose middle is the
     step's middle; zeros where the sound has not begun or is over."""
     held = np.zeros(samples // 2, np.float32)
-    first, heard, count = -len(held), 0, 0  # of the sound's samples: the first that is held, their number; of the windows
+    first = -len(held)  # the sample of the sound where `held` begins
+    samples_read = 0
+    count = 0  # of windows
 
     def begin() -> int:
         return round((count + 0.5) * step) - samples // 2
 
     for block in blocks:
-        held, heard = np.concatenate([held, block]), heard + len(block)
-        while begin() + samples <= heard:
+        held = np.concatenate([held, block])
+        samples_read += len(block)
+        while begin() + samples <= samples_read:
             yield held[begin() - first :][:samples]
             count += 1
         past = min(begin() - first, len(held))
         held, first = held[past:], first + past
     held = np.concatenate([held, np.zeros(samples + round(step), np.float32)])
-    while count * step < heard - 0.5:  # whose rounding is no frame
+    while count * step < samples_read - 0.5:  # whose rounding is no frame
         yield held[begin() - first :][:samples]
         count += 1
 
@@ -138,13 +141,13 @@ class _Signal:
         yield np.zeros(self._padded() - self.samples, np.float32)
 
     def _padded(self) -> int:
-        return self.config.padded_samples(self.samples, self.frame_multiple)
+        return int(self.config.padded_samples(self.samples, self.frame_multiple))
 
     def _excess(self) -> int:
         """Samples behind the last frame that counts: less than a second of frames, and less than a hop."""
         config, padded = self.config, self._padded()
         framed = (config.frames(padded) - 1) * config.hop_samples + config.window_samples
-        return padded + config.window_samples // 2 * 2 - framed
+        return int(padded + config.window_samples // 2 * 2 - framed)
 
 
 def _images(signal: Iterable[np.ndarray], config: Any, frames: Frames) -> Iterator[np.ndarray]:

@@ -50,7 +50,7 @@ class Worker:
     def __init__(self, make: Callable[[], Scorer[Any]], cores: int, batch: int | None = None) -> None:
         started = Failure("", "returned as soon as the scorer is loaded")
         self._queue: deque[str | Failure] = deque([started])
-        self._results = workers.shared(_WithThreads(make, cores), self._sources(), 1, batch)
+        self._results = workers.predict(_WithThreads(make, cores), self._sources(), 1, batch)
         next(self._results)
 
     def _sources(self) -> Iterator[str | Failure | None]:

@@ -38,7 +38,7 @@ class Teacher:
         prepared = np.stack([self.tagger.prepare(Clip(waveform[None], sample_rate_hz)) for waveform in waveforms])
         if not self.embeds:
             return torch.from_numpy(self.tagger.scores(prepared)), None
-        scores, embeddings = self.tagger.answers(prepared)
+        scores, embeddings = self.tagger.scores_and_embeddings(prepared)
         return torch.from_numpy(scores), torch.from_numpy(embeddings)
 
 

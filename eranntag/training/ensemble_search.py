@@ -17,7 +17,7 @@ from eranntag.evaluation import metrics
 from eranntag.inference import fusion
 from eranntag.inference.ensemble import Ensemble
 from eranntag.inference.pipeline import predict_examples
-from eranntag.inference.prepared import Heard
+from eranntag.inference.prepared import LongAudio, Prepared
 from eranntag.inference.tagger import Tagger
 from eranntag.recipes import check_classes, check_scores, was_trained_on
 from eranntag.training.config import digest
@@ -44,7 +44,7 @@ class MemberScorer:
     def parallel(self) -> int:
         return self.ensemble.parallel
 
-    def prepare_source(self, source: Any, name: str = "") -> Heard:
+    def prepare_source(self, source: Any, name: str = "") -> Prepared:
         return self.ensemble.prepare_source(source, name)
 
     def scores(self, prepared: np.ndarray) -> np.ndarray:
@@ -55,9 +55,9 @@ class MemberScorer:
         """(members, classes)"""
         return scores
 
-    def predict_long(self, heard: Heard) -> np.ndarray:
+    def predict_long(self, audio: LongAudio) -> np.ndarray:
         """(members, classes)"""
-        return self.ensemble.member_scores_long(heard)[:, 0]
+        return self.ensemble.member_scores_long(audio)[:, 0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +121,7 @@ def combinations_by_rule(collected: MemberScores) -> Iterator[Combination]:
         blocks = np.array_split(collected.evidence[list(chosen)], -(-len(collected.targets) // BLOCK_CLIPS), 1)
         rules = fusion.RULES if len(chosen) > 1 else (fusion.WEIGHTED,)
         fused = {rule: np.concatenate([fusion.fuse(block, rule, activation) for block in blocks]) for rule in rules}
-        masses = blocks if activation == "softmax" else (fusion.frames(block) for block in blocks)
+        masses = blocks if activation == "softmax" else (fusion.binary_masses(block) for block in blocks)
         undefined = sum(int(fusion.undefined(block).sum()) for block in masses)
         yield Combination(chosen, {rule: collected.value(scores) for rule, scores in fused.items()}, undefined)
 
@@ -134,7 +134,7 @@ def subsets(members: int) -> list[tuple[int, ...]]:
 
 def fit(collected: MemberScores) -> Fitted:
     """The weights of the weighted average with the smallest log loss."""
-    members = fusion.said_of_truth(collected.evidence, collected.targets, collected.recipe.activation)
+    members = fusion.true_class_probabilities(collected.evidence, collected.targets, collected.recipe.activation)
     equal = (1 / len(members),) * len(members)
     fitted = rounded(fusion.fitted_weights(members))
 

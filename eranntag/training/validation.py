@@ -6,6 +6,7 @@ from itertools import islice
 import numpy as np
 
 from eranntag.evaluation import metrics
+from eranntag.inference.batching import batched_by_shape
 from eranntag.inference.tagger import Tagger
 from eranntag.prefetch import prefetch_map
 from eranntag.training.data import WaveformCache
@@ -37,23 +38,13 @@ class Validation:
         at_once = tagger.batch
         prepared = prefetch_map(lambda index: (index, self._prepared(tagger, index)), indices, self.workers, 4 * at_once)
         while some := list(islice(prepared, 2 * at_once)):
-            yield from _in_batches(tagger, [(i, waveform) for i, waveform in some if waveform is not None], at_once)
+            readable = [(index, clip) for index, clip in some if clip is not None]
+            scores = batched_by_shape(tagger.scores, [clip for _, clip in readable], at_once)
+            yield from zip((index for index, _ in readable), scores, strict=True)
 
     def _prepared(self, tagger: Tagger, index: int) -> np.ndarray | None:
         clip = self.sounds.clip(index)
         return None if clip is None else tagger.prepare(clip)
-
-
-def _in_batches(tagger: Tagger, ready: list[tuple[int, np.ndarray]], at_once: int) -> Iterator[tuple[int, np.ndarray]]:
-    """Clips of one shape together: nothing is padded because of its neighbors."""
-    by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
-    for index, waveform in ready:
-        by_shape.setdefault(waveform.shape, []).append((index, waveform))
-    for group in by_shape.values():
-        for start in range(0, len(group), at_once):
-            part = group[start : start + at_once]
-            scores = tagger.scores(np.stack([waveform for _, waveform in part]))
-            yield from zip((index for index, _ in part), scores, strict=True)
 
 
 def measure(metric: str, scores: np.ndarray, examples: Sequence[Example]) -> dict[str, float]:

@@ -12,7 +12,7 @@ import soxr
 
 from eranntag import features
 from eranntag.audio import filterbanks, reader
-from eranntag.inference.pipeline import until
+from eranntag.inference.prepared import cancellable
 
 COLUMNS = 1000  # of images (and of lanes), at most: what a screen can show
 BANDS = 64  # of the spectrogram
@@ -38,7 +38,7 @@ def sight(source: reader.Source, stop: threading.Event | None = None, carry: boo
     """A file of any length in bounded memory; its MP3 only to `carry`. Raises AudioError when it cannot be read,
     InterruptedError after `stop`."""
     sound = reader.open_stream(source)
-    blocks = until(stop or threading.Event(), reader.mono_blocks(sound, sound.rate))
+    blocks = cancellable(reader.mono_blocks(sound, sound.rate), stop or threading.Event())
     beginning, samples = [], 0
     for block in blocks:
         beginning.append(block)

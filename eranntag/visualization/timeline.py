@@ -8,14 +8,14 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from eranntag.errors import error_reason
 from eranntag.inference.detector import Detection, Detector, only
-from eranntag.inference.pipeline import predict_one, readers, until
-from eranntag.inference.prepared import Heard, Sound
+from eranntag.inference.pipeline import predict_one, readers
+from eranntag.inference.prepared import AudioSource, LongAudio, Prepared
 from eranntag.types import Failure, Prediction
 from eranntag.visualization.spectrogram import COLUMNS, Sight, sight
 
@@ -52,7 +52,7 @@ class Viewer:
     def close(self) -> None:
         self._stop.set()
 
-    def prepare_source(self, source: Sound, name: str = "") -> Heard:
+    def prepare_source(self, source: AudioSource, name: str = "") -> Prepared:
         return self.detector.prepare_source(source, name)
 
     def scores(self, prepared: np.ndarray) -> Sequence[tuple[np.ndarray, np.ndarray]]:
@@ -62,12 +62,12 @@ class Viewer:
     def prediction(self, scores: tuple[np.ndarray, np.ndarray], seconds: float, source: str) -> View:
         return self._view(self.tagger.prediction(scores[0], seconds, source), scores[1])
 
-    def predict_long(self, heard: Heard) -> View:
-        """A sound that is heard in blocks is read a second time for its tags; `heard.source` is its file."""
-        frames = self.detector.frame_scores_of(heard)
-        again = self.tagger.prepare_source(heard.source)
-        if again.blocks is not None:
-            again = replace(again, blocks=until(self._stop, again.blocks))
+    def predict_long(self, audio: LongAudio) -> View:
+        """Long audio is read a second time for its tags; `audio.source` is its file."""
+        frames = self.detector.frame_scores_of(audio)
+        again = self.tagger.prepare_source(audio.source)
+        if isinstance(again, LongAudio):
+            again.cancelled = self._stop
         return self._view(predict_one(self.tagger, again), frames)
 
     def _view(self, prediction: Prediction, frames: np.ndarray) -> View:

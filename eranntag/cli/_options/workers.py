@@ -57,7 +57,7 @@ def results(
     if given["jobs"]:  # by now the checkpoint is on this machine
         from eranntag.inference import workers
 
-        return workers.shared(partial(_made, {**given, "offline": True}, build), sources, given["jobs"], given["batch"])
+        return workers.predict(partial(_made, {**given, "offline": True}, build), sources, given["jobs"], given["batch"])
     from eranntag.inference import pipeline
 
     return pipeline.predict(scorer, sources, given["batch"])
