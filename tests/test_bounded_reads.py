@@ -246,6 +246,7 @@ PACK = st.fixed_dictionaries(
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(rows=ROWS, end=st.sampled_from(("\n", "\r\n", "\r")))
+@pytest.mark.fuzz
 def test_any_table_is_read_or_refused(rows: list[list[str]], end: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     root = tmp_path_factory.mktemp("table")
     for name in ("labels.csv", "mixtures.csv", "events.csv", "eval_segments.csv"):
@@ -266,6 +267,7 @@ def test_any_table_is_read_or_refused(rows: list[list[str]], end: str, tmp_path_
     manifest=st.binary(max_size=50),
     row=st.lists(st.sampled_from(("shard-000000.tar", "0", "1", "-1", "2" * 30)), max_size=9),
 )
+@pytest.mark.fuzz
 def test_any_pack_is_read_or_refused(
     pack: dict[str, Any], manifest: bytes, row: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -291,6 +293,7 @@ def test_any_pack_is_read_or_refused(
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(found=JSON)
+@pytest.mark.fuzz
 def test_any_plan_of_mixtures_is_gone_on_with_or_refused(found: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     path, read = mixing_plan(tmp_path_factory.mktemp("mixing"))
     path.write_text(json.dumps(found))

@@ -161,7 +161,7 @@ def test_what_sounds_at_a_time_changes_the_frames_around_it(tiny_tagger: Eager) 
     assert touched.min() + touched.max() + FRAME == pytest.approx(24.1, abs=4 * FRAME)  # as far to both sides
 
 
-@pytest.mark.parametrize("seconds", [11.3, 12.0, 17.71])
+@pytest.mark.parametrize("seconds", [11.3, 12.0, pytest.param(17.71, marks=pytest.mark.slow)])
 def test_frames_of_blocks_are_those_of_one_pass(seconds: float, tiny_tagger: Eager) -> None:
     clip = sound(seconds, rate=48000)
     expected = frames(tiny_tagger, clip)
@@ -340,6 +340,7 @@ def test_an_ensemble_fuses_frames_on_the_lattice_of_its_finest_member(members: l
     assert {event.label for event in found.events} == set(LABELS) and found.checkpoint == "duo"
 
 
+@pytest.mark.slow
 def test_an_ensemble_hears_a_long_sound_once_for_all_members(members: list[Eager], wav: Callable[..., Path]) -> None:
     clip = sound(13.3)
     path = str(wav("long.wav", clip.waveform[0], subtype="FLOAT"))

@@ -233,6 +233,7 @@ def test_the_losses_fall_where_the_teacher_is_learned(teacher: Path, table: Path
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:3])
 
 
+@pytest.mark.slow
 def test_going_on_from_a_checkpoint(teacher: Path, table: Path, tmp_path: Path) -> None:
     """The teacher itself as the student: it has the labels, so its head is kept; another one gets a new head."""
     result = runs.command("distill", teacher, "--from", teacher, "--data", table, "--out", tmp_path / "kept",
@@ -245,6 +246,7 @@ def test_going_on_from_a_checkpoint(teacher: Path, table: Path, tmp_path: Path) 
     assert line.startswith("--model erann-1-3: --from names a erann-2-1")
 
 
+@pytest.mark.slow
 def test_zero_shot_accuracy_selects(teacher: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = runs.esc50(tmp_path / "ESC-50-master")
     tiny = dataclasses.replace(recipes.load("esc50", str(data)).recipe, audioset_labels={"dog": ("dog",), "rain": ("rain",)})
@@ -259,6 +261,7 @@ def test_zero_shot_accuracy_selects(teacher: Path, table: Path, tmp_path: Path, 
     assert header.read_checkpoint(tmp_path / "run" / "last.safetensors").metrics["metric"] == "zero_shot"
 
 
+@pytest.mark.slow
 def test_several_teachers_are_averaged(teacher: Path, table: Path, tmp_path: Path) -> None:
     both = runs.command("distill", teacher, teacher, "--data", table, "--out", tmp_path / "run", "--model", "erann-2-1",
                         "--iterations", 1, "--batch", 2, *runs.TINY)  # fmt: skip

@@ -205,7 +205,7 @@ def vectors(model: str, clips: list[str], every: float | None = None) -> list[np
     return [each.vectors for each in loading.load(model, engine="eager", device="cpu").embed(clips, every=every)]
 
 
-@pytest.mark.parametrize("every", [None, 0.4])
+@pytest.mark.parametrize("every", [pytest.param(None, marks=pytest.mark.slow), 0.4])
 def test_every_format_reads_back(every: float | None, model: str, clips: list[str]) -> None:
     pytest.importorskip("pyarrow")
     options = [] if every is None else ["--every", str(every)]
@@ -366,6 +366,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
 
 
 @pytest.mark.parametrize("output", ["x.jsonl", "x.npz"])
+@pytest.mark.kill
 def test_an_interrupted_run_is_resumed(output: str, model: str, clips: list[str], interrupted: Callable[..., Result]) -> None:
     how = (model, *clips, "--every", "0.4", "-o", output)
     assert interrupted(*how).exit_code == 130

@@ -67,6 +67,7 @@ def test_the_published_parameter_count_is_ours_plus_an_unused_batchnorm_of_one_c
     assert parameters(meta_model(replace(config, shortcut_bn=False))) == text
 
 
+@pytest.mark.slow
 def test_all_parameter_counts_of_the_oracle_are_exact(oracle: Callable[[str], Any]) -> None:
     rows = oracle("parameter_counts")["erann"]
     assert len(rows) == 64
@@ -90,6 +91,7 @@ def test_multiply_adds_are_the_printed_ones(name: str) -> None:
     assert multiply_adds(model, 10) / 1e9 == pytest.approx(ten_seconds, abs=0.03)  # E1 rounds loosely
 
 
+@pytest.mark.slow
 def test_strides_and_sizes_of_all_stages_follow_the_oracle(oracle: Callable[[str], Any]) -> None:
     geometry = oracle("erann_geometry")
     for key, s_m in STRIDES_OF.items():

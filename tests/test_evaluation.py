@@ -290,7 +290,6 @@ def command(data: Path, model: str, *args: str) -> Run:
     return CliRunner().invoke(cli, ["evaluate", "esc50", "--data", str(data), "-c", model, "--device", "cpu", *args])
 
 
-@pytest.mark.slow
 def test_a_broken_clip_is_counted_and_the_exit_code_tells(data: Path, model: str) -> None:
     result = command(data, model, "--json", "--fold", "1")
     content: dict[str, Any] = json.loads(result.stdout)
@@ -301,7 +300,6 @@ def test_a_broken_clip_is_counted_and_the_exit_code_tells(data: Path, model: str
     assert result.exit_code == 3
 
 
-@pytest.mark.slow
 def test_people_get_a_table_of_the_classes(data: Path, model: str) -> None:
     (data / "ESC-50" / "audio" / "1-1-A-1.wav").unlink()
     result = command(data, model, "--offline")

@@ -133,6 +133,7 @@ def test_an_exported_network_computes_the_same_for_any_batch_and_duration(form: 
 
 
 @pytest.mark.parametrize("form", BOTH)
+@pytest.mark.slow
 def test_the_metadata_is_in_the_file(form: str, model: str, reference: Eager) -> None:
     _, about = opened(export.export(model, form).path)
     assert about.keys() == {"eranntag-1", "eranntag-image", "eranntag-version", "eranntag-source-sha256"}
@@ -148,6 +149,7 @@ def test_the_metadata_is_in_the_file(form: str, model: str, reference: Eager) ->
 
 
 @pytest.mark.parametrize("form", [needs("onnx")])
+@pytest.mark.slow
 def test_the_onnx_graph_is_plain(form: str, model: str) -> None:
     import onnx
 
@@ -158,6 +160,7 @@ def test_the_onnx_graph_is_plain(form: str, model: str) -> None:
 
 
 @pytest.mark.parametrize("form", [needs("openvino")])
+@pytest.mark.slow
 def test_half_stores_float16(form: str, model: str) -> None:
     whole = export.export(model, form)
     half = export.export(model, form, Path("half.xml"), half=True)
@@ -222,6 +225,7 @@ def test_nothing_is_written_when_the_runtime_disagrees(
 
 
 @pytest.mark.parametrize("form", BOTH)
+@pytest.mark.slow
 def test_a_weight_that_changed_on_the_way_is_noticed(
     form: str, model: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -312,6 +316,7 @@ def test_the_file_is_named_after_the_checkpoint(name: str, path: str) -> None:
 # The user's own sounds
 
 
+@pytest.mark.slow
 def test_the_users_clips_are_compared_too(model: str, faked: Callable[..., None], wav: Callable[..., Path]) -> None:
     lengths = set()
 

@@ -157,6 +157,7 @@ def test_a_cached_file_needs_neither_torch_nor_the_client(hub: Hub) -> None:
     assert printed.strip().endswith("model.safetensors") and hub.connections == connections
 
 
+@pytest.mark.slow
 def test_the_environment_of_another_process_is_obeyed(hub: Hub) -> None:
     """HF_ENDPOINT and HF_HUB_OFFLINE are read when huggingface_hub is imported."""
     code = "from eranntag.checkpoints import fetch; fetch.fetch_from_hub('hf:me/tiny', '', 'tiny')"
@@ -173,6 +174,7 @@ def test_the_environment_of_another_process_is_obeyed(hub: Hub) -> None:
     assert [request.method for request in hub.requests] == DOWNLOAD
 
 
+@pytest.mark.slow
 def test_two_at_once_both_get_the_whole_file(hub: Hub, cache: Path) -> None:
     command = [
         sys.executable,
@@ -441,6 +443,7 @@ def test_a_disk_that_takes_nothing(code: int, hub: Hub, cache: Path, monkeypatch
     assert files(cache) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_in_the_middle(hub: Hub, cache: Path) -> None:
     """Files of this process may have half the size: write() fails as it does on a full disk."""
     code = f"""if True:

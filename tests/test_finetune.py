@@ -255,6 +255,7 @@ def test_other_clips_are_refused_and_the_same_ones_elsewhere_are_not(
     assert "clips '24+6 clips " in runs.error(finetune(base, moved, run, *SAME))
 
 
+@pytest.mark.kill
 def test_a_run_that_was_stopped_goes_on(base: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps, step = iter([True, False]), loop.Trainer.step
 
@@ -314,6 +315,7 @@ def test_folds_of_a_table_are_cross_validated(base: Path, table: Path, tmp_path:
     assert {"last", "best", "test"} <= summary.keys()
 
 
+@pytest.mark.slow
 def test_several_labels_a_clip_are_independent_classes(base: Path, table: Path, tmp_path: Path) -> None:
     rows = [["filename", "labels"], *([str(table.parent / name), label] for name, label, _ in body(table))]
     for seed in range(6):
@@ -363,6 +365,7 @@ def test_a_broken_clip_is_left_out_and_said_once(base: Path, table: Path, tmp_pa
 # Going on with the same classes
 
 
+@pytest.mark.slow
 def test_a_kept_head_begins_where_the_checkpoint_ended(run: Path, table: Path, tmp_path: Path) -> None:
     short = ("--iterations", 1, "--lr", 1e-12, "--seed", 1)  # seed 0 would draw the head that the training began with
     tuned = run / "best.safetensors"

@@ -132,6 +132,7 @@ def events(root: Path) -> Path:
 
 
 @pytest.mark.parametrize("what", ["pack", "mix", "train"])
+@pytest.mark.slow
 def test_what_goes_on_after_a_full_disk(what: str, data: Path, tmp_path: Path, request: Any) -> None:
     """Training, packing and mixing keep what is finished; the same command goes on."""
     out = tmp_path / "out"

@@ -310,6 +310,7 @@ def test_fine_tuning_begins_with_its_front_end_and_trains_it(trained: Path, data
     assert 0 < moved < 1e-3  # two steps of 1e-4
 
 
+@pytest.mark.slow
 def test_averages_of_kept_checkpoints_hold_the_front_end(data: Path, tmp_path: Path) -> None:
     assert train(data, tmp_path, "--iterations", 2, "--set", "keep_every=1").exit_code == 0
     paths = [tmp_path / f"iteration-{iteration:07}.safetensors" for iteration in (1, 2)]

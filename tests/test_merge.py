@@ -190,6 +190,7 @@ SIZES = st.lists(st.integers(0, 1 << 30), min_size=1, max_size=60)
 
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(sizes=SIZES, count=st.integers(1, 12), order=st.randoms(use_true_random=False))
+@pytest.mark.fuzz
 def test_shares_are_all_disjoint_stable_and_balanced(sizes: list[int], count: int, order: object) -> None:
     names = [f"{number}.wav" for number in range(len(sizes))]
     size_of = dict(zip(names, sizes, strict=True))

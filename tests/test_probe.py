@@ -193,6 +193,7 @@ def test_it_can_be_trained_further(done: tuple[Path, Any], table: Path, tmp_path
     assert header.read_checkpoint(tmp_path / "run" / "last.safetensors").model["linear_head"] is True
 
 
+@pytest.mark.slow
 def test_all_folds_and_seeds(base: Path, table: Path, tmp_path: Path) -> None:
     result = fitted(base, table, tmp_path / "runs", "--fold", "all", "--repeats", 2, "--seed", 3)
     assert result.exit_code == 0, result.stderr
@@ -204,6 +205,7 @@ def test_all_folds_and_seeds(base: Path, table: Path, tmp_path: Path) -> None:
     assert summary["test"]["mean"] == pytest.approx(np.mean(values)) and "4 runs, test: accuracy" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_probe_on_other_clips_is_kept(base: Path, table: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert fitted(base, table, out).exit_code == 0 and fitted(base, table, out).exit_code == 0
@@ -219,6 +221,7 @@ def test_a_probe_on_other_clips_is_kept(base: Path, table: Path, tmp_path: Path)
     assert "is a file; name a folder" in line
 
 
+@pytest.mark.slow
 def test_missing_clips_are_counted(base: Path, table: Path, tmp_path: Path) -> None:
     rows = [["filename", "label"], *([str(table.parent / name), label] for name, label, *_ in body(table))]
     result = fitted(base, write_table(tmp_path / "labels.csv", [*rows, ["gone.wav", "tone"]]), tmp_path / "run")
@@ -226,6 +229,7 @@ def test_missing_clips_are_counted(base: Path, table: Path, tmp_path: Path) -> N
     assert "by cross-validation (accuracy " in result.stderr
 
 
+@pytest.mark.slow
 def test_thresholds_where_classes_have_enough_clips(base: Path, table: Path, tmp_path: Path) -> None:
     """Scores of the cross-validation, so that no threshold is fitted to clips that its regression was fitted to."""
     assert fitted(base, table, tmp_path / "all").exit_code == 0
@@ -233,6 +237,7 @@ def test_thresholds_where_classes_have_enough_clips(base: Path, table: Path, tmp
     assert len(spec.thresholds) == 3 and all(0 < threshold < 1 for threshold in spec.thresholds) and not spec.metrics
 
 
+@pytest.mark.slow
 def test_broken_clips_are_named_and_left_out(base: Path, table: Path, tmp_path: Path) -> None:
     rows = [["filename", "label"], *([str(table.parent / name), label] for name, label, *_ in body(table))]
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
@@ -262,6 +267,7 @@ def test_scikit_learn_is_an_extra(base: Path, table: Path, tmp_path: Path, monke
     assert line == "a probe needs scikit-learn: pip install 'eranntag[probe]'"
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_no_half_checkpoint(
     base: Path, table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +282,7 @@ def test_a_full_disk_leaves_no_half_checkpoint(
 # Real sounds
 
 
+@pytest.mark.slow
 def test_eight_clips_of_each_of_five_classes(data_root: Path, tmp_path: Path) -> None:
     """The public tagger's embeddings, on clips of folds that the probe was not fitted on."""
     published = data_root / "teacher" / "mn04_as_mAP_432.pt"

@@ -60,6 +60,7 @@ def all_folds(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return out, train(data, out, "--folds", "all")
 
 
+@pytest.mark.slow
 def test_all_folds_are_a_run_and_a_line_each(all_folds: tuple[Path, Result]) -> None:
     out, result = all_folds
     assert result.exit_code == 0, result.stderr
@@ -72,6 +73,7 @@ def test_all_folds_are_a_run_and_a_line_each(all_folds: tuple[Path, Result]) -> 
         assert spec.name == f"erann-2-1-esc50-fold{fold}"
 
 
+@pytest.mark.slow
 def test_the_summary_is_their_mean_and_standard_deviation(all_folds: tuple[Path, Result]) -> None:
     out, result = all_folds
     summary = read_summary(out)
@@ -95,6 +97,7 @@ def test_the_summary_is_their_mean_and_standard_deviation(all_folds: tuple[Path,
 
 
 @pytest.mark.usefixtures("no_training")
+@pytest.mark.slow
 def test_a_finished_cross_validation_is_only_told_again(all_folds: tuple[Path, Result], data: Path) -> None:
     out, first = all_folds
     before = read_summary(out)

@@ -113,6 +113,7 @@ def test_b2_is_the_smallest_efficientnet_times_1_1_and_1_2() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
 def test_ten_seconds_become_33_columns(name: str) -> None:
     model, image = meta_model(name), torch.empty(2, 1, 128, 1056, device="meta")
     assert model.feature_map(image).shape == (2, model.backbone.channels, 4, 33)
@@ -210,6 +211,7 @@ def test_batchnorm_has_the_constants_of_tensorflow() -> None:
     ("name", "architecture", "rows"),
     [("psla", "tf_efficientnet_b2", 64), ("psla", "tf_efficientnet_b2", 40), ("psla-resnet-50", "resnet50", 64)],
 )
+@pytest.mark.slow
 def test_features_are_those_of_timm(timm: ModuleType, name: str, architecture: str, rows: int) -> None:
     torch.manual_seed(0)
     theirs = timm.create_model(architecture, pretrained=False, in_chans=1, num_classes=0).eval().double()
@@ -410,6 +412,7 @@ def test_the_head_ignores_autocast(built: Callable[[str], Model]) -> None:
 
 @pytest.mark.parametrize("name", ["psla", "psla-resnet-50"])
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::FutureWarning")
+@pytest.mark.slow
 def test_a_traced_network_is_right_for_other_durations(built: Callable[[str], Model], name: str) -> None:
     model, x = built(name), images(3, 64, 160)
     with torch.no_grad():

@@ -107,6 +107,7 @@ def mn04(data_root: Path) -> bytes:
     return path.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_real_mn04_scores_what_its_tensors_do(server: Hub, mn04: bytes, tmp_path: Path) -> None:
     """By the row of checkpoints.toml, but for the server; the published numbers are kept exactly."""
     row = catalog.load_catalog().row("mn04-audioset")
@@ -132,6 +133,7 @@ def test_the_header_has_the_rows_facts_and_the_source(server: Hub, panns: bytes,
     assert {dtype for dtype, _ in header.read_header(found.path).tensors.values()} == {"F32", "I64"}
 
 
+@pytest.mark.slow
 def test_the_same_file_is_made_whenever_it_is_made(server: Hub, panns: bytes, cache: Path, tmp_path: Path) -> None:
     """So that two processes write the same."""
     own = registry(tmp_path, server.add(panns), panns)
@@ -161,6 +163,7 @@ def test_a_damaged_copy_is_made_again(damage: str, server: Hub, panns: bytes, tm
     assert loading.find("mine", own).path.read_bytes() == good and len(server.requests) == 2
 
 
+@pytest.mark.slow
 def test_a_copy_in_the_cache_needs_no_torch_and_no_client(server: Hub, tmp_path: Path) -> None:
     content = b"weights" * 1000
     own = registry(tmp_path, server.add(content), content, format="safetensors")
@@ -178,6 +181,7 @@ def test_a_copy_in_the_cache_needs_no_torch_and_no_client(server: Hub, tmp_path:
     assert all(each.stderr == "" for each in printed)
 
 
+@pytest.mark.slow
 def test_two_processes_at_once(server: Hub, cache: Path, tmp_path: Path) -> None:
     content = os.urandom(3_000_000)
     own = registry(tmp_path, server.add(content), content, format="safetensors")
@@ -187,6 +191,7 @@ def test_two_processes_at_once(server: Hub, cache: Path, tmp_path: Path) -> None
     assert len(paths) == 1 and Path(paths.pop()).read_bytes() == content and len(files(cache)) == 2
 
 
+@pytest.mark.slow
 def test_given_up_a_process_ends(server: Hub, tmp_path: Path) -> None:
     """Though its thread still waits for a server, which is silent for 10 s."""
     server.answers = [Answer(silent=True)]

@@ -101,6 +101,7 @@ def similar(model: str, *args: str | Path, **options: Any) -> Result:
     return run("similar", "-c", model, "--engine", "eager", *args, **options)
 
 
+@pytest.mark.slow
 def test_sounds_and_their_saved_embeddings_rank_alike(model: str, sounds: list[str], tmp_path: Path) -> None:
     """In every format of `embed`; of the query itself the similarity is 1, and its copy comes behind it."""
     pytest.importorskip("pyarrow")
@@ -157,6 +158,7 @@ def test_a_broken_sound_is_a_line_and_a_query_may_be_piped(model: str, sounds: l
     assert similar(model, sounds[0], ".").exit_code == 1
 
 
+@pytest.mark.slow
 def test_embeddings_of_another_checkpoint_are_refused(
     model: str, sounds: list[str], tiny_tagger: Eager, tmp_path: Path
 ) -> None:

@@ -77,13 +77,21 @@ def assert_same(ours: np.ndarray, expected: np.ndarray) -> None:
 # The network in pieces
 
 
-@pytest.mark.parametrize(("s_m", "seconds", "block_frames"), [(0, 9.7, 384), (1, 11.3, 512), (3, 33.1, 1024), (4, 39.6, 1024)])
+@pytest.mark.parametrize(
+    ("s_m", "seconds", "block_frames"),
+    [
+        (0, 9.7, 384),
+        (1, 11.3, 512),
+        *(pytest.param(*long, marks=pytest.mark.slow) for long in ((3, 33.1, 1024), (4, 39.6, 1024))),
+    ],
+)
 def test_blocks_give_the_scores_of_one_pass(s_m: int, seconds: float, block_frames: int, tiny_checkpoint: Checkpoint) -> None:
     tagger, clip = tagger_of(tiny_checkpoint, s_m, block_frames), sound(round(seconds * RATE))
     assert tagger.longest_seconds < seconds
     assert_same(tagger.tag(clip).scores, one_pass(tagger, clip))
 
 
+@pytest.mark.slow
 def test_a_long_clip_of_odd_length(tiny_tagger: Eager) -> None:
     tagger, clip = in_blocks(tiny_tagger, 3072), sound(round(97.3 * RATE) + 1)
     assert_same(in_pieces(tagger, clip), one_pass(tagger, clip))

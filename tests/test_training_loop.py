@@ -167,11 +167,13 @@ def iterations_done(out: Path) -> int:
 @pytest.mark.parametrize(
     ("place", "call", "least"),
     [
-        pytest.param((loop.Trainer, "step"), 1, 0, id="before the first iteration"),
+        pytest.param((loop.Trainer, "step"), 1, 0, id="before the first iteration", marks=pytest.mark.kill),
         pytest.param((loop.Trainer, "step"), 5, 4, id="between two iterations"),
-        pytest.param((ExponentialMovingAverage, "update"), 5, 4, id="after the optimizer's step"),
-        pytest.param((loop.TrainingLoop, "evaluate"), 1, 2, id="before an evaluation"),
-        pytest.param((loop.TrainingLoop, "evaluate"), 2, ITERATIONS - 1, id="before the last evaluation"),
+        pytest.param((ExponentialMovingAverage, "update"), 5, 4, id="after the optimizer's step", marks=pytest.mark.kill),
+        pytest.param((loop.TrainingLoop, "evaluate"), 1, 2, id="before an evaluation", marks=pytest.mark.kill),
+        pytest.param(
+            (loop.TrainingLoop, "evaluate"), 2, ITERATIONS - 1, id="before the last evaluation", marks=pytest.mark.kill
+        ),
     ],
 )
 def test_a_run_that_was_stopped_and_continued_is_the_same_to_the_bit(

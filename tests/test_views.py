@@ -163,6 +163,7 @@ def test_the_best_labels_are_those_with_events_then_those_with_the_highest_score
     assert found == [12, 15, 0, 1, 2, 3, 4, 19]
 
 
+@pytest.mark.slow
 def test_windows_and_ensembles_are_viewed_too(tiny_tagger: Eager, wav: Callable[..., Path]) -> None:
     path = str(wav("sound.wav", 100 * noise(2.4)))
     duo = Ensemble("duo", [tiny_tagger, tiny_tagger])
