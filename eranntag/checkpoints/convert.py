@@ -18,6 +18,7 @@ from torch import Tensor
 from eranntag import models, registry
 from eranntag.checkpoints import limits, pickled, weights
 from eranntag.checkpoints.digest import file_sha256
+from eranntag.checkpoints.output import check_output
 from eranntag.errors import CheckpointError, UsageError
 from eranntag.features import logmel
 from eranntag.inference.network import Network
@@ -116,7 +117,9 @@ def convert(
     if model not in PUBLISHED:
         raise UsageError(f"no published weights are known for {model!r}, only for {', '.join(PUBLISHED)}")
     file, output, published = Path(file), Path(output), PUBLISHED[model]
-    _check_output(file, output, force)
+    check_output(output, (".safetensors",), force)
+    if output.exists() and file.exists() and output.samefile(file):
+        raise UsageError(f"--output {output}: is the file that is converted; name another")
     return write_converted(file, output, published, published.checkpoint, half)
 
 
@@ -144,17 +147,6 @@ def write_converted(file: Path, output: Path, published: PublishedWeights, check
     network.model.load_state_dict(state)
     weights.save(network, output, half)
     return network
-
-
-def _check_output(file: Path, output: Path, force: bool) -> None:
-    if output.suffix != ".safetensors":
-        raise UsageError(f"--output {output}: must end in .safetensors")
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"--output {output}: must be in a folder that exists")
-    if output.exists() and not (force and output.is_file()):
-        raise UsageError(f"{output} is there already; use --force to overwrite it, or another --output")
-    if output.exists() and file.exists() and output.samefile(file):
-        raise UsageError(f"--output {output}: is the file that is converted; name another")
 
 
 def _state_dict(content: Any, entry: str, file: Path) -> dict[Any, Any]:

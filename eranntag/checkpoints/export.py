@@ -23,6 +23,7 @@ from eranntag import registry as folders
 from eranntag.audio import reader
 from eranntag.checkpoints import header, loading
 from eranntag.checkpoints.export_formats import FORMATS, Format, Run
+from eranntag.checkpoints.output import check_output
 from eranntag.checkpoints.transfer import ProgressCallback
 from eranntag.engines import verify
 from eranntag.errors import EranntagError, UsageError, error_reason
@@ -58,9 +59,9 @@ def export(
     offline: bool = False,
     report: ProgressCallback | None = None,
 ) -> Exported:
-    """Write the checkpoint behind `name` (as for `checkpoints.load`) as `form`, one of FORMATS; `force` overwrites.
+    """Write the checkpoint behind `name` (as for `loading.load`) as `form`, one of FORMATS; `force` overwrites.
 
-    `clips` are sounds to compare on, beside the built-in ones. Raises UsageError, AudioError, what `checkpoints.load` raises,
+    `clips` are sounds to compare on, beside the built-in ones. Raises UsageError, AudioError, what `loading.load` raises,
     and EranntagError, with nothing written, where the file would compute something else than the reference.
     """
     format = _format(form, half)
@@ -107,15 +108,8 @@ def _format(form: str, half: bool) -> Format:
 
 def _output_path(name: str, format: Format, output: Path | None, force: bool) -> Path:
     """Return `output`, or a path in the current folder made of the name. Raises UsageError if it may not be written."""
-    suffix = format.suffixes[-1]
-    path = output or Path(Path(name).name.removesuffix(".safetensors").partition("@")[0] + suffix)
-    if path.suffix != suffix:
-        raise UsageError(f"--output {path}: must end in {suffix}")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"--output {path}: must be in a folder that exists")
-    for file in (path.with_suffix(suffix) for suffix in format.suffixes):
-        if file.exists() and not (force and file.is_file()):
-            raise UsageError(f"{file} is there already; use --force to overwrite it, or another --output")
+    path = output or Path(Path(name).name.removesuffix(".safetensors").partition("@")[0] + format.suffixes[-1])
+    check_output(path, format.suffixes, force)
     return path
 
 

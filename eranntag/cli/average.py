@@ -19,6 +19,7 @@ def command(checkpoints: tuple[str, ...], output: Path, force: bool, registry: s
     `eranntag train ... --set keep_every=208` keeps RUN/iteration-*.safetensors for it.
     """
     from eranntag.checkpoints import loading, weights
+    from eranntag.checkpoints.output import check_output
     from eranntag.errors import UsageError
     from eranntag.training import averaging
 
@@ -26,10 +27,7 @@ def command(checkpoints: tuple[str, ...], output: Path, force: bool, registry: s
         raise UsageError("average needs two checkpoints or more")
     if twice := [name for name in dict.fromkeys(checkpoints) if checkpoints.count(name) > 1]:
         raise UsageError(f"{twice[0]}: is named twice; each checkpoint counts once")
-    if output.suffix != ".safetensors" or not output.absolute().parent.is_dir():
-        raise UsageError(f"--output {output}: must end in .safetensors and lie in a folder that exists")
-    if output.exists() and not (force and output.is_file()):
-        raise UsageError(f"{output} is there already; use --force to overwrite it, or another --output")
+    check_output(output, (".safetensors",), force)
     networks = [loading.find(name, registry, offline).network() for name in checkpoints]
     weights.save(averaging.mean(networks), output)
     terminal.write_output(f"{output}\n")
