@@ -481,7 +481,7 @@ def test_a_writer_that_is_killed_again_and_again_leaves_a_whole_file(tmp_path: P
 
 
 def test_writing_takes_a_small_share_of_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a writing of ten seconds COST times as many must go by, else SECONDS."""
+    """After a writing of ten seconds WRITE_COST times as many must go by, else WRITE_SECONDS."""
     now, cost, written = 0.0, 10.0, list[float]()
 
     def write(*_: Any) -> None:
@@ -490,7 +490,7 @@ def test_writing_takes_a_small_share_of_the_time(tmp_path: Path, monkeypatch: py
         now += cost
 
     monkeypatch.setattr(matrix.time, "monotonic", lambda: now)
-    monkeypatch.setattr(matrix, "write", write)
+    monkeypatch.setattr(matrix, "save", write)
     with matrix.EmbeddingMatrix.open(tmp_path / "x.npz") as run_:
         run_.begin({})
         for second in range(600):
