@@ -2,6 +2,7 @@
 
 * `loading`: a name, a path or a hub's address as a verified Tagger.
 * `catalog`: the rows of checkpoints.toml.
-* `weights`, `header`: the file's form.
+* `weights`, `header`, `digest`: the weight file.
+* `fetch`, `hub`, `web`, `transfer`: downloads; `limits`: of files that others wrote.
 * `convert`: published weights in other forms; `export`: ONNX and OpenVINO IR.
 """
