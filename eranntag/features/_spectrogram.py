@@ -14,7 +14,7 @@ def filtered_power(signal: Tensor, window: Tensor, hop_samples: int, filters: Te
     views = signal.unfold(1, len(window), hop_samples)  # (batch, frames, window)
     at_once = max(1, CACHED_FRAMES // len(signal)) if signal.device.type == "cpu" else views.shape[1]
     rows = []
-    for block in views.split(at_once, 1):
+    for block in torch.split(views, at_once, 1):
         spectrum = torch.fft.rfft(block * window)  # (batch, block, bins)
         rows.append((spectrum.real**2 + spectrum.imag**2) @ filters.T)
     return torch.cat(rows, 1).transpose(1, 2)

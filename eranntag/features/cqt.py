@@ -17,7 +17,7 @@ from eranntag.features._framing import FRAMING_IN_WORDS, Framing
 
 IN_WORDS = FRAMING_IN_WORDS + (
     "n_bins tones with frequencies f = fmin_hz * 2^(k / bins_per_octave), k = 0, 1, ...; with r = 2^(1 / bins_per_octave) and "
-    "L = sample_rate_hz / f * (r^2 + 1) / (r^2 - 1), the magnitude of the sum over |n| < L / 2, from the frame's centre, of "
+    "L = sample_rate_hz / f * (r^2 + 1) / (r^2 - 1), the magnitude of the sum over |n| < L / 2, from the frame's center, of "
     "signal[n] * 2 / sqrt(L) * cos^2(pi n / L) * exp(-2 pi i f n / sample_rate_hz); 20 log10(max(magnitude, floor))."
 )
 
@@ -85,7 +85,8 @@ class Frontend(Windowed):
         window, hop, hops = self.config.window_samples, self.config.hop_samples, kernels.shape[2]
         frames = (signal.shape[1] - window) // hop + 1
         start = window // 2 - hops * hop // 2
-        channels = signal[:, start : start + (frames - 1 + hops) * hop].unflatten(1, (-1, hop)).transpose(1, 2).contiguous()
+        channels = signal[:, start : start + (frames - 1 + hops) * hop]
+        channels = torch.unflatten(channels, 1, (-1, hop)).transpose(1, 2).contiguous()
         real, imaginary = nn.functional.conv1d(channels, kernels).chunk(2, 1)
         return real**2 + imaginary**2
 

@@ -92,7 +92,7 @@ class Frontend(nn.Module):
         config = self.config
         with torch.autocast(waveform.device.type, enabled=False):
             framed = waveform.float().unfold(1, config.frame_samples, config.hop_samples)  # (batch, frames, frame_samples)
-            image = torch.cat([self._image(block) for block in framed.split(BLOCK_FRAMES, 1)], 2)
+            image = torch.cat([self._image(block) for block in torch.split(framed, BLOCK_FRAMES, 1)], 2)
             return nn.functional.pad(image, (0, config.frames(waveform.shape[1]) - image.shape[2])).unsqueeze(1)
 
     def _image(self, framed: Tensor) -> Tensor:

@@ -95,10 +95,13 @@ class Frontend(nn.Module):
         with torch.autocast(waveform.device.type, enabled=False):
             framed = waveform.float().unfold(1, config.frame_samples, config.hop_samples)  # (batch, frames, frame_samples)
             at_once = max(1, BLOCK_FRAMES // len(framed)) if framed.device.type == "cpu" else 128 * BLOCK_FRAMES
-            mels = [self._magnitude(block) @ self.filters.T for block in framed.split(at_once, 1)]  # (batch, block, n_mels)
+            mels = [
+                self._magnitude(block) @ self.filters.T for block in torch.split(framed, at_once, 1)
+            ]  # (batch, block, n_mels)
             return torch.log(torch.cat(mels, 1) + config.offset).transpose(1, 2).unsqueeze(1)
 
     def _magnitude(self, framed: Tensor) -> Tensor:
         """(batch, frames, frame_samples) -> (batch, frames, bins); a third of the time of torch's absolute value."""
         spectrum = torch.fft.rfft(framed * self.window)
-        return (spectrum.real**2 + spectrum.imag**2).sqrt()
+        magnitude: Tensor = (spectrum.real**2 + spectrum.imag**2).sqrt()
+        return magnitude

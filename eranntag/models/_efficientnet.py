@@ -65,7 +65,8 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         means = x.mean((2, 3), dtype=self.reduce.weight.dtype)  # (batch, channels)
         gates = self.expand(self.act(self.reduce(means))).sigmoid()
-        return x * gates.to(x.dtype)[:, :, None, None]
+        scaled: Tensor = x * gates.to(x.dtype)[:, :, None, None]
+        return scaled
 
 
 class Block(nn.Module):
@@ -84,7 +85,7 @@ class Block(nn.Module):
         self.drop = drop
 
     def forward(self, x: Tensor) -> Tensor:
-        h = x if self.expand is None else self.act(self.expand(x))
+        h: Tensor = x if self.expand is None else self.act(self.expand(x))
         h = self.project(self.squeeze(self.act(self.depthwise(h))))  # (batch, outputs, rows / stride, frames / stride)
         if not self.residual:
             return h
@@ -121,4 +122,5 @@ class EfficientNet(nn.Module):
         self.top = normed(SameConv2d(channels, TOP, 1, 1, rows))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.top(self.stages(self.act(self.stem(x)))))
+        out: Tensor = self.act(self.top(self.stages(self.act(self.stem(x)))))
+        return out

@@ -6,8 +6,9 @@ from. ResNet-50: torchvision's first weights.
 
 from collections.abc import Mapping
 from types import ModuleType
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from eranntag.errors import FetchError, IntegrityError, UsageError, error_reason
 
@@ -35,8 +36,8 @@ _BOTTLENECK = {f"conv{n}.{i}": f"{kind}{n}" for n in (1, 2, 3) for i, kind in en
 }
 
 
-def load(model: nn.Module) -> str:
-    """Downloads the weights of the backbone of `model` (a PSLA network) and copies them; returns what they are.
+def load(model: Any) -> str:
+    """Download the ImageNet weights of a PSLA network's backbone, copy them, and return their description.
 
     Raises UsageError without timm, FetchError when the download fails, IntegrityError for weights of another network.
     """
@@ -59,8 +60,8 @@ def _timm() -> ModuleType:
     return timm
 
 
-def copy(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copies timm's `weights` (its state_dict) into the backbone of `model`, all but the first convolution's.
+def copy(model: Any, weights: Mapping[str, Tensor]) -> None:
+    """Copy timm's `weights` (its state_dict) into the backbone of `model`, all but the first convolution's.
 
     Raises IntegrityError where one is missing or of another shape.
     """
@@ -79,7 +80,7 @@ def copy(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def timm_name(backbone: str, name: str) -> str:
-    """What timm calls the tensor `name` of our backbone: "stages.1.0.expand.0.weight" -> "blocks.1.0.conv_pw.weight"."""
+    """Return timm's name of a tensor of our backbone: "stages.1.0.expand.0.weight" -> "blocks.1.0.conv_pw.weight"."""
     layer, _, tensor = name.rpartition(".")
     outside = _EFFICIENTNET if backbone == "efficientnet-b2" else _RESNET
     if layer in outside:

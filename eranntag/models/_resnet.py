@@ -29,7 +29,8 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv3(self.act(self.conv2(self.act(self.conv1(x)))))
-        return self.act(h + self.shortcut(x))
+        out: Tensor = self.act(h + self.shortcut(x))
+        return out
 
 
 class ResNet(nn.Module):
@@ -49,10 +50,12 @@ class ResNet(nn.Module):
         self.stages = nn.Sequential()
         for stage, (width, blocks) in enumerate(STAGES):
             strides = (2 if stage else 1, *[1] * (blocks - 1))
-            self.stages.append(nn.Sequential())
+            blocks_of_stage = nn.Sequential()
             for stride in strides:
-                self.stages[-1].append(Bottleneck(channels, width, stride))
+                blocks_of_stage.append(Bottleneck(channels, width, stride))
                 channels = EXPANSION * width
+            self.stages.append(blocks_of_stage)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.stages(self.pool(self.act(self.stem(x))))
+        out: Tensor = self.stages(self.pool(self.act(self.stem(x))))
+        return out

@@ -1,7 +1,7 @@
 """The two convolutions of an image that has one channel, in forms that cost a CPU little; equal to torch's up to rounding.
 
 oneDNN has no good kernel for a convolution of one channel: for ERANN-2-2 the 3x3 convolution of the image took five times as
-long as one of 16 channels. Neighbouring frames are therefore made channels, as a view where memory is channels_last.
+long as one of 16 channels. Neighboring frames are therefore made channels, as a view where memory is channels_last.
 """
 
 import torch
@@ -15,7 +15,7 @@ TOGETHER = 4  # frames that `with_shortcut` multiplies at once
 def convolved(image: Tensor, weight: Tensor) -> Tensor:
     """conv2d(image, weight, padding=1) of an image (batch, 1, rows, frames) with weights (channels, 1, 3, 3).
 
-    FRAMES neighbouring outputs y[f], y[f + 1], ... of all channels depend on the FRAMES + 2 inputs x[f - 1], x[f], ... of each
+    FRAMES neighboring outputs y[f], y[f + 1], ... of all channels depend on the FRAMES + 2 inputs x[f - 1], x[f], ... of each
     of three rows, so that a convolution along the rows alone computes them:
 
         y[f + p, c] = sum over q of x[f - 1 + q] wide[p, c, q],  wide[p, c, q] = weight[c, q - p] where 0 <= q - p < 3, else 0.
@@ -42,13 +42,16 @@ def with_shortcut(h: Tensor, image: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2
     variance, mean = torch.var_mean(image, correction=0)
     weight = conv.weight.flatten()
     with torch.no_grad():
-        norm.num_batches_tracked += 1
+        assert norm.num_batches_tracked is not None and norm.momentum is not None
+        assert norm.running_mean is not None and norm.running_var is not None
+        norm.num_batches_tracked.add_(1)
         unbiased = variance * image.numel() / (image.numel() - 1)
         norm.running_mean.lerp_(weight * mean, norm.momentum)
         norm.running_var.lerp_(weight**2 * unbiased, norm.momentum)
     scale = norm.weight * weight * torch.rsqrt(weight**2 * variance + norm.eps)
     inputs = functional.pad((image - mean).reshape(-1, TOGETHER), (0, 1), value=1.0)
-    matrix = torch.cat([torch.block_diag(*[scale] * TOGETHER), norm.bias.repeat(TOGETHER).unsqueeze(0)])
+    diagonal = torch.block_diag(*[scale] * TOGETHER)  # type: ignore[no-untyped-call]  # torch does not annotate it
+    matrix = torch.cat([diagonal, norm.bias.repeat(TOGETHER).unsqueeze(0)])
     batch, channels, rows, frames = h.shape
     flat = h.permute(0, 2, 3, 1).reshape(-1, TOGETHER * channels)  # a view
     return torch.addmm(flat, inputs, matrix).view(batch, rows, frames, channels).permute(0, 3, 1, 2)

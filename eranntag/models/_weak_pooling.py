@@ -20,13 +20,14 @@ def class_convolution(channels: int, classes: int) -> nn.Conv2d:
     """1x1, He-uniform weights and no bias at first."""
     conv = nn.Conv2d(channels, classes, 1)
     nn.init.kaiming_uniform_(conv.weight, nonlinearity="relu")
+    assert conv.bias is not None
     nn.init.zeros_(conv.bias)
     return conv
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Both steps of the attention: each one's weights, which sum to 1 over what it pools, and what it makes of them.
+    """Both steps of the attention: each one's weights, which sum to 1 over what it pools, and the weighted mean.
 
     A1 (batch, classes, rows, frames); Z_p1 (batch, classes, frames); A2 (batch, classes, frames); Z_p2 (batch, classes).
     """

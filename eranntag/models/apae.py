@@ -118,11 +118,12 @@ class Model(WindowedModel, nn.Module):
         self.register_buffer("mean", torch.zeros(rows))
         self.register_buffer("std", torch.ones(rows))
         self.decoder: nn.Sequential | None = None
+        self.head: TwoStepAttention | AtrousAttention | RankPooling
         if config.two_step:
             self.encoder = _blocks(1, ENCODER, pool=True)
             self.decoder = _blocks(ENCODER[-1], DECODER, pool=True, linear=config.decoder_linear_output)
             literal = config.pooling == "two-step-literal"
-            self.head: nn.Module = TwoStepAttention(ENCODER[-1], classes, rows, config.frames, literal)
+            self.head = TwoStepAttention(ENCODER[-1], classes, rows, config.frames, literal)
         elif config.pooling == "atrous":
             layers = [_convolution(*pair, 5, 2**i) for i, pair in enumerate(zip((1, *ATROUS), ATROUS, strict=False))]
             self.encoder = nn.Sequential(*layers)
@@ -187,7 +188,7 @@ class Model(WindowedModel, nn.Module):
         return Explanation(x, self.decoder(features).float(), self.head(features))
 
     def _cast(self, x: Tensor) -> Tensor:
-        return x.to(self.head.classes.weight.dtype)
+        return x.to(next(self.encoder.parameters()).dtype)
 
     def optimize(self, dtype: torch.dtype) -> None:
         """For evaluation: every BatchNorm becomes part of the convolution before it, and convolutions compute in `dtype`.

@@ -69,9 +69,9 @@ class Block(nn.Module):
     def __init__(self, inputs: int, channels: int, pool: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, channels, 3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(channels)
+        self.norm1: nn.Module = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels)
+        self.norm2: nn.Module = nn.BatchNorm2d(channels)
         self.act = nn.ReLU(inplace=True)
         self.pool = nn.AvgPool2d(pool) if pool > 1 else nn.Identity()
         self.dropout = nn.Dropout(DROPOUT)
@@ -79,7 +79,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.act(self.norm1(self.conv1(x)))  # (batch, channels, rows, frames)
         h = self.act(self.norm2(self.conv2(h)))
-        return self.dropout(self.pool(h))
+        out: Tensor = self.dropout(self.pool(h))
+        return out
 
 
 class Model(WindowedModel, nn.Module):
@@ -116,7 +117,8 @@ class Model(WindowedModel, nn.Module):
         if mask is not None:
             x = x * mask
         missing = x.new_zeros(*x.shape[:-1], SMALLEST)[..., x.shape[-1] :]  # none from 32 frames on, also when it is traced
-        return self.blocks(torch.cat([x, missing], -1).to(self.blocks[0].conv1.weight.dtype))
+        features: Tensor = self.blocks(torch.cat([x, missing], -1).to(next(self.blocks.parameters()).dtype))
+        return features
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
         """(batch, 1, rows, frames) -> logits (batch, classes) and PANNs' embedding (batch, 2048), the hidden layer."""
@@ -131,6 +133,7 @@ class Model(WindowedModel, nn.Module):
         BN0 (its decibels), the pooling over all columns and the linear layers stay in float32.
         """
         for block in self.blocks:
+            assert isinstance(block, Block)
             block.conv1, block.norm1 = fused(block.conv1, block.norm1), nn.Identity()
             block.conv2, block.norm2 = fused(block.conv2, block.norm2), nn.Identity()
         self.blocks.to(dtype)

@@ -86,7 +86,7 @@ class Block(nn.Module):
         self.norm1 = nn.Identity() if first else nn.BatchNorm2d(inputs)
         self.act1 = nn.Identity() if first else nn.LeakyReLU(SLOPE, inplace=True)  # autograd needs no BatchNorm's output
         self.conv1 = nn.Conv2d(inputs, channels, k1, stride, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels)
+        self.norm2: nn.Module = nn.BatchNorm2d(channels)
         self.act2 = nn.LeakyReLU(SLOPE, inplace=True)
         self.conv2 = nn.Conv2d(channels, channels, k2, padding=padding, bias=False)
         self.shortcut: nn.Module = nn.Identity()
@@ -98,10 +98,13 @@ class Block(nn.Module):
         if self._of_image(x):
             h = _stem.convolved(x, self.conv1.weight)
             h = self.conv2(self.act2(self.norm2(h)))
-            return _stem.with_shortcut(h, x, *self.shortcut)
+            conv, norm = self.shortcut.children()
+            assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+            return _stem.with_shortcut(h, x, conv, norm)
         h = self.conv1(self.act1(self.norm1(x)))  # (batch, channels, rows / x, frames / y)
         h = self.conv2(self.act2(self.norm2(h)))
-        return h + self.shortcut(x)
+        out: Tensor = h + self.shortcut(x)
+        return out
 
     def _of_image(self, x: Tensor) -> bool:
         """Whether `_stem` computes it: in training on a CPU, in channels_last, without SyncBatchNorm, from one channel."""
@@ -156,7 +159,8 @@ class Model(nn.Module):
         x = self.bn0(image.squeeze(1)).unsqueeze(1)  # (batch, 1, rows, frames)
         if mask is not None:
             x = x * mask
-        return self.stages(x.to(self.stages[0][0].conv1.weight.dtype))
+        features: Tensor = self.stages(x.to(next(self.stages.parameters()).dtype))
+        return features
 
     def columns(self, image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and maximum of each column of the feature map over its rows: twice (batch, 128 W, frames / frame_multiple).
@@ -170,7 +174,8 @@ class Model(nn.Module):
 
     def classify(self, pooled: Tensor) -> Tensor:
         """(batch, 128 W) -> logits (batch, classes)."""
-        return self.fc2(self.act(self.fc1(pooled)))
+        logits: Tensor = self.fc2(self.act(self.fc1(pooled)))
+        return logits
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
         """(batch, 1, rows, frames) -> logits (batch, classes) and embedding (batch, 128 W): the globally pooled features."""
@@ -178,12 +183,17 @@ class Model(nn.Module):
         pooled = means.mean(-1) + highest.max(-1).values  # (batch, 128 W), whatever the duration
         return Output(self.classify(pooled), pooled)
 
+    def _blocks(self) -> list[Block]:
+        return [module for module in self.stages.modules() if isinstance(module, Block)]
+
     @property
     def context_frames(self) -> int:
-        """How far to either side of its own frames a column of the feature map can see."""
-        reach, step = 0, 1
-        for block in (block for stage in self.stages for block in stage):
+        """The frames to either side of its own on which a column of the feature map depends."""
+        reach = 0
+        step = 1
+        for block in self._blocks():
             for conv in (block.conv1, block.conv2):
+                assert not isinstance(conv.padding, str)
                 reach += max(conv.padding[1], conv.kernel_size[1] - 1 - conv.padding[1]) * step
                 step *= conv.stride[1]
         return reach
@@ -198,7 +208,7 @@ class Model(nn.Module):
 
         BN0 (its decibels) and the linear layers stay in float32.
         """
-        for block in (block for stage in self.stages for block in stage):
+        for block in self._blocks():
             block.conv1, block.norm2 = fused(block.conv1, block.norm2), nn.Identity()
             if isinstance(block.shortcut, nn.Sequential) and len(block.shortcut) == 2:
                 block.shortcut = fused(*block.shortcut)

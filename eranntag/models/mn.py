@@ -81,7 +81,7 @@ def divisible(channels: float) -> int:
 
 
 class SqueezeExcitation(nn.Module):
-    """Each channel times a sigmoid of what the means of all channels say, over both axes. Always in float32."""
+    """Each channel times a sigmoid of a function of all channels' means over both axes. Always in float32."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -92,7 +92,8 @@ class SqueezeExcitation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         means = x.mean((2, 3)).to(self.fc1.weight.dtype)  # (batch, channels)
         scale = self.fc2(self.fc1(means).relu()).sigmoid()
-        return x * scale.to(x.dtype)[:, :, None, None]
+        scaled: Tensor = x * scale.to(x.dtype)[:, :, None, None]
+        return scaled
 
 
 class Excitation(nn.Module):
@@ -103,7 +104,8 @@ class Excitation(nn.Module):
         self.conc_se_layers = nn.ModuleList([SqueezeExcitation(channels)])
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conc_se_layers[0](x)
+        out: Tensor = self.conc_se_layers[0](x)
+        return out
 
 
 class Block(nn.Module):
@@ -124,7 +126,8 @@ class Block(nn.Module):
         self.block.append(_convolution(expanded, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.block(x) if self.residual else self.block(x)
+        out: Tensor = self.block(x)
+        return x + out if self.residual else out
 
 
 class Model(WindowedModel, nn.Module):
@@ -170,7 +173,7 @@ class Model(WindowedModel, nn.Module):
         """
         x = image if self.bn0 is None else self.bn0(image.squeeze(1)).unsqueeze(1)
         x = x if mask is None else x * mask
-        x = self.features(x.to(self.features[0][0].weight.dtype)).float()  # (batch, channels, rows / 32, frames / 32)
+        x = self.features(x.to(next(self.features.parameters()).dtype)).float()  # (batch, channels, rows / 32, frames / 32)
         embedding = self.classifier[:2](x)  # (batch, channels)
         return Output(self.classifier[2:](embedding), embedding)
 
@@ -186,6 +189,7 @@ class Model(WindowedModel, nn.Module):
         require_head(layers, HEADS)
         for index in (5, 2) if layers == "fc1+fc2" and not self.config.linear_head else (5,):
             old = self.classifier[index]
+            assert isinstance(old, nn.Linear)
             self.classifier[index] = nn.Linear(old.in_features, classes if index == 5 else old.out_features)
             _initialize(self.classifier[index])
 
@@ -193,9 +197,10 @@ class Model(WindowedModel, nn.Module):
         """Makes the head one linear layer on the embedding, and returns it."""
         self.config = replace(self.config, linear_head=True)
         self.classifier[2] = self.classifier[3] = nn.Identity()
-        self.classifier[5] = nn.Linear(self.embedding_size, classes)
-        _initialize(self.classifier[5])
-        return self.classifier[5]
+        head = nn.Linear(self.embedding_size, classes)
+        _initialize(head)
+        self.classifier[5] = head
+        return head
 
 
 def _convolution(

@@ -155,7 +155,8 @@ class Model(WindowedModel, nn.Module):
             x = (_masked(image, mask) - self.config.mean) / self.config.std
         else:
             x = _masked(self.bn0(image.squeeze(1)).unsqueeze(1), mask)
-        return self.backbone(x.to(self.backbone.stem[0].weight.dtype))
+        features: Tensor = self.backbone(x.to(next(self.backbone.parameters()).dtype))
+        return features
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
         """(batch, 1, rows, frames) -> logits (batch, classes), those of frames (batch, frames / 32, classes) and embedding
