@@ -64,7 +64,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve the public API on first use (PEP 562), so that `import eranntag` costs nothing."""
+    """Resolve the public API on first use (PEP 562), so that `import eranntag` is fast."""
     if name in _HOMES:
         return getattr(import_module(f"eranntag.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'eranntag' has no attribute {name!r}")

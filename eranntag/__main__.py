@@ -1,32 +1,37 @@
-"""The process. While the command line is not there yet, and when it has done its work, a signal ends it without a word."""
+"""The program `eranntag`; before the command line is loaded and after it has ended, a signal ends it at once and silently."""
 
 import atexit
 import os
 import signal
 from typing import Any, NoReturn
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 def main() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) != signal.SIG_IGN:  # else whoever started this wants it to be ignored
-            signal.signal(number, end)
-    atexit.register(ignore)  # called last, when all threads have ended
-    from eranntag.cli import _process
+    _end_on_signals()
+    atexit.register(_ignore_signals)  # runs last, when all threads have ended
+    from eranntag.cli import main as run
 
     try:
-        _process.run()
+        run()
     finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, end)
+        _end_on_signals()
 
 
-def ignore() -> None:
-    """Python is about to take its handlers away; from then on a signal would end the process with a code of its own."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+def _end_on_signals() -> None:
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:  # the parent process wants it to be ignored
+            signal.signal(number, _exit)
+
+
+def _ignore_signals() -> None:
+    """Ignore signals while Python removes its handlers, after which they would end the process with another exit code."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
-def end(number: int, _: Any) -> NoReturn:
+def _exit(number: int, _: Any) -> NoReturn:
     os._exit(128 + number)
 
 

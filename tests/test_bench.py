@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 import eranntag
 from eranntag import models, registry
-from eranntag.benchmark import baselines, cold_start, frontends, paper, report_page, run as bench, subjects, timing, training
+from eranntag.benchmark import cold_start, frontends, paper, peers, report_page, run as bench, subjects, timing, training
 from eranntag.benchmark.plan import Plan
 from eranntag.checkpoints import loading
 from eranntag.checkpoints.digest import file_sha256
@@ -155,7 +155,7 @@ def test_nonsense_is_one_line(words: tuple[str, ...], line: str) -> None:
 @pytest.mark.slow
 def test_openvino_is_measured_side_by_side() -> None:
     pytest.importorskip("openvino")
-    report = bench.run(["erann-2-1"], Plan(**{**vars(PLAN), "engine": "openvino", "dtype": "float32"}), tell=silent)
+    report = bench.run(["erann-2-1"], Plan(**{**vars(PLAN), "engine": "openvino", "dtype": "float32"}), log=silent)
     (result,) = report.results
     assert (result.engine, result.device) == ("openvino", "cpu") and result.cold is None
     assert result.shares["mel"] > 0 and len(result.throughputs) == 1
@@ -184,10 +184,10 @@ def test_a_checkpoint_is_found_before_an_architecture(tmp_path: Path) -> None:
 
 def test_time_is_taken_after_a_warm_up() -> None:
     calls: list[int] = []
-    assert len(timing.timed(lambda: calls.append(1), 0.001)) >= timing.REPEATS
+    assert len(timing.time_repeatedly(lambda: calls.append(1), 0.001)) >= timing.REPEATS
     assert len(calls) >= timing.WARM_UPS + timing.REPEATS
     calls.clear()
-    assert len(timing.timed(lambda: calls.append(1), 0)) == 1  # a single run takes longer than the budget
+    assert len(timing.time_repeatedly(lambda: calls.append(1), 0)) == 1  # a single run takes longer than the budget
     assert len(calls) == timing.WARM_UPS + 1
     assert timing.rate([0.5, 0.25, 1.0], 2) == timing.Spread(4.0, 2.0, 8.0, 3)
     values = [3.0, 1.0, 2.0, 10.0]
@@ -205,7 +205,7 @@ def test_what_does_not_fit_is_halved_and_told(error: Exception) -> None:
             raise error
         return f"{batch} clips"
 
-    assert timing.fitting(32, work, told.append) == (8, "8 clips")
+    assert timing.largest_fitting_batch(32, work, told.append) == (8, "8 clips")
     assert told == [f"out of memory with a batch of {batch}; {batch // 2} is measured instead" for batch in (32, 16)]
 
 
@@ -217,9 +217,9 @@ def test_a_single_clip_that_does_not_fit_and_other_errors_end_it() -> None:
         return work
 
     with pytest.raises(EranntagError, match="with a single clip"):
-        timing.fitting(2, fails(MemoryError()), silent)
+        timing.largest_fitting_batch(2, fails(MemoryError()), silent)
     with pytest.raises(RuntimeError, match="shapes"):
-        timing.fitting(2, fails(RuntimeError("shapes differ")), silent)
+        timing.largest_fitting_batch(2, fails(RuntimeError("shapes differ")), silent)
 
 
 @pytest.mark.slow
@@ -242,8 +242,8 @@ def test_a_command_says_that_it_halved_its_batch(monkeypatch: pytest.MonkeyPatch
 
 
 def test_peers_that_are_absent_are_named_with_their_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(baselines, "find_spec", lambda name: None)
-    found, missing = baselines.measured(PLAN, "cpu", silent)
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    found, missing = peers.measure(PLAN, "cpu", silent)
     assert found == () and [line.split(":")[0] for line in missing] == ["AST", "CNN14"]
     assert "pip install transformers" in missing[0] and "pip install panns-inference torchlibrosa" in missing[1]
 
@@ -257,10 +257,10 @@ def test_peers_are_timed_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError("no module named 'flash'")
 
     ours = {"Theirs": ((), "the model", lambda seconds: (Theirs(4, 2), torch.zeros(1, 4))), "Broken": ((), "", broken)}
-    monkeypatch.setattr(baselines, "PEERS", ours)
+    monkeypatch.setattr(peers, "PEERS", ours)
     monkeypatch.setitem(paper.V100, "erann-2-1", paper.Speeds(111, 0, None))
     report = bench.run(
-        ["erann-2-1"], Plan(**{**vars(PLAN), "engine": "torch", "dtype": "float32"}), beside_peers=True, tell=silent
+        ["erann-2-1"], Plan(**{**vars(PLAN), "engine": "torch", "dtype": "float32"}), with_peers=True, log=silent
     )
     (peer,), (result,) = report.peers, report.results
     assert peer.parameters == 10 and report.peers_missing == ("Broken: fails: no module named 'flash'",)
@@ -268,7 +268,7 @@ def test_peers_are_timed_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = peer.clips_per_second.median
     assert ratios["eager"] == pytest.approx(result.eager.clips_per_second.median / theirs)
     assert ratios["engine"] == pytest.approx(1000 / result.latency.p50_ms / theirs)
-    text = tables.markdown(report)
+    text = tables.to_markdown(report)
     assert "| 111 | out of memory |  |" in text
     assert "| Theirs (the model) | 10 |" in text and "Not measured: Broken: fails" in text
 
@@ -282,7 +282,7 @@ def test_panns_inference_is_imported_without_its_download(tmp_path: Path, monkey
     for name in [name for name in sys.modules if name.startswith("panns_inference")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert baselines._panns().Cnn14.__name__ == "Cnn14" and "panns_inference" not in sys.modules
+    assert peers._panns().Cnn14.__name__ == "Cnn14" and "panns_inference" not in sys.modules
     for name in ("panns_inference.models", "panns_inference.parts"):
         sys.modules.pop(name)
 
@@ -296,7 +296,7 @@ def test_the_papers_rows_are_architectures() -> None:
 def test_a_fresh_process_that_fails_says_why(tmp_path: Path) -> None:
     (tmp_path / "no.safetensors").write_text("none")
     with pytest.raises(EranntagError, match=r"^a fresh `eranntag predict` failed with exit code 1: .*no\.safetensors"):
-        cold_start.measured(tmp_path / "no.safetensors", ["clip.wav"], Plan(cold_runs=1), tmp_path, silent)
+        cold_start.measure(tmp_path / "no.safetensors", ["clip.wav"], Plan(cold_runs=1), tmp_path, silent)
 
 
 @pytest.mark.slow
@@ -341,13 +341,13 @@ def test_every_front_end_is_measured_on_the_image_that_it_makes(quick_frontends:
 
 def test_front_ends_are_timed_a_clip(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Runs of 2, 4 and 8 s for 4 clips are 500 to 2000 ms a clip, and the fastest is the lowest."""
-    monkeypatch.setattr(frontends, "timed", lambda work, budget: [2.0, 8.0, 4.0] if not work() else [])
+    monkeypatch.setattr(frontends, "time_repeatedly", lambda work, budget: [2.0, 8.0, 4.0] if not work() else [])
     monkeypatch.setattr(registry, "names", lambda package: ("logmel", "wavegram"))
     monkeypatch.setattr(torch.Tensor, "item", lambda tensor: 0)
-    measured = frontends.measured(4, 1, "cpu", 1.0, silent)
+    measured = frontends.measure(4, 1, "cpu", 1.0, silent)
     for each in measured:
         assert each.milliseconds == timing.Spread(1000.0, 500.0, 2000.0, 3)
-    tables.frontends(measured)
+    tables.print_frontends(measured)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "milliseconds a clip of 1 s, median (lowest-highest), on cpu"
     assert [line.split("|")[1].strip() for line in lines if line.startswith("|")] == [

@@ -153,7 +153,7 @@ def scores(root: Path) -> tuple[Path, Callable[[], Any]]:
 
 def history(root: Path) -> tuple[Path, Callable[[], Any]]:
     (root / "history.jsonl").write_text("{}\n")
-    return root / "history.jsonl", lambda: plot._read(root / "history.jsonl")
+    return root / "history.jsonl", lambda: plot.read_history(root / "history.jsonl")
 
 
 def mixing_plan(root: Path) -> tuple[Path, Callable[[], Any]]:

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from eranntag.checkpoints import weights
 from eranntag.cli import cli
-from eranntag.cli._options import labels as labels_options
+from eranntag.cli._options import labels as label_options
 from eranntag.engines.eager import Eager
 from eranntag.errors import UsageError
 from eranntag.inference.detector import Detector, only, postprocessing, thresholds
@@ -43,8 +43,7 @@ def tiny_checkpoint(tiny_checkpoint: Checkpoint) -> Checkpoint:
 
 
 def chosen(checkpoint: Checkpoint, text: str | None = None, file: str | None = None) -> tuple[str, ...]:
-    given = {"labels": text, "labels_from": file, "checkpoint": None}
-    return labels_options.labels(labels_options.wanted(given), checkpoint, given)
+    return label_options.select(label_options.LabelOptions(text, file).read(), checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -254,9 +253,9 @@ def test_wrong_labels_are_one_line(name: str, args: str, words: str, model: str,
 
 def test_files_of_labels_are_bounded(model: str, clip: str) -> None:
     with open("large.txt", "wb") as file:
-        file.truncate(labels_options.MOST_BYTES + 1)
+        file.truncate(label_options.MOST_BYTES + 1)
     result = run("predict", model, clip, "--labels-from", "large.txt")
-    assert result.exit_code == 2 and f"at most {labels_options.MOST_BYTES} are read" in result.stderr
+    assert result.exit_code == 2 and f"at most {label_options.MOST_BYTES} are read" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["predict", "detect"])

@@ -360,7 +360,7 @@ def test_checkpoints_lists_the_papers_models_with_their_commands() -> None:
     assert "mAP 0.450" in run("checkpoints", "--papers", env={"COLUMNS": "40"}).stdout
     markdown = run("checkpoints", "list", "--papers", "--markdown").stdout.splitlines()
     assert len(markdown) == len(papers) + 2 and len({row.count("|") for row in markdown}) == 1
-    assert "--papers: is for `eranntag checkpoints list`" in run("checkpoints", "--papers", "show", "x").stderr
+    assert "--papers belongs to `eranntag checkpoints list`" in run("checkpoints", "--papers", "show", "x").stderr
 
 
 def test_checkpoints_labels_prints_one_a_line(model: str, registry: Path) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from eranntag.audio import reader
 from eranntag.checkpoints import weights
-from eranntag.cli import cli, detect
+from eranntag.cli import cli
 from eranntag.engines import selection
 from eranntag.engines.eager import Eager
 from eranntag.engines.selection import VerifiedCheckpoint
@@ -520,10 +520,6 @@ def test_vtt_has_a_cue_for_each_event() -> None:
     assert cues[1].splitlines()[0] == "01:01:01.500 --> 01:01:01.501"
     assert cues[1].splitlines()[1:] == [SHOWN.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")]
     assert documents._clock(59.9999) == "00:01:00.000"
-
-
-def test_the_command_has_the_documents_formats() -> None:
-    assert {*documents.FORMATS, "parquet"} == {*detect.FORMATS} and documents.ALONE == detect.ALONE
 
 
 # The command

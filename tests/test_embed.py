@@ -279,7 +279,7 @@ def test_names_of_any_bytes_survive(model: str, clips: list[str]) -> None:
         ("CLIP --output-dir folder --format npz", "--output-dir takes an .npy for each sound"),
         ("CLIP --every 0", "0.1<=x<=600"),
         ("CLIP --every 601", "0.1<=x<=600"),
-        ("CLIP --resume", "--resume goes on with an --output"),
+        ("CLIP --resume", "--resume needs --output"),
         ("CLIP - --jobs 1", "standard input is one sound"),
         ("", "no input"),
         ("a.wav -o vectors.csv", "the ending must be .jsonl, .npz, .npy; or name a --format"),

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 import eranntag
 from eranntag.checkpoints import export, export_formats, weights
 from eranntag.checkpoints.digest import file_sha256
-from eranntag.cli import cli, export as cli_export
+from eranntag.cli import cli
 from eranntag.engines import openvino_runtime, verify
 from eranntag.engines.eager import Eager
 from eranntag.errors import EranntagError, UsageError
@@ -166,10 +166,6 @@ def test_half_stores_float16(form: str, model: str) -> None:
     half = export.export(model, form, Path("half.xml"), half=True)
     assert Path("half.bin").stat().st_size < 0.51 * Path("tiny.bin").stat().st_size
     assert whole.difference < 1e-4 and half.difference < export.HALF_LIMIT
-
-
-def test_the_commands_formats_are_the_exporters() -> None:
-    assert tuple(export.FORMATS) == cli_export.FORMATS
 
 
 def test_every_activation_can_be_exported(reference: Eager) -> None:

@@ -75,17 +75,18 @@ def write_scores(path: Path) -> None:
 
 def write_page(path: Path) -> None:
     with gallery.document(path, "x" * 100) as show:
-        show(*_sight())
+        show(*_view_and_preview())
 
 
-def _sight() -> tuple[Any, Any]:
+def _view_and_preview() -> tuple[Any, Any]:
     from eranntag.inference.detector import Detection
     from eranntag.types import Prediction
-    from eranntag.visualization.timeline import Sight, View
+    from eranntag.visualization.preview import ClipPreview
+    from eranntag.visualization.timeline import View
 
     prediction = Prediction(("dog",), np.array([0.5], np.float32), 1.0, "x.wav", "tiny")
     view = View(prediction, Detection((), 1.0, 0.1, 16000.0, "x.wav", "tiny"), ("dog",), np.zeros((1, 4), np.float32))
-    return view, Sight(np.zeros((64, 400), np.float32), b"")
+    return view, ClipPreview(np.zeros((64, 400), np.float32), b"")
 
 
 def write_tables(path: Path) -> None:

@@ -22,7 +22,8 @@ from eranntag.errors import EranntagError
 from eranntag.inference.detector import Detection
 from eranntag.types import Event, Prediction
 from eranntag.visualization.gallery import page as gallery, row as _row, thumbnail
-from eranntag.visualization.timeline import Sight, View
+from eranntag.visualization.preview import ClipPreview
+from eranntag.visualization.timeline import View
 
 image_module = pytest.importorskip("PIL.Image")
 
@@ -84,7 +85,7 @@ class Page(HTMLParser):
         return "".join(self.texts.get(name, []))
 
 
-def written(path: Path, *rows: tuple[View, Sight], command: str = "eranntag predict x") -> Page:
+def written(path: Path, *rows: tuple[View, ClipPreview], command: str = "eranntag predict x") -> Page:
     with gallery.document(path, command) as show:
         for row in rows:
             show(*row)
@@ -106,7 +107,9 @@ def test_a_row_shows_what_was_said_and_carries_the_sound(tmp_path: Path) -> None
     sound = mp3()
     events = (Event("dog", 0.5, 1.5, 0.75), Event("cat", 1.0, 2.0, None))
     tags = {"cat": 0.25, "dog": 0.75, "a": 0.01, "b": 0.02, "c": 0.03, "never shown": 0.001}
-    page = written(tmp_path / "page.html", (view("in/x.wav", tags, events), Sight(LOUD, sound)), command="eranntag detect in/")
+    page = written(
+        tmp_path / "page.html", (view("in/x.wav", tags, events), ClipPreview(LOUD, sound)), command="eranntag detect in/"
+    )
     assert page.text("#summary").strip() == "1 sound, 2.0 s in all" and "tiny" in page.text("code")
     assert "eranntag detect in/" in page.text("code") and "never shown" not in page.source
     assert page.text("name") == "x.wav" and page.all("th", "file")[0]["title"] == "in/x.wav"
@@ -118,23 +121,25 @@ def test_a_row_shows_what_was_said_and_carries_the_sound(tmp_path: Path) -> None
     dog, cat = page.all("i")
     assert "left:25.000%;width:50.000%" in dog["style"] and dog["title"] == "dog 0.50 to 1.50 s, score 0.750"
     assert "left:50.000%;width:50.000%" in cat["style"] and cat["title"] == "cat 1.00 to 2.00 s"
-    assert dog["class"] != cat["class"]  # colours differ, and beside each there stands its label
+    assert dog["class"] != cat["class"]  # colors differ, and beside each there stands its label
     assert [attrs["title"] for attrs in page.all("b")] == ["dog", "cat"]
     assert page.text("labels") == "dog, cat"
     assert content(page.all("audio")[0]["src"]) == sound
     assert pixels(content(page.all("img", "mel")[0]["src"])).shape == (64, 480, 4)
 
 
-def test_events_of_a_label_have_the_same_colour_in_every_row(tmp_path: Path) -> None:
+def test_events_of_a_label_have_the_same_color_in_every_row(tmp_path: Path) -> None:
     rows = [view("x", {"a": 0.5}, (Event(label, 0, 1, 0.5),)) for label in "abcdefghijklmnopqra"]
-    classes = [attrs["class"] for attrs in written(tmp_path / "p.html", *((each, Sight(LOUD, b"x")) for each in rows)).all("i")]
+    classes = [
+        attrs["class"] for attrs in written(tmp_path / "p.html", *((each, ClipPreview(LOUD, b"x")) for each in rows)).all("i")
+    ]
     assert classes[0] == classes[-1] and len(set(classes)) == 18
 
 
 def test_lanes_are_of_labels_with_events_or_scores(tmp_path: Path) -> None:
     """Also of a label whose score in time is not known; not of one that was hardly there."""
     seen = view("x", {"loud": 0.9, "faint": 0.3, "absent": 0.05}, (Event("other", 0, 1, 0.5),))
-    page = written(tmp_path / "page.html", (seen, Sight(LOUD, b"x")))
+    page = written(tmp_path / "page.html", (seen, ClipPreview(LOUD, b"x")))
     assert [attrs["title"] for attrs in page.all("b")] == ["loud", "faint", "other"]
     assert len(page.all("img")) == 1 + 2
 
@@ -142,10 +147,10 @@ def test_lanes_are_of_labels_with_events_or_scores(tmp_path: Path) -> None:
 def test_names_and_labels_are_only_text(tmp_path: Path) -> None:
     """In the command, the checkpoint, paths, tags, events, lanes: the page has the tags of a harmless one, in its order."""
 
-    def rows(words: tuple[str, ...]) -> list[tuple[View, Sight]]:
+    def rows(words: tuple[str, ...]) -> list[tuple[View, ClipPreview]]:
         tags = {word: 0.9 - index / 10 for index, word in enumerate(words)}
         events = tuple(Event(word, 0, 1, 0.5) for word in words)
-        return [(view(word, tags, events), Sight(LOUD, b"x")) for word in words]
+        return [(view(word, tags, events), ClipPreview(LOUD, b"x")) for word in words]
 
     harmless = tuple(f"word {index}" for index in range(len(HOSTILE)))
     expected = written(tmp_path / "a.html", *rows(harmless), command="word")
@@ -158,7 +163,7 @@ def test_names_and_labels_are_only_text(tmp_path: Path) -> None:
 
 
 def test_only_the_pages_own_script_may_run_and_nothing_may_be_loaded(tmp_path: Path) -> None:
-    page = written(tmp_path / "page.html", (view("x", {"a": 0.5}), Sight(LOUD, b"x")))
+    page = written(tmp_path / "page.html", (view("x", {"a": 0.5}), ClipPreview(LOUD, b"x")))
     (policy,) = (attrs["content"] for attrs in page.all("meta") if attrs.get("http-equiv") == "Content-Security-Policy")
     (script,) = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -179,7 +184,7 @@ def test_a_sound_that_is_not_carried_is_linked_from_where_the_page_is(tmp_path: 
         sound.write_bytes(b"sound")
     except OSError:
         pytest.skip("the file system has no such names")
-    page = written(tmp_path / "pages" / "page.html", (view(str(sound), {"a": 0.5}), Sight(LOUD, b"")))
+    page = written(tmp_path / "pages" / "page.html", (view(str(sound), {"a": 0.5}), ClipPreview(LOUD, b"")))
     url = page.all("audio")[0]["src"]
     assert page.all("a", "name")[0]["href"] == url and re.fullmatch(r"\.\./[\w.%/-]*", url)
     assert (tmp_path / "pages" / os.fsdecode(unquote_to_bytes(url))).read_bytes() == b"sound"
@@ -188,13 +193,15 @@ def test_a_sound_that_is_not_carried_is_linked_from_where_the_page_is(tmp_path: 
 
 @pytest.mark.parametrize("source", ["-", "", "no/such/file.wav"])
 def test_a_sound_that_no_file_has_is_only_shown(tmp_path: Path, source: str) -> None:
-    page = written(tmp_path / "page.html", (view(source, {"a": 0.5}), Sight(LOUD, b"")))
+    page = written(tmp_path / "page.html", (view(source, {"a": 0.5}), ClipPreview(LOUD, b"")))
     assert not page.all("noscript") and not page.all("a") and page.text("small") == "without its sound"
 
 
 def test_rows_come_in_the_order_they_were_shown_with_totals_above(tmp_path: Path) -> None:
     names = [f"{index % 7}-{index}.wav" for index in range(30)]
-    page = written(tmp_path / "page.html", *((view(name, {"a": 0.5}, seconds=150.0), Sight(LOUD, b"x")) for name in names))
+    page = written(
+        tmp_path / "page.html", *((view(name, {"a": 0.5}, seconds=150.0), ClipPreview(LOUD, b"x")) for name in names)
+    )
     assert page.texts["name"] == names and page.text("#summary").strip() == "30 sounds, 1:15:00 in all"
     assert page.source.index("in all") < page.source.index("<tbody")
 
@@ -211,11 +218,11 @@ def test_without_any_sound_the_page_stays_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_page_carries_so_much_sound_and_links_what_is_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gallery, "CARRIED_BYTES", 250)
+    monkeypatch.setattr(gallery, "EMBEDDED_BYTES", 250)
     page = tmp_path / "page.html"
     with gallery.document(page, "") as show:
         for number in range(4):
-            show(view(f"{number}.wav", {"a": 0.5}), Sight(LOUD, bytes([number]) * 100))
+            show(view(f"{number}.wav", {"a": 0.5}), ClipPreview(LOUD, bytes([number]) * 100))
     text = page.read_text()
     carried = [base64.b64encode(bytes([number]) * 100).decode() in text for number in range(4)]
     assert carried == [True, True, False, False]
@@ -224,12 +231,12 @@ def test_a_page_carries_so_much_sound_and_links_what_is_behind(tmp_path: Path, m
 def test_a_row_that_could_not_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page, whole = tmp_path / "page.html", gallery.row
     with gallery.document(page, "") as show:
-        show(view("first.wav", {"a": 0.5}), Sight(LOUD, b"x"))
+        show(view("first.wav", {"a": 0.5}), ClipPreview(LOUD, b"x"))
         monkeypatch.setattr(gallery, "row", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            show(view("second.wav", {"a": 0.5}), Sight(LOUD, b"x"))
+            show(view("second.wav", {"a": 0.5}), ClipPreview(LOUD, b"x"))
         monkeypatch.setattr(gallery, "row", whole)
-        show(view("third.wav", {"a": 0.5}), Sight(LOUD, b"x"))
+        show(view("third.wav", {"a": 0.5}), ClipPreview(LOUD, b"x"))
     assert "second.wav" not in page.read_text() and "2 sounds" in page.read_text()
 
 
@@ -251,7 +258,7 @@ def test_an_error_leaves_the_old_page(tmp_path: Path) -> None:
     path = tmp_path / "page.html"
     path.write_text("old")
     with pytest.raises(ValueError, match="broken"), gallery.document(path, "") as show:
-        show(view("x", {"a": 0.5}), Sight(LOUD, b"x"))
+        show(view("x", {"a": 0.5}), ClipPreview(LOUD, b"x"))
         raise ValueError("broken")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 
@@ -263,7 +270,7 @@ def test_an_interruption_leaves_a_whole_page_that_says_so(tmp_path: Path, stop: 
     path = tmp_path / "page.html"
     with pytest.raises(stop), gallery.document(path, "command") as show:
         for index in range(rows):
-            show(view(f"{index}.wav", {"a": 0.5}), Sight(LOUD, b"x"))
+            show(view(f"{index}.wav", {"a": 0.5}), ClipPreview(LOUD, b"x"))
         show.__self__.file.write(b"<tr><td>" + 10_000 * b"half a row")
         raise stop
     page = Page(path)
@@ -273,7 +280,7 @@ def test_an_interruption_leaves_a_whole_page_that_says_so(tmp_path: Path, stop: 
 
 
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
-    row = view("x", {"a": 0.5}), Sight(LOUD[:, :10], bytes(100_000))
+    row = view("x", {"a": 0.5}), ClipPreview(LOUD[:, :10], bytes(100_000))
     with gallery.document(tmp_path / "page.html", "") as show:
         show(*row)
         tracemalloc.start()
@@ -299,12 +306,12 @@ def test_a_picture_has_time_to_the_right_frequency_upward_and_80_db() -> None:
     image[3, 300] = -20  # low, late, the loudest
     image[60, 100] = -60  # high, early, half way
     image[30, 200] = -99.9  # hardly brighter than the darkest
-    colours = pixels(thumbnail.spectrogram(image))
+    colors = pixels(thumbnail.spectrogram(image))
     dark, bright = thumbnail.cividis(2).astype(int)
-    assert colours.shape == (64, 400, 4) and (colours[60, 300, :3] == bright).all()
+    assert colors.shape == (64, 400, 4) and (colors[60, 300, :3] == bright).all()
     middle = thumbnail.cividis(64)[[31, 32]]
-    assert any((colours[3, 100, :3] == colour).all() for colour in middle) and (colours[33, 200, :3] == dark).all()
-    assert (colours[..., :3] == dark).all(-1).sum() == 64 * 400 - 2
+    assert any((colors[3, 100, :3] == color).all() for color in middle) and (colors[33, 200, :3] == dark).all()
+    assert (colors[..., :3] == dark).all(-1).sum() == 64 * 400 - 2
 
 
 @pytest.mark.parametrize("columns", [1, 3, 480, 481, 5000])
@@ -323,7 +330,7 @@ def test_heat_keeps_the_highest_score_where_it_is(columns: int) -> None:
     assert opacity.argmax() == pytest.approx(len(opacity) * (columns // 2) / columns, abs=1)
 
 
-def test_the_colours_are_cividis() -> None:
+def test_the_colors_are_cividis() -> None:
     matplotlib = pytest.importorskip("matplotlib")
     theirs = 255 * np.array(matplotlib.colormaps["cividis"].colors)
     assert np.abs(thumbnail.cividis(256) - theirs).max() < 2
@@ -350,7 +357,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
             source, seconds = (str(linked), 3.0) if index == 1 else (f"sounds/{index}{HOSTILE[index % 6]}", 2.0)
             tags = {"siren" if index % 50 == 0 else "rain": (index * 7 % CLIPS) / CLIPS, HOSTILE[0]: 0.001}
             events = tuple(Event(HOSTILE[1], 0.5 + turn / 10, 2.0, 0.5) for turn in range(index * 3 % 5))
-            show(view(source, tags, events, seconds), Sight(LOUD[:, :100], b"" if index == 1 else sound))
+            show(view(source, tags, events, seconds), ClipPreview(LOUD[:, :100], b"" if index == 1 else sound))
     return folder / "page.html"
 
 
@@ -467,7 +474,7 @@ def test_a_browser_plays_events_and_neighbours_by_keyboard(opened: Any) -> None:
 @pytest.mark.browser
 def test_a_browser_without_scripts_shows_and_plays_too(browser: Any, tmp_path: Path) -> None:
     path = tmp_path / "page.html"
-    written(path, *2 * [(view("x", {"a": 0.5}), Sight(LOUD, mp3()))])
+    written(path, *2 * [(view("x", {"a": 0.5}), ClipPreview(LOUD, mp3()))])
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
     page.goto(path.as_uri())

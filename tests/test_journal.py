@@ -56,7 +56,7 @@ def write(
 ) -> None:
     with ResumableFile.open(path, formats.BEGINNINGS.get(form, b""), **opening) as run:
         run.begin(settings)
-        with predictions.results(form, run, 5, 0.0) as show:
+        with predictions.document(form, run, 5, 0.0) as show:
             for index, name in enumerate(run.remaining(names)):
                 if stop and index == stop[0]:
                     raise stop[1]
@@ -88,7 +88,7 @@ def killed(out: Path, form: str) -> None:
     """As a run that was killed after all records and before the end leaves it."""
     with ResumableFile.open(out, overwrite=True) as run:
         run.begin(SETTINGS)
-        style = predictions.results(form, run, 5, 0.0)
+        style = predictions.document(form, run, 5, 0.0)
         with pytest.raises(RuntimeError), style as show:
             for name in NAMES:
                 show(prediction(name))
@@ -152,7 +152,7 @@ def test_names_count_as_often_as_they_were_written(out: Path) -> None:
 def test_what_failed_is_tried_again(out: Path) -> None:
     with ResumableFile.open(out) as run:
         run.begin(SETTINGS)
-        with pytest.raises(ZeroDivisionError), predictions.results("jsonl", run, 5, 0.0) as show:
+        with pytest.raises(ZeroDivisionError), predictions.document("jsonl", run, 5, 0.0) as show:
             assert show(Failure("a", "no such file"))
             assert not show(prediction("b"))
             raise ZeroDivisionError
@@ -340,7 +340,7 @@ sys.path.insert(0, sys.argv[1])
 from test_journal import NAMES, SETTINGS, ResumableFile, prediction, predictions
 with ResumableFile.open(Path(sys.argv[2])) as run:
     run.begin(SETTINGS)
-    with predictions.results(sys.argv[3], run, 5, 0.0) as show:
+    with predictions.document(sys.argv[3], run, 5, 0.0) as show:
         while True:
             for name in NAMES:
                 show(prediction(name))

@@ -16,7 +16,7 @@ from hypothesis import given, settings, strategies as st
 from test_journal import NAMES, prediction
 
 from eranntag.cli import cli
-from eranntag.cli._options import inputs as inputs_options
+from eranntag.cli._options.inputs import InputOptions
 from eranntag.cli.display import parquet as tables, predictions
 from eranntag.errors import EranntagError
 from eranntag.inference import sources as inputs
@@ -39,7 +39,7 @@ def write(path: Path, form: str, names: list[str], checkpoint: str = "tiny", top
         return path
     with ResumableFile.open(path) as run:
         run.begin({})
-        with predictions.results(form, run, top, 0.0) as show:
+        with predictions.document(form, run, top, 0.0) as show:
             for name in names:
                 show(prediction(name)) if checkpoint == "tiny" else show(_by(name, checkpoint))
     return path
@@ -324,7 +324,7 @@ def test_a_list_may_be_a_pipe_with_a_name(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(20)
     try:
-        assert inputs_options.names((), str(tmp_path / "list")) == ["a.wav"]
+        assert InputOptions((), str(tmp_path / "list"), None).names() == ["a.wav"]
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)

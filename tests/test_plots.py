@@ -30,10 +30,11 @@ from eranntag.inference.tagger import Tagger
 from eranntag.recipes import esc50
 from eranntag.results.formats import printable
 from eranntag.types import Checkpoint, Event, Prediction
-from eranntag.visualization import attention, clip as sound, evaluation, figures as plots, history, timeline
+from eranntag.visualization import attention, clip as sound, evaluation, figures as plots, history, preview as previews, ticks
 from eranntag.visualization.figures import literal
+from eranntag.visualization.preview import ClipPreview
 from eranntag.visualization.spectrogram import band_edges_hz
-from eranntag.visualization.timeline import Sight, View
+from eranntag.visualization.timeline import View
 
 matplotlib = pytest.importorskip("matplotlib")
 
@@ -223,11 +224,11 @@ def view(seconds: float = 4.0, source: str = "folder/$a_b$.wav", labels: tuple[s
     return View(prediction, Detection(events, seconds, 0.5, 22050.0, source, "tiny"), labels, lanes)
 
 
-def sight(seconds: float = 4.0, hz: float = 2000) -> Sight:
+def preview(seconds: float = 4.0, hz: float = 2000) -> ClipPreview:
     """Silence, but for a band around `hz` in the third quarter."""
     image = np.full((64, 200), -100, np.float32)
     image[np.abs(band_edges_hz(22050.0)[1:-1] - hz).argmin(), 100:150] = 20
-    return Sight(image, b"")
+    return ClipPreview(image, b"")
 
 
 def drawn(picture: Any) -> tuple[Any, np.ndarray]:
@@ -242,13 +243,13 @@ def drawn(picture: Any) -> tuple[Any, np.ndarray]:
         return figure, np.asarray(canvas.buffer_rgba())[..., :3].astype(int)
 
 
-def colour(figure: Any, pixels: np.ndarray, axes: Any, x: float, y: float) -> Any:
+def color(figure: Any, pixels: np.ndarray, axes: Any, x: float, y: float) -> Any:
     """At a point in the axes' units; parts in 0 .. 1."""
     column, row = axes.transData.transform((x, y))
     return pytest.approx(pixels[len(pixels) - 1 - round(row), round(column)] / 255, abs=0.01)
 
 
-def map_colour(name: str, value: float) -> tuple[float, ...]:
+def map_color(name: str, value: float) -> tuple[float, ...]:
     return tuple(matplotlib.colormaps[name](value)[:3])
 
 
@@ -260,16 +261,16 @@ def labelled(axes: Any, text: str) -> float:
 def test_a_sound_is_bright_where_it_sounds_and_its_events_are_above_it() -> None:
     from matplotlib.colors import to_rgb
 
-    figure, pixels = drawn((view(), sight()))
+    figure, pixels = drawn((view(), preview()))
     below, above = figure.axes[:2]
     place = labelled(below, "2 kHz")
-    loud, silent, bar = map_colour("cividis", 1.0), map_colour("cividis", 0.0), to_rgb(plots.COLOURS[4])
+    loud, silent, bar = map_color("cividis", 1.0), map_color("cividis", 0.0), to_rgb(plots.COLORS[4])
     for x, y, expected in (
         (2.5, place, loud),
         *((x, y, silent) for x, y in ((1.5, place), (3.5, place), (2.5, 64 - place), (2.5, place + 4), (2.5, place - 4))),
     ):
-        assert colour(figure, pixels, below, x, y) == expected
-    white, heat = map_colour("Blues", 0.0), map_colour("Blues", 0.75)
+        assert color(figure, pixels, below, x, y) == expected
+    white, heat = map_color("Blues", 0.0), map_color("Blues", 0.75)
     for x, y, expected in (
         (1, 0.22, white),
         (3, 0.22, bar),
@@ -278,13 +279,13 @@ def test_a_sound_is_bright_where_it_sounds_and_its_events_are_above_it() -> None
         (1, -0.25, white),
         (3, -0.25, heat),
     ):
-        assert colour(figure, pixels, above, x, y) == expected
+        assert color(figure, pixels, above, x, y) == expected
     assert below.get_xlim() == above.get_xlim() == (0, 4)
     assert below.get_position().x0 == above.get_position().x0 and below.get_position().x1 == above.get_position().x1
 
 
 def test_labels_and_names_are_drawn_to_the_letter_and_apart() -> None:
-    figure, _ = drawn((view(), sight()))
+    figure, _ = drawn((view(), preview()))
     texts = figure.axes[1].get_yticklabels()
     expected = [printable(name) for name in NAMES]
     expected[1] = " _hidden"
@@ -299,7 +300,7 @@ def test_labels_and_names_are_drawn_to_the_letter_and_apart() -> None:
 
 @pytest.mark.parametrize("seconds", [0.004, 1.0, 4.2, 89.0, 421.5, 3601.0, 6 * 3600 + 1.0, 500 * 3600.0])
 def test_times_are_few_apart_and_within_the_sound(seconds: float) -> None:
-    figure, _ = drawn((view(seconds), sight(seconds)))
+    figure, _ = drawn((view(seconds), preview(seconds)))
     axes = figure.axes[0]
     ticks, texts = axes.get_xticks(), axes.get_xticklabels()
     assert 3 <= len(ticks) <= 14 and ticks[0] == 0 and ticks[-1] <= seconds * 1.001
@@ -313,7 +314,7 @@ def test_times_are_few_apart_and_within_the_sound(seconds: float) -> None:
 @pytest.mark.parametrize("highest_hz", [22050.0, 11025.0, 4000.0, 500.0, 50.0])
 def test_frequencies_are_where_their_bands_are(highest_hz: float) -> None:
     edges = band_edges_hz(highest_hz)
-    places, texts = sound.hz_ticks(edges)
+    places, texts = ticks.octave_ticks(edges)
     assert 2 <= len(places) <= 9 and all(0.5 <= place <= 63.5 for place in places)
     for place, text in zip(places, texts, strict=True):
         number, unit = text.split()
@@ -406,10 +407,10 @@ def test_a_short_sounds_end_is_marked(apae_network: Network, wav: Callable[..., 
 
 def test_only_two_steps_of_attention_are_explained(apae_network: Network, tiny_checkpoint: Checkpoint) -> None:
     def has(**model: Any) -> bool:
-        return attention.has(dataclasses.replace(apae_network.checkpoint, model=model))
+        return attention.has_attention(dataclasses.replace(apae_network.checkpoint, model=model))
 
     assert has() and has(pooling="two-step") and has(pooling="two-step-literal")
-    assert not (has(pooling="mean") or has(pooling="atrous") or attention.has(tiny_checkpoint))
+    assert not (has(pooling="mean") or has(pooling="atrous") or attention.has_attention(tiny_checkpoint))
 
 
 # The option --plot.
@@ -455,7 +456,7 @@ def test_a_sound_that_cannot_be_read_again_fails_without_its_tags(
 ) -> None:
     clip = wav("clip.wav", 0.1 * np.random.default_rng(0).standard_normal(50000))
     plain = tag("predict", clip, "-c", model)
-    monkeypatch.setattr(timeline, "sight", lambda source, stop, carry: reader.read(tmp_path / "gone.wav"))
+    monkeypatch.setattr(previews, "render_preview", lambda source, stop, with_mp3: reader.read(tmp_path / "gone.wav"))
     pictured = tag("predict", clip, "-c", model, "--plot", tmp_path / "clip.png")
     assert (pictured.exit_code, pictured.stdout_bytes) == (3, plain.stdout_bytes)
     assert "no such file" in pictured.stderr and not (tmp_path / "clip.png").exists()

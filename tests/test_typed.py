@@ -7,7 +7,7 @@ import click
 import pytest
 
 from eranntag.cli._command_line import typed
-from eranntag.cli._options import inputs as inputs_options
+from eranntag.cli._options.thresholds import threshold
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_options_and_names_are_as_they_were_typed(words: str, expected: str) -> 
 
     @click.command("eranntag")
     @click.argument("paths", nargs=-1)
-    @inputs_options.threshold("")
+    @threshold("")
     @click.option("--flag", is_flag=True)
     @click.pass_context
     def command(context: click.Context, /, **options: Any) -> None:

@@ -19,7 +19,8 @@ from eranntag.inference.detector import Detector, Windowed
 from eranntag.inference.ensemble import Ensemble
 from eranntag.inference.pipeline import predict
 from eranntag.types import Failure, Prediction
-from eranntag.visualization import spectrogram as _sight, timeline
+from eranntag.visualization import spectrogram as spectrograms, timeline
+from eranntag.visualization.preview import iter_previews, render_preview
 from eranntag.visualization.timeline import View, Viewer
 
 RATE = 44100
@@ -52,15 +53,15 @@ def sounding(image: np.ndarray, seconds: float) -> tuple[float, float]:
     [(44100, 3.0, 3000), (8000, 3.0, 440), (96000, 1.5, 12000), (44100, 62.0, 500), (31250, 61.0, 3000)],
 )
 def test_a_tone_is_bright_in_its_band_while_it_sounds(rate: int, seconds: float, hz: float, wav: Callable[..., Path]) -> None:
-    sight = timeline.sight(wav("tone.wav", tone(seconds, hz, seconds / 2, seconds * 0.75, rate), rate))
-    assert sight.highest_hz == min(rate / 2, 22050) and sight.image.dtype == np.float32
-    assert sight.image.shape == (64, min(1000, 100 * seconds))
-    edges = _sight.band_edges_hz(sight.highest_hz)
-    loudest = sight.image[:, int(sight.image.shape[1] * 0.6)].argmax()
+    preview = render_preview(wav("tone.wav", tone(seconds, hz, seconds / 2, seconds * 0.75, rate), rate))
+    assert preview.highest_hz == min(rate / 2, 22050) and preview.mel.dtype == np.float32
+    assert preview.mel.shape == (64, min(1000, 100 * seconds))
+    edges = spectrograms.band_edges_hz(preview.highest_hz)
+    loudest = preview.mel[:, int(preview.mel.shape[1] * 0.6)].argmax()
     assert edges[loudest] <= hz <= edges[loudest + 2]
-    tolerance = max(0.03, 1.5 * seconds / sight.image.shape[1])  # half a window, or a column
-    assert sounding(sight.image, seconds) == pytest.approx((seconds / 2, seconds * 0.75), abs=tolerance)
-    assert bool(sight.mp3) == (seconds <= 60 and "MP3" in soundfile.available_formats())
+    tolerance = max(0.03, 1.5 * seconds / preview.mel.shape[1])  # half a window, or a column
+    assert sounding(preview.mel, seconds) == pytest.approx((seconds / 2, seconds * 0.75), abs=tolerance)
+    assert bool(preview.mp3) == (seconds <= 60 and "MP3" in soundfile.available_formats())
 
 
 def test_the_image_is_librosas_mel_spectrogram(wav: Callable[..., Path]) -> None:
@@ -68,7 +69,7 @@ def test_the_image_is_librosas_mel_spectrogram(wav: Callable[..., Path]) -> None
     surrounded = np.concatenate([np.zeros(1024 - 220, np.float32), waveform, np.zeros(2048, np.float32)])
     options = {"sr": RATE, "n_fft": 2048, "hop_length": 441, "n_mels": 64, "fmin": 0, "fmax": 22050, "center": False}
     expected = 10 * np.log10(librosa.feature.melspectrogram(y=surrounded, **options)[:, :100])
-    image = timeline.sight(wav("tone.wav", waveform, subtype="FLOAT")).image
+    image = render_preview(wav("tone.wav", waveform, subtype="FLOAT")).mel
     assert image.shape == (64, 100)
     np.testing.assert_allclose(image, expected, rtol=0, atol=0.02)
 
@@ -77,16 +78,17 @@ def test_columns_are_mean_powers_however_the_sound_comes() -> None:
     """Three minutes of frames are merged twice; energy is neither lost nor doubled on the way."""
     sound, image = tone(181.3, 1000, 120, 121), {}
     for step in (len(sound), 100_003):
-        spectrogram = _sight._Spectrogram(RATE, _sight.LONG_HOPS_PER_SECOND)
+        spectrogram = spectrograms.Spectrogram(RATE, 25)
         for at in range(0, len(sound), step):
             spectrogram.add(sound[at : at + step].astype(np.float32))
-            assert spectrogram._columns.shape[1] < 2 * timeline.COLUMNS and spectrogram._rest.shape[1] <= len(sound) / 1764
+            power = spectrogram._power
+            assert power.sums.shape[1] < 2 * spectrograms.COLUMNS and power.rest.shape[1] <= len(sound) / 1764
         image[step] = spectrogram.image()
     same, whole = image.values()
     np.testing.assert_allclose(same, whole, rtol=0, atol=1e-3)
-    assert whole.shape == (64, 1000) and spectrogram.merged == 4
+    assert whole.shape == (64, 1000) and power.merged == 4
     assert sounding(whole, 181.3) == pytest.approx((120, 121), abs=2 * 0.1813)
-    everything = _sight._Spectrogram(RATE, _sight.LONG_HOPS_PER_SECOND)._frames(sound.astype(np.float32), spectrogram.config)
+    everything = spectrograms.Spectrogram(RATE, 25)._log_mel(sound.astype(np.float32), spectrogram.config)
     assert 10 * np.log10((10 ** (whole / 10)).mean()) == pytest.approx(
         10 * np.log10((10 ** (everything / 10)).mean()), abs=0.05
     )
@@ -95,16 +97,16 @@ def test_columns_are_mean_powers_however_the_sound_comes() -> None:
 @mp3
 def test_the_mp3_is_the_sound(wav: Callable[..., Path]) -> None:
     waveform = np.stack([tone(2.5, 700, 0, 2.5), tone(2.5, 700, 0, 2.5)], 1)
-    heard, rate = soundfile.read(io.BytesIO(timeline.sight(wav("tone.wav", waveform)).mp3))
+    heard, rate = soundfile.read(io.BytesIO(render_preview(wav("tone.wav", waveform)).mp3))
     assert rate == 32000 and heard.ndim == 1 and len(heard) / rate == pytest.approx(2.5, abs=0.1)
     spectrum = np.abs(np.fft.rfft(heard[8000:40000]))  # a second, so that a bin is 1 Hz
     assert spectrum.argmax() == 700 and np.abs(heard).max() == pytest.approx(0.5, abs=0.05)
-    assert len(timeline.sight(wav("tone.wav", waveform)).mp3) < 2.5 * 9000
+    assert len(render_preview(wav("tone.wav", waveform)).mp3) < 2.5 * 9000
 
 
 @pytest.mark.parametrize("samples", [1, 40, 441, 500])
 def test_very_short_sounds_have_a_picture(samples: int, wav: Callable[..., Path]) -> None:
-    image = timeline.sight(wav("short.wav", noise(1)[:samples] + 0.1)).image
+    image = render_preview(wav("short.wav", noise(1)[:samples] + 0.1)).mel
     assert image.shape == (64, -(-samples // 441)) and np.isfinite(image).all()
 
 
@@ -184,18 +186,18 @@ def test_nobody_waits_for_a_long_sound_that_nobody_wants(tiny_tagger: Eager, wav
         viewer.predict_long(viewer.prepare_source(path))
     stopped.set()
     with pytest.raises(InterruptedError):
-        timeline.sight(path, stopped)
+        render_preview(path, stopped)
 
 
-def test_sights_come_in_order_and_failures_stay(tiny_tagger: Eager, wav: Callable[..., Path]) -> None:
+def test_previews_come_in_order_and_failures_stay(tiny_tagger: Eager, wav: Callable[..., Path]) -> None:
     files = [str(wav(f"{number}.wav", noise(1, seed=number))) for number in range(3)]
     results = list(predict(Viewer(Detector(tiny_tagger, EVENTS)), [*files, "absent.wav"]))
     Path(files[1]).unlink()
-    first, second, third, absent = timeline.sights(results)
+    first, second, third, absent = iter_previews(results)
     assert [pair[0].prediction.source for pair in (first, third)] == [files[0], files[2]]
     assert second == Failure(files[1], "no such file") and absent == results[3]
     with pytest.raises(AudioError):
-        timeline.sight(files[1])
+        render_preview(files[1])
 
 
 def test_what_is_ready_survives_an_interruption(tiny_tagger: Eager, wav: Callable[..., Path]) -> None:
@@ -209,6 +211,6 @@ def test_what_is_ready_survives_an_interruption(tiny_tagger: Eager, wav: Callabl
 
     seen = []
     with pytest.raises(KeyboardInterrupt):
-        for pair in timeline.sights(interrupted()):
+        for pair in iter_previews(interrupted()):
             seen.append(pair[0])
     assert seen == ready

@@ -1,4 +1,4 @@
-"""`eranntag predict` in fresh processes: what a user waits for the first clip, and how much memory that takes."""
+"""`eranntag predict` in fresh processes: the time until the first clip is tagged, and the memory it takes."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from eranntag.benchmark.plan import Plan
 from eranntag.benchmark.timing import Spread, spread
 from eranntag.errors import EranntagError
 
-# The process that is measured is started by a small one: Linux counts the memory of whoever starts a process as its own.
+# A small process starts the measured one: on Linux, a child's peak memory includes that of the process that forked it.
 _STARTER = """
 import json, subprocess, sys, time
 started = time.perf_counter()
@@ -29,10 +29,12 @@ print(json.dumps([seconds, memory, done.returncode, done.stderr.decode(errors="r
 
 
 @dataclass(frozen=True)
-class Cold:
-    """Seconds from the start of `eranntag predict CLIP` to its end. `first_seconds`: the very first one, which may compile the
-    network and keep it; `eager_seconds`: the plain way, torch as it trains. `memory_bytes`: the most that a process held in
-    RAM, by the clips given to it as one batch."""
+class ColdStart:
+    """Seconds from the start of `eranntag predict CLIP` to its end, and peak memory.
+
+    `first_seconds`: the first run, which may compile the network and store it; `eager_seconds`: with the engine eager;
+    `memory_bytes`: the peak RAM of a process, by batch size.
+    """
 
     first_seconds: float
     seconds: Spread
@@ -40,34 +42,39 @@ class Cold:
     memory_bytes: dict[int, int | None]
 
 
-def measured(
+def measure(
     checkpoint: str | Path,
     files: Sequence[str],
     plan: Plan,
     folder: Path,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
     registry: str | None = None,
-) -> Cold:
-    """Of what `predict -c` takes; compiled networks are kept in `folder`. EranntagError when the command fails."""
-    tell(f"{1 + plan.cold_runs} fresh processes")
-    which = ["-c", str(checkpoint), "--device", plan.device, *(["--registry", registry] if registry else [])]
-    options = [*which, "--engine", plan.engine, "--dtype", plan.dtype]
+) -> ColdStart:
+    """Return the cold start of `predict -c checkpoint`; compiled networks are stored in `folder`.
+
+    Raises EranntagError if the command fails.
+    """
+    log(f"{1 + plan.cold_runs} fresh processes")
+    checkpoint_options = ["-c", str(checkpoint), "--device", plan.device, *(["--registry", registry] if registry else [])]
+    options = [*checkpoint_options, "--engine", plan.engine, "--dtype", plan.dtype]
     cache = folder / f"cache-{Path(checkpoint).stem}"
-    first, _ = _started([*options, files[0]], cache)
-    starts = [_started([*options, files[0]], cache) for _ in range(plan.cold_runs)]
-    memory = {1: max((held for _, held in starts if held), default=None)}
+    first, _ = _run_predict([*options, files[0]], cache)
+    starts = [_run_predict([*options, files[0]], cache) for _ in range(plan.cold_runs)]
+    memory = {1: max((peak for _, peak in starts if peak), default=None)}
     for batch in plan.batches:
         if batch not in memory:
-            memory[batch] = _started([*options, "--batch", str(batch), *files[:batch]], cache)[1]
-    plain = [_started([*which, "--engine", "eager", files[0]], cache)[0] for _ in range(min(3, plan.cold_runs))]
-    return Cold(first, spread([seconds for seconds, _ in starts]), spread(plain), memory)
+            memory[batch] = _run_predict([*options, "--batch", str(batch), *files[:batch]], cache)[1]
+    eager = [
+        _run_predict([*checkpoint_options, "--engine", "eager", files[0]], cache)[0] for _ in range(min(3, plan.cold_runs))
+    ]
+    return ColdStart(first, spread([seconds for seconds, _ in starts]), spread(eager), memory)
 
 
-def _started(words: Sequence[str], cache: Path) -> tuple[float, int | None]:
-    """Seconds and bytes of one `eranntag predict`."""
+def _run_predict(words: Sequence[str], cache: Path) -> tuple[float, int | None]:
+    """Return seconds and peak bytes of one `eranntag predict`."""
     environment = {**os.environ, "ERANNTAG_CACHE": str(cache)}
     source = Path(eranntag.__file__).parents[1]
-    if source.name not in ("site-packages", "dist-packages"):  # a checkout; what is installed is found anyway
+    if source.name not in ("site-packages", "dist-packages"):  # a checkout; an installed package is found anyway
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(source), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, "-c", _STARTER, sys.executable, "-m", "eranntag", "predict", *words]
     text = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout

@@ -1,4 +1,4 @@
-"""The front-ends alone: waveforms that are prepared already -> images."""
+"""The speed of front-ends alone, from waveforms to images."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ import torch
 
 from eranntag import registry
 from eranntag.benchmark import machine
-from eranntag.benchmark.timing import Spread, fitting, rate, timed
+from eranntag.benchmark.timing import Spread, largest_fitting_batch, rate, time_repeatedly
 from eranntag.inference import devices
 
 
 @dataclass(frozen=True)
 class Frontend:
-    """Milliseconds a clip of `seconds`, `batch` at once (less than `asked` where memory did not suffice)."""
+    """Milliseconds per clip of `seconds` in batches of `batch` (smaller than `asked` if that did not fit into memory)."""
 
     name: str
     rows: int
@@ -27,30 +27,31 @@ class Frontend:
     machine: dict[str, str]
 
 
-def measured(batch: int, seconds: float, device: str, budget: float, tell: Callable[[str], None]) -> tuple[Frontend, ...]:
-    """Every front-end of the registry, on noise. Raises UsageError, and EranntagError where not even one clip fits."""
+def measure(batch: int, seconds: float, device: str, budget: float, log: Callable[[str], None]) -> tuple[Frontend, ...]:
+    """Return the speed of every front-end on noise. Raises EranntagError if not even one clip fits into memory."""
     place = torch.device(devices.pick(device))
-    return tuple(_measured(name, batch, seconds, place, budget, tell) for name in registry.names("eranntag.features"))
+    return tuple(_measure_one(name, batch, seconds, place, budget, log) for name in registry.names("eranntag.features"))
 
 
-def _measured(
-    name: str, asked: int, seconds: float, place: torch.device, budget: float, tell: Callable[[str], None]
+def _measure_one(
+    name: str, asked: int, seconds: float, place: torch.device, budget: float, log: Callable[[str], None]
 ) -> Frontend:
-    tell(name)
+    log(name)
     module = registry.get("eranntag.features", name)
     frontend = module.Frontend(module.Config()).to(place).eval()
     config = frontend.config
     samples = config.padded_samples(round(seconds * config.sample_rate_hz))
 
     @torch.inference_mode()
-    def measure(batch: int) -> tuple[tuple[int, ...], list[float]]:
-        given = 0.1 * torch.randn(batch, samples, device=place)
-        shape = tuple(frontend(given).shape)
-        return shape, timed(lambda: frontend(given)[-1, -1, -1, -1].item(), budget)  # which waits for a GPU
+    def measure_batch(batch: int) -> tuple[tuple[int, ...], list[float]]:
+        noise = 0.1 * torch.randn(batch, samples, device=place)
+        shape = tuple(frontend(noise).shape)
+        return shape, time_repeatedly(lambda: frontend(noise)[-1, -1, -1, -1].item(), budget)  # .item() waits for the GPU
 
-    batch, (shape, times) = fitting(asked, measure, tell)
+    batch, (shape, times) = largest_fitting_batch(asked, measure_batch, log)
     pace = rate(times, batch)  # clips a second
     milliseconds = Spread(1000 / pace.median, 1000 / pace.highest, 1000 / pace.lowest, pace.runs)
     learned = any(True for _ in frontend.parameters())
-    described = machine.described(str(place))
-    return Frontend(name, shape[2], shape[3], learned, asked, batch, seconds, str(place), milliseconds, described)
+    return Frontend(
+        name, shape[2], shape[3], learned, asked, batch, seconds, str(place), milliseconds, machine.describe(str(place))
+    )

@@ -1,4 +1,4 @@
-"""What it ran on."""
+"""The machine of a benchmark."""
 
 import os
 import platform
@@ -13,8 +13,8 @@ import eranntag
 from eranntag.inference import devices
 
 
-def described(device: str) -> dict[str, str]:
-    """Hardware, versions and the day, as a document should name them."""
+def describe(device: str) -> dict[str, str]:
+    """Return hardware, versions and the date by name; `device` is a name of torch's."""
     names = ("torch", "openvino", "numpy")
     versions = [f"{name} {metadata.version(name)}" for name in names if _installed(name)]
     return {

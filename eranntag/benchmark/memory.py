@@ -1,4 +1,4 @@
-"""How much memory `eranntag predict` holds while it goes through many files, and through one that lasts for hours."""
+"""The memory of `eranntag predict` on many files, and on a file of hours."""
 
 import json
 import os
@@ -17,14 +17,13 @@ import eranntag
 from eranntag.errors import EranntagError, UsageError
 
 RATE = 44100
-KINDS = 16  # of short files, 1 to 4 s; each has many names
+KINDS = 16  # of short files, 1 to 4 s; each has many hard links
 BLOCK_SECONDS = 60
-_HELD = ("VmRSS", "VmHWM")
 
 
 @dataclass(frozen=True)
-class Held:
-    """Bytes in RAM of one process: `at` (files done, bytes), and the `peak`. `seconds` for `sound_seconds` of sound."""
+class MemoryUse:
+    """Bytes in RAM of one process, which took `seconds` for `sound_seconds`: (files done, bytes) in `at`, and the `peak`."""
 
     at: tuple[tuple[int, int], ...]
     peak: int
@@ -34,36 +33,41 @@ class Held:
 
 @dataclass(frozen=True)
 class Memory:
-    """Of `files` short files (None: not measured), and of one sound each, by its hours."""
+    """Memory use for many short `files` (None: not measured), and for one long file each, by its hours."""
 
-    files: Held | None
-    hours: dict[float, Held]
+    files: MemoryUse | None
+    hours: dict[float, MemoryUse]
 
 
-def measured(options: list[str], files: int, hours: tuple[float, ...], tell: Callable[[str], None]) -> Memory:
-    """`options` are those of `eranntag predict`. UsageError where the system does not tell, EranntagError when it fails."""
+def measure(options: list[str], files: int, hours: tuple[float, ...], log: Callable[[str], None]) -> Memory:
+    """Return the memory use of `eranntag predict` with `options`.
+
+    Raises UsageError on systems other than Linux, EranntagError if the command fails.
+    """
     if not Path("/proc/self/status").exists():
         raise UsageError("bench memory reads /proc, which only Linux has; run it there")
     with tempfile.TemporaryDirectory(prefix="eranntag-") as name:
         folder = Path(name)
-        many = None
+        short = None
         if files:
-            tell(f"{files} files")
-            sound = _many(folder / "many", files)
-            many = _held(["--format", "jsonl", *options, str(folder / "many")], sound, files)
+            log(f"{files} files")
+            sound = _write_short_files(folder / "many", files)
+            short = _watch_predict(["--format", "jsonl", *options, str(folder / "many")], sound, files)
         long = {}
         for each in hours:
-            tell(f"{each:g} h")
-            long[each] = _held(["--format", "jsonl", *options, str(_long(folder / "long.flac", each))], each * 3600, 1)
-        return Memory(many, long)
+            log(f"{each:g} h")
+            long[each] = _watch_predict(
+                ["--format", "jsonl", *options, str(_write_long_file(folder / "long.flac", each))], each * 3600, 1
+            )
+        return Memory(short, long)
 
 
 def _noise(seconds: float, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).normal(0, 1000, int(seconds * RATE)).astype(np.int16)
 
 
-def _many(folder: Path, files: int) -> float:
-    """Seconds of sound in them."""
+def _write_short_files(folder: Path, files: int) -> float:
+    """Write `files` short files into the new `folder` and return the seconds of sound in them."""
     folder.mkdir()
     lengths = [1 + 3 * kind / KINDS for kind in range(KINDS)]
     for kind, seconds in enumerate(lengths):
@@ -76,7 +80,7 @@ def _many(folder: Path, files: int) -> float:
     return sum(lengths[number % KINDS] for number in range(files))
 
 
-def _long(path: Path, hours: float) -> Path:
+def _write_long_file(path: Path, hours: float) -> Path:
     block = _noise(BLOCK_SECONDS, 0)
     with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
         for _ in range(round(hours * 3600 / BLOCK_SECONDS)):
@@ -84,8 +88,8 @@ def _long(path: Path, hours: float) -> Path:
     return path
 
 
-def _held(words: list[str], sound_seconds: float, files: int) -> Held:
-    """Of one `eranntag predict`, asked twenty times on its way and, as its results come, at the end."""
+def _watch_predict(words: list[str], sound_seconds: float, files: int) -> MemoryUse:
+    """Return the memory use of one `eranntag predict`, read twenty times while results come."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(eranntag.__file__).parents[1]), *sys.path))}
     started, at, peak = time.perf_counter(), [], 0
     command = [sys.executable, "-m", "eranntag", "predict", *words]
@@ -98,14 +102,15 @@ def _held(words: list[str], sound_seconds: float, files: int) -> Held:
                 at, peak = [*at, (done, now)], max(peak, highest)
     if process.returncode or not at:
         raise EranntagError(f"`eranntag predict {' '.join(words)}` failed with exit code {process.returncode}; see above")
-    return Held(tuple(at), peak, time.perf_counter() - started, sound_seconds)
+    return MemoryUse(tuple(at), peak, time.perf_counter() - started, sound_seconds)
 
 
 def _memory(pid: int) -> tuple[int, int]:
-    """Bytes in RAM now, and the most so far; zeros when the process has just ended."""
+    """Return the bytes in RAM now and the peak so far; zeros if the process has just ended."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
         lines = []
-    held = {name: 1024 * int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if name in _HELD}
-    return held.get("VmRSS", 0), held.get("VmHWM", 0)
+    fields = dict(line.split(":", 1) for line in lines)
+    now, peak = (1024 * int(fields.get(name, "0").split()[0]) for name in ("VmRSS", "VmHWM"))
+    return now, peak

@@ -1,12 +1,15 @@
-"""What is to be measured, and how long."""
+"""The settings of a benchmark."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Plan:
-    """`batches` of clips of `seconds`; `clips` files a pass from end to end; about `budget` seconds for each measurement;
-    `cold_runs` starts of fresh processes (0: none, and so no memory either)."""
+    """The settings of a benchmark.
+
+    `batches` are batch sizes, of clips of `seconds`; `clips` is the number of files per end-to-end pass; each measurement takes
+    about `budget` seconds; `cold_runs` processes are started (0 also skips the memory measurement).
+    """
 
     batches: tuple[int, ...] = (1, 32)
     seconds: float = 10.0

@@ -1,4 +1,4 @@
-"""A document with a part that the bench writes, between two markers; all else stays as it is."""
+"""A Markdown page with a part that `eranntag bench` writes, between two markers; the rest is not changed."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ MOST_BYTES = 1 << 24
 
 
 def check(path: Path) -> None:
-    """Before an hour of measuring: UsageError unless `path` is a page that can be written, with both markers or none."""
+    """Raise UsageError, before an hour of measuring, unless `path` is a page that can be written, with both markers or none."""
     if path.suffix != ".md":  # `--write train`, say
         raise UsageError(f"--write {path}: must be a Markdown page, with a name that ends in .md")
     if path.is_dir() or not path.absolute().parent.is_dir():
@@ -27,6 +27,7 @@ def write(path: Path, part: str) -> None:
 
 
 def replaced(text: str, part: str, path: Path) -> str:
+    """Return `text` with `part` between its markers. Raises UsageError for a page with only the first marker."""
     before, marker, rest = text.partition(START)
     if not marker:
         gap = "\n" if text else ""

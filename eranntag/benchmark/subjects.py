@@ -1,4 +1,4 @@
-"""What is measured: a checkpoint's file, or the file of an architecture with random weights, which is as fast."""
+"""What is measured: a checkpoint, or an architecture with random weights, which is as fast."""
 
 import os
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ LOGIT, DEVIATION = -5.0, 0.5  # AudioSet's clips have 2 or 3 of the 527 classes:
 
 @dataclass(frozen=True)
 class Subject:
-    """`name` is what was asked for, `architecture` the paper's name of its model; an ensemble, in `registry`, has no `path`."""
+    """A checkpoint by `name`; `architecture` is the paper's name of its model; an ensemble, in `registry`, has no `path`."""
 
     name: str
     path: Path | None
@@ -32,20 +32,20 @@ class Subject:
 
     @property
     def checkpoint(self) -> str:
-        """What `predict -c` takes."""
+        """The value of `predict -c`."""
         return str(self.path or self.name)
 
 
 def find(name: str | None, folder: Path, user_registry: str | None = None, offline: bool = False) -> Subject:
-    """A checkpoint's name, file or `hf:` address, or else an architecture's name, whose random weights go into `folder`.
+    """Return the subject of a checkpoint's name, file or `hf:` address, or of an architecture's name.
 
-    Raises what `loading.find` raises.
+    Random weights of an architecture are written into `folder`. Raises what `loading.find` raises.
     """
     if name is not None and not _is_checkpoint(name, user_registry):
         try:
             models.resolve(name)
         except UsageError:
-            pass  # the message about checkpoints, which follows, names those that are near
+            pass  # the error about checkpoints, below, suggests similar names
         else:
             path = folder / f"{name}.safetensors"
             weights.save(random_network(name), path)
@@ -66,14 +66,17 @@ def _architecture(path: Path) -> str:
     spec = header.read_checkpoint(path)
     try:
         return models.name_of(spec.family, registry.get("eranntag.models", spec.family).Config(**spec.model))
-    except TypeError:  # loading it will say what is wrong
+    except TypeError:  # loading it raises the error
         return ""
 
 
 def random_network(architecture: str) -> Network:
-    """Seeded weights for AudioSet's 527 classes whose numbers are tame, so that an engine that compares a faster way with
-    float32 takes it, as trained weights are meant to allow: BatchNorm knows the statistics of the sounds of that comparison,
-    and their logits have the mean LOGIT and the deviation DEVIATION. Trained weights are compared when they are loaded."""
+    """Return a network for AudioSet's 527 classes with seeded random weights and realistic outputs.
+
+    Engines compare reduced precision with float32 on built-in sounds and refuse it if scores differ; trained weights pass. So
+    that random ones do, BatchNorm gets the statistics of these sounds, and their logits the mean LOGIT and the standard
+    deviation DEVIATION.
+    """
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         network = initialization.network(
             RECIPE, config.from_recipe(RECIPE, architecture, seed=SEED, pretrained=False), None

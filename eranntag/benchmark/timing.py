@@ -1,4 +1,4 @@
-"""How time is taken: warm up until it is stable, repeat while the budget lasts, report the middle and the ends."""
+"""Measuring time: warm up until it is stable, repeat for a budget of seconds, report median, minimum and maximum."""
 
 import gc
 import statistics
@@ -10,12 +10,12 @@ from typing import TypeVar
 
 from eranntag.errors import EranntagError
 
-WARM_UPS = 2  # at least: a GPU captures its graph at the second run of a shape
-REPEATS = 3  # at least, unless they take PATIENCE times the budget
-PATIENCE = 4
-STABLE = 0.05  # two successive warm-ups differ by less
+WARM_UPS = 2  # at least: on a GPU a graph is captured in the second run of a shape
+REPEATS = 3  # at least, unless they take MAX_BUDGETS times the budget
+MAX_BUDGETS = 4
+STABLE = 0.05  # relative difference of two successive warm-ups
 
-Done = TypeVar("Done")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,17 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
+    """Return the spread of `values`, of which there must be one."""
     return Spread(statistics.median(values), min(values), max(values), len(values))
 
 
 def rate(seconds: Sequence[float], amount: float = 1) -> Spread:
-    """`amount` things in each of `seconds` -> things a second."""
+    """Return the rates per second of runs that took `seconds` for `amount` things each."""
     return spread([amount / each for each in seconds])
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """Linear between neighbours."""
+    """Return the percentile with linear interpolation."""
     ordered = sorted(values)
     place = (len(ordered) - 1) * percent / 100
     below = int(place)
@@ -46,21 +47,21 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ordered[below] + (place - below) * (ordered[above] - ordered[below])
 
 
-def clocked(work: Callable[[], object]) -> float:
-    """Seconds that it takes."""
+def time_once(work: Callable[[], object]) -> float:
+    """Return the seconds that `work` takes."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
-def timed(work: Callable[[], object], budget: float, repeats: int = REPEATS) -> list[float]:
-    """Seconds of each run of `work` after its warm-up. About `budget` seconds for either, so that slow machines finish."""
+def time_repeatedly(work: Callable[[], object], budget: float, repeats: int = REPEATS) -> list[float]:
+    """Return the seconds of each run of `work` after a warm-up; both take about `budget` seconds, also on slow machines."""
     warm_ups: list[float] = []
     while len(warm_ups) < WARM_UPS or (sum(warm_ups) < budget and not _stable(*warm_ups[-2:])):
-        warm_ups.append(clocked(work))
+        warm_ups.append(time_once(work))
     times: list[float] = []
-    while not times or sum(times) < (budget if len(times) >= repeats else PATIENCE * budget):
-        times.append(clocked(work))
+    while not times or sum(times) < (budget if len(times) >= repeats else MAX_BUDGETS * budget):
+        times.append(time_once(work))
     return times
 
 
@@ -68,10 +69,10 @@ def _stable(before: float, now: float) -> bool:
     return abs(now - before) <= STABLE * before
 
 
-def fitting(batch: int, work: Callable[[int], Done], tell: Callable[[str], None]) -> tuple[int, Done]:
-    """`work(batch)`, halving the batch until it fits into memory: the batch that did, and the result.
+def largest_fitting_batch(batch: int, work: Callable[[int], Outcome], log: Callable[[str], None]) -> tuple[int, Outcome]:
+    """Return the batch size, halved from `batch` until `work(batch)` fits into memory, and its result.
 
-    EranntagError when not even one clip fits.
+    Raises EranntagError if not even one clip fits.
     """
     while True:
         try:
@@ -79,11 +80,11 @@ def fitting(batch: int, work: Callable[[int], Done], tell: Callable[[str], None]
         except (MemoryError, RuntimeError) as error:
             if not _is_lack_of_memory(error):
                 raise
-        # here, where the failed batch's tensors are gone
+        # outside of `except`, where the tensors of the failed batch are freed
         _free()
         if batch == 1:
             raise EranntagError("out of memory with a single clip; try fewer --seconds, or another --device or --dtype")
-        tell(f"out of memory with a batch of {batch}; {batch // 2} is measured instead")
+        log(f"out of memory with a batch of {batch}; {batch // 2} is measured instead")
         batch //= 2
 
 

@@ -1,6 +1,6 @@
-"""A training step: the loop's own (mixup, log-mel, SpecAugment, network, loss, Adam, average), on noise.
+"""The speed of a training iteration on noise: mixup, log-mel, SpecAugment, network, loss, Adam and weight averaging.
 
-Left out: decoding and cropping, which threads do ahead (`eranntag data speed` measures them), evaluations and saves.
+Decoding and cropping, which threads do in advance (`eranntag data speed` measures them), evaluations and saves are left out.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import torch
 
 from eranntag.audio import reader
 from eranntag.benchmark import machine
-from eranntag.benchmark.timing import Spread, clocked, fitting, rate, spread, timed
+from eranntag.benchmark.timing import Spread, largest_fitting_batch, rate, spread, time_once, time_repeatedly
 from eranntag.inference import devices
 from eranntag.recipes.audioset import RECIPE
 from eranntag.training import config as settings, initialization
@@ -26,8 +26,8 @@ STEPS_ON_GPU = 5  # in one measurement: the CPU prepares the next step while a G
 
 @dataclass(frozen=True)
 class Training:
-    """Seconds an iteration of `batch` examples (less than `asked` where memory did not suffice), each mixed of
-    `clips_per_example` clips of `seconds`. `first_seconds`: the first iteration, compilation included."""
+    """Seconds per iteration of `batch` examples (fewer than `asked` if these did not fit into memory), each mixed of
+    `clips_per_example` clips of `seconds`. `first_seconds`: the first iteration, with compilation."""
 
     model: str
     asked: int
@@ -44,7 +44,7 @@ class Training:
     machine: dict[str, str]
 
 
-def measured(
+def measure(
     model: str,
     batch: int = 32,
     seconds: float = 4,
@@ -52,24 +52,24 @@ def measured(
     device: str = "auto",
     compiled: bool = False,
     budget: float = 5.0,
-    tell: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Training:
-    """By the protocol of AudioSet, with its 527 classes. Raises UsageError, and EranntagError where nothing fits."""
+    """Return the speed by AudioSet's protocol, with its 527 classes. Raises EranntagError if no example fits into memory."""
     place = torch.device(devices.pick(device))
-    torch.backends.cudnn.benchmark = place.type == "cuda"  # as training has it
+    torch.backends.cudnn.benchmark = place.type == "cuda"  # as in training
     steps = STEPS_ON_GPU if place.type == "cuda" else 1
 
-    def measure(size: int) -> tuple[Trainer, float, list[float], int | None]:
+    def measure_batch(size: int) -> tuple[Trainer, float, list[float], int | None]:
         run = settings.from_recipe(RECIPE, model=model, batch=size, crop_seconds=seconds, dtype=dtype)
         trainer = _trainer(run, place, compiled)
         if place.type == "cuda":
             torch.cuda.reset_peak_memory_stats(place)
         stream = repeat(_noise(trainer))
-        first = clocked(lambda: trainer.step(stream).item())
-        times = timed(lambda: [trainer.step(stream) for _ in range(steps)][-1].item(), budget)
+        first = time_once(lambda: trainer.step(stream).item())
+        times = time_repeatedly(lambda: [trainer.step(stream) for _ in range(steps)][-1].item(), budget)
         return trainer, first, times, torch.cuda.max_memory_allocated(place) if place.type == "cuda" else None
 
-    fitted, (trainer, first, times, gpu_bytes) = fitting(batch, measure, tell)
+    fitted, (trainer, first, times, gpu_bytes) = largest_fitting_batch(batch, measure_batch, log)
     return Training(
         model=model,
         asked=batch,
@@ -83,7 +83,7 @@ def measured(
         seconds_per_iteration=spread([each / steps for each in times]),
         examples_per_second=rate(times, steps * fitted),
         gpu_bytes=gpu_bytes,
-        machine=machine.described(str(place)),
+        machine=machine.describe(str(place)),
     )
 
 
@@ -94,7 +94,7 @@ def _trainer(protocol: settings.Settings, device: torch.device, compiled: bool) 
 
 
 def _noise(trainer: Trainer) -> SampledBatch:
-    """One iteration's examples, each clip with a class of its own."""
+    """Return the examples of one iteration, each clip with a class of its own."""
     config, protocol = trainer.network.frontend.config, trainer.settings
     samples = config.padded_samples(round(protocol.crop_seconds * config.sample_rate_hz), trainer.network.model.frame_multiple)
     clips = protocol.batch * trainer.augment.clips_per_example

@@ -1,15 +1,15 @@
-"""The command line again, for documents that say how they were made."""
+"""The command line as text, for documents that name the command that made them."""
 
 import shlex
 
 import click
 from click.core import ParameterSource
 
-NAMED = 5  # sounds
+MAX_NAMES = 5  # of files in an argument
 
 
 def typed(context: click.Context) -> str:
-    """With what the environment added, without what is the default anyway."""
+    """Return the command line of `context`, with values from the environment and without defaults."""
     words = ["eranntag", *context.command_path.split()[1:]]
     for parameter in context.command.params:
         name = str(parameter.name)
@@ -18,16 +18,16 @@ def typed(context: click.Context) -> str:
         option = [] if isinstance(parameter, click.Argument) else [max(parameter.opts, key=len)]
         value = context.params[name]
         values = value if isinstance(value, tuple) else (value,)
-        if len(values) > NAMED and isinstance(parameter, click.Argument):  # what a shell made of a pattern
-            values = (*values[: NAMED - 1], f"... ({len(values) - NAMED + 1} more)")
+        if len(values) > MAX_NAMES and isinstance(parameter, click.Argument):  # a pattern that the shell expanded
+            values = (*values[: MAX_NAMES - 1], f"... ({len(values) - MAX_NAMES + 1} more)")
         for each in values:
-            alone = each is True or each == getattr(parameter, "flag_value", None)
-            words += option if alone else [*option, word(each)]
+            is_flag = each is True or each == getattr(parameter, "flag_value", None)
+            words += option if is_flag else [*option, word(each)]
     return shlex.join(words)
 
 
 def word(value: object) -> str:
-    """A value as it was typed."""
-    if isinstance(value, tuple):  # LABEL=NUMBER, or for all labels NUMBER
+    """Return a value as it is typed."""
+    if isinstance(value, tuple):  # LABEL=NUMBER, or NUMBER for all labels
         return "=".join(word(part) for part in value if part is not None)
     return f"{value:g}" if isinstance(value, float) else str(value)

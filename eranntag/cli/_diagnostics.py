@@ -1,4 +1,4 @@
-"""What this installation can do, and what is wrong with it: each finding has a remedy if it needs one."""
+"""Diagnostics of the environment: versions, devices, formats, the cache and the default checkpoint."""
 
 import io
 import os
@@ -27,7 +27,7 @@ from eranntag.inference.tagger import Tagger
 from eranntag.types import Clip
 
 FORMATS = (("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III"))
-EXTRAS = {  # what a package that is not required is good for
+EXTRAS = {  # optional packages and their purpose
     "openvino": "faster tagging on a CPU: pip install 'eranntag[openvino]'",
     "av": "m4a, aac, wma, webm and video: pip install 'eranntag[av]'",
     "matplotlib": "figures and pages: pip install 'eranntag[plot]'",
@@ -37,7 +37,7 @@ EXTRAS = {  # what a package that is not required is good for
 
 @dataclass(frozen=True)
 class Finding:
-    """`remedy` is what to do, "" where nothing needs to be done; `fatal` if `predict` cannot work without it."""
+    """`remedy` is what to do about a problem, "" without one; `fatal` if `predict` cannot work with the problem."""
 
     name: str
     value: str
@@ -46,7 +46,7 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Everything, without a network."""
+    """Yield all findings; no connection is opened."""
     yield Finding("eranntag", f"{eranntag.__version__}, Python {platform.python_version()}, {platform.platform()}")
     yield from _versions()
     yield from _devices()
@@ -76,20 +76,20 @@ def _versions() -> Iterator[Finding]:
 
 
 def _devices() -> Iterator[Finding]:
-    there = [flag for flag in devices.FLAGS if flag in devices.cpu_flags()]
+    available = [flag for flag in devices.FLAGS if flag in devices.cpu_flags()]
     cores = f"{os.cpu_count()} processors, {torch.get_num_threads()} threads used"
-    yield Finding("CPU", f"{cores}; {', '.join(there) or 'no vector flags known'}")
+    yield Finding("CPU", f"{cores}; {', '.join(available) or 'no known vector flags'}")
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
         yield Finding(f"cuda:{index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     if torch.version.cuda and not torch.cuda.is_available() and Path("/proc/driver/nvidia").exists():
-        yield Finding("cuda", "a driver is there, but torch finds no GPU", "compare nvidia-smi's CUDA version with torch's")
+        yield Finding("cuda", "a driver is installed, but torch finds no GPU", "compare nvidia-smi's CUDA version with torch's")
     if torch.backends.mps.is_available():
         yield Finding("mps", "available")
 
 
 def _formats() -> Iterator[Finding]:
-    """Written and read again: libsndfile knows more or fewer formats, as it was built."""
+    """Write and read every format: which ones libsndfile supports depends on its build."""
     waveform = 0.3 * np.sin(2 * np.pi * 440 * np.arange(48000) / 48000).astype(np.float32)
     good, bad = [], []
     for form, subtype in FORMATS:
@@ -118,21 +118,21 @@ def _cache() -> Finding:
 
 
 def _default_checkpoint() -> Finding:
-    """Verified and loaded as `predict` does: which engine that is, why, and how fast."""
+    """Verify and load the default checkpoint as `predict` does: its engine, the reason, and its speed."""
     name = catalog.load_catalog().default
     tagger = loading.load(name)
     return Finding("checkpoint", f"{name}: {_speed(tagger)} on {tagger.device}; {'; '.join(tagger.notes)}")
 
 
 def _other_engines() -> Finding:
-    """What the engines that were not chosen would take on a CPU."""
-    there = [name for name in selection.ENGINES if name != "openvino" or find_spec("openvino")]
-    speeds = [f"{name} {_speed(loading.load(device='cpu', engine=name, dtype='float32'))}" for name in there]
+    """Measure every installed engine on the CPU."""
+    installed = [name for name in selection.ENGINES if name != "openvino" or find_spec("openvino")]
+    speeds = [f"{name} {_speed(loading.load(device='cpu', engine=name, dtype='float32'))}" for name in installed]
     return Finding("engines", f"on the CPU in float32: {', '.join(speeds)}")
 
 
 def _speed(tagger: Tagger) -> str:
-    """On five seconds of noise, the best of three after a first run."""
+    """Return the time for five seconds of noise, the best of three after a warm-up."""
     clip = Clip(0.1 * np.random.default_rng(0).standard_normal((1, 5 * 44100), np.float32), 44100, "noise")
     tagger.tag(clip)
     times = []
@@ -146,6 +146,6 @@ def _speed(tagger: Tagger) -> str:
 def _checked(name: str, finding: Callable[[], Finding]) -> Iterator[Finding]:
     try:
         yield finding()
-    except Exception as error:  # whatever is broken, the rest of the report still counts
+    except Exception as error:  # one broken part does not end the report
         reason = str(error) or type(error).__name__
         yield Finding(name, f"fails: {reason}", "reinstall: pip install --force-reinstall eranntag", fatal=True)

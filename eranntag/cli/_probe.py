@@ -1,4 +1,4 @@
-"""`finetune --head probe`: which options it takes, and its runs."""
+"""`finetune --head probe`: its options and its runs."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,7 @@ import click
 
 from eranntag.cli.display import terminal
 
-# The probe has no iterations: what else `finetune` takes would be without effect.
+# The probe has no iterations: the other options of `finetune` would have no effect.
 OPTIONS = {
     "checkpoint",
     "recipe",
@@ -26,12 +26,12 @@ OPTIONS = {
 
 
 def check(context: click.Context) -> None:
-    """Raises UsageError for options of a training run, and without scikit-learn."""
+    """Raise UsageError for options of a training run, and without scikit-learn."""
     from eranntag.training import logistic
 
     for parameter in context.command.params:
-        typed = parameter.name and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
-        if typed and parameter.name not in OPTIONS:
+        is_typed = parameter.name and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+        if is_typed and parameter.name not in OPTIONS:
             raise click.UsageError(f"{parameter.opts[0]} is for training; --head probe fits a logistic regression instead")
     logistic.check()
     if (out := context.params["out"]) and out.exists() and not out.is_dir():
@@ -39,36 +39,29 @@ def check(context: click.Context) -> None:
 
 
 def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
-    """Fits a probe on the checkpoint `name` for each fold and seed.
+    """Fit a probe on the checkpoint `name` for each fold and seed.
 
-    The checkpoints' paths go to standard output, what they reach to standard error. SystemExit(3) if some clips cannot
-    be read.
+    Paths of checkpoints go to standard output, results to standard error. Raises SystemExit(3) if some clips cannot be read.
     """
     from eranntag.checkpoints import loading
+    from eranntag.cli._options.common import find_checkpoint
     from eranntag.cli._options.training import folds_from
-    from eranntag.cli.display import predictions, training as pages
+    from eranntag.cli.display import progress, training as display
     from eranntag.training import paper_comparison, probe, splits
     from eranntag.types import Failure
 
     folds = folds_from(options["folds"], dataset.recipe)
     seeds = range(options["seed"], options["seed"] + options["repeats"])
-    with predictions.download_bar() as report:
-        found = loading.find(name, options["registry"], options["offline"], report)
-        tagger = loading.load(name, options["device"], registry=options["registry"], offline=True, many=True)
+    found = find_checkpoint(name, options["registry"], options["offline"])
+    tagger = loading.load(name, options["device"], registry=options["registry"], offline=True, many=True)
     base = found.network()
     identity = f"{base.checkpoint.name} {tagger.sha256[0][:12]}"
-    pages.data(dataset)
+    display.data(dataset)
     failures: list[Failure] = []
-    counts = {"embedded": 0}
-    with predictions.progress(counts) as step:
-
-        def one() -> None:
-            counts["embedded"] += 1
-            step()
-
-        vectors = probe.embedded(tagger, dataset, failures, options["batch"], one)
+    with progress.counter("embedded") as count:
+        vectors = probe.embedded(tagger, dataset, failures, options["batch"], count)
     for failure in failures:
-        predictions.failure(failure)
+        terminal.print_failure(failure)
     one_fold = f"-fold{folds[0]}" if folds[0] is not None else ""
     several = len(folds) * len(seeds) > 1
     where = f"{base.checkpoint.name}-{dataset.recipe.name}-probe"
@@ -77,10 +70,10 @@ def run(dataset: Any, name: str, options: dict[str, Any]) -> None:
     for each in probe.probes(dataset, vectors, base, identity, folds, seeds, folder, options["restart"]):
         done.append(each)
         review = splits.review(dataset.recipe, each.splits, base.checkpoint)
-        pages.probe(dataset.recipe, each, base.checkpoint.name, review)
+        display.probe(dataset.recipe, each, base.checkpoint.name, review)
         terminal.write_output(f"{each.path}\n")
     if several:
         result = probe.summary(dataset.recipe, base.checkpoint.name, done)
-        pages.cross_validation(result, paper_comparison.write_summary(result, folder))
+        display.cross_validation(result, paper_comparison.write_summary(result, folder))
     if failures:
         raise SystemExit(3)

@@ -4,15 +4,18 @@ from pathlib import Path
 
 import click
 
+from eranntag.cli._options import common
 from eranntag.cli.display import terminal
 
 
 @click.command()
 @click.argument("checkpoints", nargs=-1, required=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The new checkpoint, *.safetensors.")
-@click.option("--force", is_flag=True, help="Overwrite it.")
-@click.option("--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]")
-@click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE", required=True, help="The new checkpoint, .safetensors."
+)
+@click.option("--force", is_flag=True, help="Overwrite FILE.")
+@common.REGISTRY
+@common.OFFLINE
 def command(checkpoints: tuple[str, ...], output: Path, force: bool, registry: str | None, offline: bool) -> None:
     """Average the weights of CHECKPOINTS (names or files) of one run, as PSLA does with its last epochs.
 
@@ -25,8 +28,8 @@ def command(checkpoints: tuple[str, ...], output: Path, force: bool, registry: s
 
     if len(checkpoints) < 2:
         raise UsageError("average needs two checkpoints or more")
-    if twice := [name for name in dict.fromkeys(checkpoints) if checkpoints.count(name) > 1]:
-        raise UsageError(f"{twice[0]}: is named twice; each checkpoint counts once")
+    if repeated := [name for name in dict.fromkeys(checkpoints) if checkpoints.count(name) > 1]:
+        raise UsageError(f"{repeated[0]}: is named twice; each checkpoint counts once")
     check_output(output, (".safetensors",), force)
     networks = [loading.find(name, registry, offline).network() for name in checkpoints]
     weights.save(averaging.mean(networks), output)

@@ -7,33 +7,43 @@ from pathlib import Path
 
 import click
 
+from eranntag.cli._options import common
 from eranntag.cli.display import terminal
 
-data_option = click.option(
-    "--data", envvar="ERANNTAG_DATA", help="The data set's folder, or one that holds it.  [$ERANNTAG_DATA]"
-)
-FAST_GPU = 460  # crops a second that ERANN-1-6 takes; an example mixed of two takes two
+PRESETS = ("dcase2018", "esc50", "esc10")  # _mixture_sources.PRESETS, which imports numpy
+FAST_GPU = 460  # crops per second that ERANN-1-6 needs for training; an example mixed of two clips takes two
 
 
 @click.group()
 def command() -> None:
-    """Data sets of many clips: pack them into large files, verify those, measure how fast clips are read; mix new ones."""
+    """Prepare data sets: pack clips into large files, verify these, measure how fast clips are read, and mix new clips."""
 
 
 @command.command()
 @click.argument("recipe")
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@data_option
-@click.option("--codec", type=click.Choice(["flac", "wav"]), default="flac", show_default=True, help="Smaller, or faster.")
-@click.option("--shard-size", type=click.FloatRange(0, min_open=True), default=1000, show_default=True, help="In MB, about.")
-@click.option("--workers", type=click.IntRange(1), help="Threads that decode.  [one a processor]")
+@common.DATA
+@click.option(
+    "--codec",
+    type=click.Choice(["flac", "wav"]),
+    default="flac",
+    show_default=True,
+    help="Codec of the clips: flac is smaller, wav is faster.",
+)
+@click.option(
+    "--shard-size",
+    type=click.FloatRange(0, min_open=True),
+    default=1000,
+    show_default=True,
+    help="Approximate size of a tar file in MB.",
+)
+@click.option("--workers", type=click.IntRange(1), show_default="one per CPU", help="Threads that decode.")
 def pack(recipe: str, out: Path, data: str | None, codec: str, shard_size: float, workers: int | None) -> None:
-    """Pack the clips of RECIPE into tar files in the folder OUT, which --data then takes as the data set.
+    """Pack the clips of RECIPE into tar files in the folder OUT; other commands then accept OUT as --data.
 
-    Interrupt it at any moment: the same command goes on where it stopped. Exit code 3: some clips could not be decoded.
+    An interrupted run is continued by the same command. Exit code 3: some clips could not be decoded.
     """
     from eranntag import recipes
-    from eranntag.cli.display import predictions
     from eranntag.datasets import pack as packing
     from eranntag.files import lock
     from eranntag.types import Failure
@@ -44,11 +54,14 @@ def pack(recipe: str, out: Path, data: str | None, codec: str, shard_size: float
     with lock.lock_folder(out):
         for shard, there in packing.pack(dataset, out, codec, int(shard_size * 1e6), workers or os.cpu_count() or 1):
             for source, reason in shard.failed:
-                predictions.failure(Failure(source, reason))
+                terminal.print_failure(Failure(source, reason))
             packed, failed, size_bytes = packed + len(shard.rows), failed + len(shard.failed), size_bytes + shard.bytes
             fresh += 0 if there else shard.clips
             if not there:
-                predictions.packing(shard.name, packed + failed, total, fresh / (time.monotonic() - started))
+                pace = fresh / (time.monotonic() - started)
+                done = packed + failed
+                minutes = (total - done) / pace / 60
+                terminal.print_status(f"{shard.name}: {done} of {total} clips  {pace:.0f} clips/s  {minutes:.0f} min left")
     left_out = {"could not be decoded": failed, "are missing": len(dataset.missing)}
     notes = "".join(f", {count} {what}" for what, count in left_out.items() if count)
     terminal.print_text(f"{out}: {packed} clips, {size_bytes / 1e6:.1f} MB{notes}")
@@ -59,19 +72,19 @@ def pack(recipe: str, out: Path, data: str | None, codec: str, shard_size: float
 @command.command()
 @click.argument("out", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def verify(out: Path) -> None:
-    """Compare every file of the pack OUT with its SHA-256. A bad one: delete it, and `pack` makes it again."""
-    from eranntag.cli.display import predictions
+    """Compare every file of the pack OUT with its SHA-256. Delete a bad file, and `pack` writes it again."""
+    from eranntag.cli.display import progress
     from eranntag.datasets import shards
     from eranntag.types import Failure
 
     counts = {"good": 0, "bad": 0}
-    with predictions.progress(counts) as step:
+    with progress.progress(counts) as refresh:
         for result in shards.verify(out):
             bad = isinstance(result, Failure)
             if isinstance(result, Failure):
-                predictions.failure(result)
+                terminal.print_failure(result)
             counts["bad" if bad else "good"] += 1
-            step()
+            refresh()
     if counts["bad"]:
         raise SystemExit(1)
     terminal.print_text(f"{out}: good ({counts['good']} files)")
@@ -79,11 +92,13 @@ def verify(out: Path) -> None:
 
 @command.command()
 @click.argument("recipe")
-@data_option
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=10, show_default=True, help="How long to measure.")
+@common.DATA
+@click.option(
+    "--seconds", type=click.FloatRange(0, min_open=True), default=10, show_default=True, help="Duration of the measurement."
+)
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Threads that decode.")
 def speed(recipe: str, data: str | None, seconds: float, workers: int) -> None:
-    """Measure how many clips of RECIPE a second can be read for training: random ones, decoded, mono, at 44.1 kHz."""
+    """Measure how many random clips of RECIPE per second can be decoded for training, as mono at 44.1 kHz."""
     import math
 
     from eranntag import recipes
@@ -117,17 +132,35 @@ def _snr(context: click.Context, parameter: click.Parameter, value: str) -> tupl
 @click.argument("events")
 @click.argument("backgrounds")
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--snr", callback=_snr, default="0,10,20", show_default=True, help="Of event over background, in dB.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the folds and of every mixture.")
-@click.option("--clips-per-fold", type=click.IntRange(1), default=2000, show_default=True, help="Mixtures of 10 s each.")
 @click.option(
-    "--folds", type=click.IntRange(2), default=4, show_default=True, help="Of EVENTS with folds of their own the first so many."
+    "--snr",
+    callback=_snr,
+    default="0,10,20",
+    show_default=True,
+    metavar="DB,DB,...",
+    help="Signal-to-noise ratios of event to background, in dB.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the folds and of every mixture.")
+@click.option(
+    "--clips-per-fold",
+    type=click.IntRange(1),
+    default=2000,
+    show_default=True,
+    help="Number of mixtures, of 10 s each, per fold.",
 )
 @click.option(
-    "--preset", type=click.Choice(["dcase2018", "esc50", "esc10"]), help="What EVENTS are, if neither a CSV nor class folders."
+    "--folds",
+    type=click.IntRange(2),
+    metavar="N",
+    default=4,
+    show_default=True,
+    help="Number of folds; if EVENTS has folds, use only the first N.",
 )
-@click.option("--stems", is_flag=True, help="Also write events and background as two channels.")
-@click.option("--workers", type=click.IntRange(1), help="Threads.  [one a processor]")
+@click.option(
+    "--preset", type=click.Choice(PRESETS), help="The data set in EVENTS, if that is neither a CSV file nor class folders."
+)
+@click.option("--stems", is_flag=True, help="Also write events and background of each mixture as two channels.")
+@click.option("--workers", type=click.IntRange(1), show_default="one per CPU", help="Threads that mix.")
 def mix(
     events: str,
     backgrounds: str,
@@ -140,14 +173,14 @@ def mix(
     stems: bool,
     workers: int | None,
 ) -> None:
-    """Mix EVENTS into BACKGROUNDS, three in every 10 s: data with strong labels for `train mixtures --data OUT/snr10`.
+    """Mix EVENTS into BACKGROUNDS, three per 10 s: data with strong labels for `train mixtures --data OUT/snr10`.
 
-    EVENTS: a folder for each class, or a CSV file (filename,label, perhaps fold, group, manually_verified). BACKGROUNDS: a
-    folder, a CSV file, or `synthetic` for computed noise. Interrupt it at any moment: the same command goes on where it
-    stopped. Exit code 3: some files were left out.
+    EVENTS: a folder for each class, or a CSV file (columns filename, label; optional fold, group, manually_verified).
+    BACKGROUNDS: a folder, a CSV file, or `synthetic` for generated noise. An interrupted run is continued by the same command.
+    Exit code 3: some files were left out.
     """
     from eranntag import recipes
-    from eranntag.cli.display import predictions
+    from eranntag.cli.display import progress
     from eranntag.datasets.mixing import plan as plans, write
     from eranntag.files import lock
 
@@ -155,20 +188,20 @@ def mix(
     sources = plans.Sources(recipes.mixture_events(events, preset), recipes.mixture_backgrounds(backgrounds))
     protocol = plans.Protocol(snr, clips_per_fold, folds, seed, trim_padding=preset in recipes.PADDED_PRESETS)
     counts = {"source files": 0, "mixtures": 0}
-    with lock.lock_folder(out), predictions.progress(counts) as step:
+    with lock.lock_folder(out), progress.progress(counts) as refresh:
 
-        def heard() -> None:
+        def count_source() -> None:
             counts["source files"] += 1
-            step()
+            refresh()
 
-        plan = plans.decide(sources, protocol, out, threads, heard)
+        plan = plans.decide(sources, protocol, out, threads, count_source)
         for failure in plan.left_out:
-            predictions.failure(failure)
-        asked = [events, backgrounds, str(out), "--snr", ",".join(f"{level:g}" for level in snr), "--seed", str(seed)]
-        asked += ["--clips-per-fold", str(clips_per_fold), "--folds", str(folds), *(["--preset", preset] if preset else [])]
-        for _ in write.write(plan, out, threads, stems, shlex.join(["eranntag", "data", "mix", *asked])):
+            terminal.print_failure(failure)
+        words = [events, backgrounds, str(out), "--snr", ",".join(f"{level:g}" for level in snr), "--seed", str(seed)]
+        words += ["--clips-per-fold", str(clips_per_fold), "--folds", str(folds), *(["--preset", preset] if preset else [])]
+        for _ in write.write(plan, out, threads, stems, shlex.join(["eranntag", "data", "mix", *words])):
             counts["mixtures"] += 1
-            step()
+            refresh()
     missing = len(sources.events.missing)
     left_out = {"files were left out": len(plan.left_out), "events are missing": missing}
     notes = "".join(f", {count} {what}" for what, count in left_out.items() if count)

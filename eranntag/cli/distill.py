@@ -6,43 +6,60 @@ from typing import Any
 
 import click
 
-from eranntag.cli._options import tagger as tagger_options, teacher as teacher_options, training as training_options
+from eranntag.cli._options import common, teacher as teacher_options, training as training_options
 from eranntag.cli.display import terminal
 
-EMBEDDING_WEIGHT = 0.02  # of one teacher, where no other is named
+EMBEDDING_WEIGHT = 0.02  # of one teacher, by default
 
 
 @click.command()
 @click.argument("teachers", nargs=-1, required=True, metavar="TEACHER...")
-@click.option("--model", help="The student's architecture: erann-S-W, mn04, psla ...  [erann-2-2; that of --from]")
-@click.option("--from", "base", metavar="CHECKPOINT", help="Begin with the weights of this checkpoint, not with random ones.")
-@click.option("--data", required=True, metavar="PLACE", help="Unlabeled sound: a folder, a CSV table of files, or a pack.")
-@click.option("--zero-shot", metavar="RECIPE", help="Select by the accuracy on this data set (esc50), by a map of labels.")
-@click.option("--zero-shot-data", envvar="ERANNTAG_DATA", metavar="DIR", help="Where it is.  [$ERANNTAG_DATA]")
-@click.option("--zero-shot-fold", type=int, metavar="N", help="Its fold.  [its test clips, or all]")
+@click.option(
+    "--model", show_default="erann-2-2, or that of --from", help="Architecture of the student: erann-S-W, mn04, psla ..."
+)
+@click.option("--from", "base", metavar="CHECKPOINT", help="Start from the weights of CHECKPOINT instead of random ones.")
+@click.option(
+    "--data", required=True, metavar="PLACE", help="Unlabeled sound: a folder, a CSV file that lists files, or a pack."
+)
+@click.option(
+    "--zero-shot",
+    metavar="RECIPE",
+    help="Select the checkpoint by its zero-shot accuracy on RECIPE (esc50), whose labels are mapped.",
+)
+@click.option(
+    "--zero-shot-data", envvar="ERANNTAG_DATA", show_envvar=True, metavar="PLACE", help="The data set of --zero-shot."
+)
+@click.option(
+    "--zero-shot-fold",
+    type=int,
+    metavar="N",
+    show_default="the test clips, or all clips",
+    help="Fold of the data set of --zero-shot.",
+)
 @click.option(
     "--embedding-weight",
     type=click.FloatRange(0),
     metavar="X",
-    help="Weight of the cosine distance from the teacher's embedding.  [0.02; 0 with several teachers]",
+    show_default=f"{EMBEDDING_WEIGHT}, or 0 with several teachers",
+    help="Weight of the cosine distance between the embeddings of student and teacher.",
 )
 @training_options.run_options
-@tagger_options.REGISTRY
-@tagger_options.OFFLINE
+@common.REGISTRY
+@common.OFFLINE
 def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
-    """Train a student on the scores of TEACHER (a checkpoint, or several that are averaged) for sound without labels.
+    """Train a student on the scores of TEACHER (one checkpoint, or the average of several) for unlabeled sound.
 
-    Each example is a soundscape: random crops of one to three clips at random levels, sometimes in noise, reverberant or
-    without treble. The teacher gets the very same waveform, and its scores are the targets. Clips of the part "test" of a CSV
-    table are never trained on: on them the agreement with the teacher is measured.
+    Each example is a soundscape: random crops of one to three clips at random levels, sometimes with noise, reverberation or
+    a low-pass filter. Teacher and student get the same waveform, and the teacher's scores are the targets. Clips that a CSV
+    file assigns to the part "test" are used only to measure the agreement with the teacher.
 
-    Interrupt it at any moment: the same command goes on where it stopped.
+    An interrupted run is continued by the same command.
     """
     import dataclasses
 
     from eranntag import recipes
     from eranntag.cli._allocator import keep_memory
-    from eranntag.cli.display import training as pages
+    from eranntag.cli.display import training as display
     from eranntag.training import agreement, distill, distillation
     from eranntag.training.augment.options import parse
     from eranntag.training.augment.specaugment import STRIPES
@@ -64,15 +81,15 @@ def command(teachers: tuple[str, ...], data: str, **options: Any) -> None:
     lesson = distillation.Lesson(distillation.Teacher(teacher, bool(weight)), zero_shot=zero_shot)
     folder = options["out"] or Path("runs") / f"{settings.model}-distill-seed{settings.seed}"
     with ExitStack() as stack:
-        machine, progress = training_options.begun(dataset, options, stack)
+        machine, progress = training_options.start(dataset, options, stack)
         outcome = distill.distill(dataset, settings, lesson, folder, machine, base, options["restart"], progress)
         if machine.world.first:
-            pages.distilled(dataclasses.asdict(settings), outcome)
+            display.distilled(dataclasses.asdict(settings), outcome)
             terminal.write_output(f"{outcome.checkpoint('last')}\n")
 
 
 def _embedding_weight(teacher: Any, weight: float | None, several: bool) -> float:
-    """The weight of the distance from the teacher's embedding. Raises UsageError for a weight where `several` have none."""
+    """Return the weight of the distance between embeddings. Raises UsageError if `several` teachers have no common one."""
     if weight is None:
         weight = 0.0 if several else EMBEDDING_WEIGHT
     if weight:
@@ -83,16 +100,13 @@ def _embedding_weight(teacher: Any, weight: float | None, several: bool) -> floa
 def _student(teacher: Any, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The Network that the student begins with, None for random weights, and the settings that name it."""
     from eranntag import registry
-    from eranntag.checkpoints import loading
-    from eranntag.cli.display import predictions
     from eranntag.models import front_end, name_of
     from eranntag.training.config import KEEP
 
     if not options["base"]:
         model = options["model"] or "erann-2-2"
         return None, {"model": model, "features": front_end(model)[0]}
-    with predictions.download_bar() as report:
-        found = loading.find(options["base"], options["registry"], options["offline"], report)
+    found = common.find_checkpoint(options["base"], options["registry"], options["offline"])
     base = found.network()
     spec, ours = base.checkpoint, name_of(base.checkpoint.family, base.model.config)
     if options["model"] not in (None, ours):

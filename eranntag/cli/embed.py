@@ -2,75 +2,87 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
-from eranntag.cli._options import (
-    inputs as inputs_options,
-    output as output_options,
-    tagger as tagger_options,
-    workers as workers_options,
-)
+from eranntag.cli import _results
+from eranntag.cli._options import output as output_options
+from eranntag.cli._options.group import add_options
+from eranntag.cli._options.inputs import InputOptions
+from eranntag.cli._options.output import PARQUET, OutputOptions
+from eranntag.cli._options.tagger import TaggerOptions
+from eranntag.cli._options.workers import WorkerOptions
 
-FORMATS = ("jsonl", "npz", "npy", output_options.PARQUET)
+if TYPE_CHECKING:
+    from eranntag.inference.embedding import Embedder
+    from eranntag.inference.tagger import Tagger
+
+FORMATS = ("jsonl", "npz", "npy", PARQUET)
 ENDINGS = {f".{form}": form for form in FORMATS}  # of --output
 EVERY = click.option(
     "--every",
     type=click.FloatRange(0.1, 600),  # embedding.EVERY_SECONDS
     metavar="S",
-    help="A vector for every S seconds, the last for what is left.  [one for the whole sound]",
+    show_default="one for the whole sound",
+    help="One vector for every S seconds; the last one for the rest.",
 )
 
 
 @click.command()
-@inputs_options.options
+@add_options(InputOptions, "inputs")
 @EVERY
-@click.option("--format", "form", type=click.Choice(FORMATS), help="Of the results.  [the ending of --output, or jsonl]")
-@output_options.options
 @click.option(
-    "--output-dir", type=click.Path(path_type=Path, file_okay=False), help="Write NAME.npy for each sound into this folder."
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    show_default="the ending of --output, or jsonl",
+    help="Format of the results.",
 )
-@inputs_options.SHARD
-@workers_options.options
-@tagger_options.options
+@add_options(OutputOptions, "output")
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write NAME.npy for each sound into FOLDER.",
+)
+@add_options(WorkerOptions, "workers")
+@add_options(TaggerOptions, "options")
 def command(
-    paths: tuple[str, ...],
-    files_from: str | None,
+    inputs: InputOptions,
     every: float | None,
     form: str | None,
-    output: Path | None,
+    output: OutputOptions,
     output_dir: Path | None,
-    shard: tuple[int, int] | None,
-    **options: Any,
+    workers: WorkerOptions,
+    options: TaggerOptions,
 ) -> None:
     """Embed sound files, folders (with all below them), patterns, or - for standard input: a vector for each.
 
     The vector is what the network's head classifies; its length depends on the family (docs/python.md). Results go to standard
     output in input order, errors and progress to standard error. Exit code 3: some inputs failed.
     """
-    inputs_options.check(paths, files_from)
-    form = _form(form, output, output_dir)
-    many = inputs_options.many(paths, files_from)
-    if form in ("npz", "npy") and not (output or output_dir):
+    inputs.check()
+    form = _form(form, output.output, output_dir)
+    if form in ("npz", "npy") and not (output.output or output_dir):
         raise click.UsageError(f"--format {form} writes a file; name it with --output")
-    if form == "npy" and many and not output_dir:
+    if form == "npy" and inputs.several and not output_dir:
         raise click.UsageError("an .npy holds one sound; for several use an .npz, or --output-dir")
-    output_options.check(output, paths, files_from, {**options, "form": form}, output_dir)
-    workers_options.check(options, paths, None)
+    output.check(form, inputs, output_dir)
+    workers.check(inputs.paths, None, options.device)
     from eranntag.cli.display import embeddings
 
-    run = output_options.opened_folder(output_dir, options) if output_dir else output_options.opened(output, form, options)
-    embedder = _embedder(tagger_options.load(options, many=many), every)
-    output_options.begin(run, form, embedder.tagger, options, every=every, shard=inputs_options.share(shard))
-    sources = output_options.left(run, inputs_options.sources(paths, files_from, shard))
-    results = workers_options.results(embedder, sources, options, partial(_embedder, every=every))
-    document = embeddings.document(run, alone=form == "npy")
-    inputs_options.show_all(results, document, output_options.before(run), maybe_none=bool(shard))
+    document = output.open_folder(output_dir) if output_dir else output.open(form)
+    embedder = _embedder(options.load(many=inputs.several), every)
+    output_options.begin(document, form, embedder.tagger, options, every=every, shard=inputs.shard_as_typed)
+    sources = output_options.remaining(document, inputs.sources())
+    results = workers.results(embedder, sources, options, partial(_embedder, every=every))
+    show = embeddings.document(document, alone=form == "npy")
+    _results.show_all(results, show, output_options.records_of(document), allow_empty=bool(inputs.shard))
 
 
 def _form(form: str | None, output: Path | None, output_dir: Path | None) -> str:
-    """The format that is meant; UsageError for two of them."""
+    """Return the format of the results. Raises UsageError for options that name two formats."""
     if output_dir:
         if output:
             raise click.UsageError("results go to --output or to --output-dir, not to both")
@@ -86,7 +98,7 @@ def _form(form: str | None, output: Path | None, output_dir: Path | None) -> str
     return form or ending or "jsonl"
 
 
-def _embedder(tagger: Any, every: float | None) -> Any:
+def _embedder(tagger: "Tagger", every: float | None) -> "Embedder":
     from eranntag.inference import embedding
 
     return embedding.Embedder(tagger, every)

@@ -1,77 +1,82 @@
 """eranntag evaluate: checkpoint + data set -> its measures."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from eranntag.cli._command_line import typed
-from eranntag.cli._options import detector as detector_options, tagger as tagger_options
-from eranntag.cli.display import terminal
-from eranntag.results import formats
+from eranntag.cli._options import common
+from eranntag.cli._options.detector import DetectorOptions
+from eranntag.cli._options.group import add_options
+from eranntag.cli._options.tagger import TaggerOptions
 
 
 @click.command()
 @click.argument("recipe")
-@click.option("--data", envvar="ERANNTAG_DATA", help="The data set's folder, or one that holds it.  [$ERANNTAG_DATA]")
-@click.option("--fold", type=int, help="Only the clips of this fold.  [the data set's test clips, or all]")
+@common.DATA
+@common.FOLD
 @click.option(
     "--sample-rate",
     type=click.IntRange(1000, 192_000),
     metavar="HZ",
-    help="As if clips were recorded at no higher rate.",
+    help="Evaluate as if clips were recorded at this sample rate, unless theirs is lower.",
 )
 @click.option("--paper", is_flag=True, help="Compare with the published results of the checkpoint's architecture.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--events", is_flag=True, help="Also look for events, as `eranntag detect` does, and measure these.")
-@click.option("--page", type=click.Path(path_type=Path), help="Write a page with figures (.html), or a figure alone (.png).")
-@detector_options.options
-@tagger_options.options
+@common.JSON
+@click.option("--events", "with_events", is_flag=True, help="Also detect events, as `eranntag detect` does, and score them.")
+@click.option(
+    "--page", type=click.Path(path_type=Path), metavar="FILE", help="Write a page with figures (.html), or one figure (.png)."
+)
+@add_options(DetectorOptions, "events")
+@add_options(TaggerOptions, "options")
 @click.pass_context
 def command(
-    context: click.Context, /, recipe: str, paper: bool, as_json: bool, events: bool, page: Path | None, **options: Any
+    context: click.Context,
+    /,
+    recipe: str,
+    data: str | None,
+    fold: int | None,
+    sample_rate: int | None,
+    paper: bool,
+    as_json: bool,
+    with_events: bool,
+    page: Path | None,
+    events: DetectorOptions,
+    options: TaggerOptions,
 ) -> None:
-    """Measure a checkpoint on the data set RECIPE (such as esc50), from the files, as `predict` hears them.
+    """Evaluate a checkpoint on the files of the data set RECIPE (such as esc50), as `predict` tags them.
 
-    With --events, for data with strong labels (mixtures): precision, recall and F1 of what `detect` finds, under its options
+    With --events, for data with strong labels (mixtures): precision, recall and F1 of what `detect` finds with the options
     from --threshold to --median.
     """
     from eranntag import recipes
-    from eranntag.cli.display import predictions
-    from eranntag.evaluation import sed as sed
+    from eranntag.cli.display import evaluation as display, progress, terminal
+    from eranntag.evaluation import sed
     from eranntag.evaluation.tagging import evaluate
     from eranntag.visualization import evaluation, figures
 
-    if not events and (idle := detector_options.given(options)):
-        raise click.UsageError(f"{idle} says how to find events, which needs --events")
+    if not with_events and events.typed:
+        raise click.UsageError(f"{events.typed} says how to find events, which needs --events")
     if page:
         figures.check(page, "--page", (".html", ".png"))
-    dataset = recipes.load(recipe, options["data"])
-    tagger = tagger_options.load(options, many=True)
-    detector = detector_options.build(tagger, options) if events else None
+    dataset = recipes.load(recipe, data)
+    tagger = options.load(many=True)
+    detector = events.build(tagger) if with_events else None
     if detector:
-        sed.examples_to_evaluate(detector, dataset, options["fold"])
-    counts = {"evaluated": 0}
-    with predictions.progress(counts) as step:
-
-        def one() -> None:
-            counts["evaluated"] += 1
-            step()
-
-        how = dataset, options["fold"], options["batch"], one, options["sample_rate"]
-        result = evaluate(tagger, *how)
-        found = sed.evaluate(detector, *how) if detector else None
+        sed.examples_to_evaluate(detector, dataset, fold)
+    with progress.counter("evaluated") as count:
+        result = evaluate(tagger, dataset, fold, options.batch, count, sample_rate)
+        found = sed.evaluate(detector, dataset, fold, options.batch, count, sample_rate) if detector else None
     failures = dict.fromkeys((*result.failures, *(found.failures if found else ())))
     for failure in failures:
-        predictions.failure(failure)
+        terminal.print_failure(failure)
     if page:
         evaluation.draw(result, page, typed(context), paper)
     if as_json:
-        record = result.to_dict(paper) | ({"events": found.to_dict()} if found else {})
-        terminal.write_output(formats.dumps(record, indent=1) + "\n")
+        common.print_json(result.to_dict(paper) | ({"events": found.to_dict()} if found else {}))
     else:
-        predictions.evaluation(result, paper)
+        display.print_tagging(result, paper)
         if found:
-            predictions.found_events(found)
+            display.print_detection(found)
     if failures:
         raise SystemExit(3)

@@ -5,33 +5,39 @@ from typing import Any
 
 import click
 
-from eranntag.cli._options.tagger import OFFLINE, REGISTRY
+from eranntag.cli._options import common
 from eranntag.cli.display import terminal
 
-FORMATS = ("onnx", "openvino")
+FORMATS = ("onnx", "openvino")  # export_formats.FORMATS, which imports numpy
 
 
 @click.command()
 @click.argument("name")
-@click.option("--format", "form", type=click.Choice(FORMATS), required=True)
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file.  [NAME.onnx or NAME.xml, here]")
-@click.option("--clip", "clips", multiple=True, metavar="FILE", help="Compare on this sound too; may be repeated.")
+@click.option("--format", "form", type=click.Choice(FORMATS), required=True, help="Format of the network.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    show_default="NAME.onnx or NAME.xml",
+    help="Write to FILE.",
+)
+@click.option("--clip", "clips", multiple=True, metavar="FILE", help="Also compare on this sound; repeatable.")
 @click.option("--half", is_flag=True, help="Store the weights in float16 (openvino).")
-@click.option("--force", is_flag=True, help="Overwrite what is there.")
-@REGISTRY
-@OFFLINE
+@click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@common.REGISTRY
+@common.OFFLINE
 def command(name: str, form: str, **options: Any) -> None:
-    """Write NAME (as for predict -c) as a network for ONNX Runtime or OpenVINO.
+    """Export NAME (as for predict -c) as a network for ONNX Runtime or OpenVINO, and print the path.
 
-    The network takes images of its front-end, and its file says how they are computed (docs/export.md). It is written only if
-    it computes the same as eranntag on built-in sounds and on every --clip. Prints the path.
+    The input of the network is the image of its front-end, whose settings are stored in the file (docs/export.md). The file is
+    written only if the network computes the same as eranntag on built-in sounds and on every --clip.
     """
     from eranntag.checkpoints import export
-    from eranntag.cli.display import predictions
-    from eranntag.results.formats import printable
+    from eranntag.cli.display import progress
 
-    with predictions.download_bar() as report:
+    with progress.download_bar() as report:
         done = export.export(name, form, **options, report=report)
     within = f"probabilities within {done.difference:.1e} of eranntag's ({done.worst})"
-    terminal.print_status(printable(f"eranntag: {done.path}: {done.size / 1e6:.1f} MB, {within}, on {', '.join(done.sounds)}"))
+    terminal.print_status(f"eranntag: {done.path}: {done.size / 1e6:.1f} MB, {within}, on {', '.join(done.sounds)}")
     terminal.write_output(f"{done.path}\n")

@@ -1,18 +1,25 @@
 """eranntag labels: enhance."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from eranntag.cli._options import tagger as tagger_options
+from eranntag.cli._options import common
+from eranntag.cli._options.group import add_options
+from eranntag.cli._options.tagger import TaggerOptions
 from eranntag.cli.display import terminal
-from eranntag.results import formats
+
+if TYPE_CHECKING:
+    from eranntag.types import Checkpoint
+
+KINDS = ("both", "children", "parents")  # ontology.KINDS and ANCESTORS, which import numpy
+ANCESTORS = ("all", "direct", "through-abstract")
 
 
 @click.group()
 def command() -> None:
-    """Labels of training clips: complete them with what a trained network hears."""
+    """Labels of training clips: add missing ones by the scores of a trained network."""
 
 
 def _threshold(context: click.Context, parameter: click.Parameter, value: str) -> str | float:
@@ -35,23 +42,23 @@ def _file(context: click.Context, parameter: click.Parameter, value: Path | None
 
 @command.command()
 @click.argument("recipe")
-@click.option("--data", envvar="ERANNTAG_DATA", help="The data set's folder, or one that holds it.  [$ERANNTAG_DATA]")
-@click.option("--ontology", metavar="FILE", required=True, help="AudioSet's ontology.json, or one of your own in its form.")
-@click.option("--fold", type=int, help="Leave the clips of this fold as they are.")
+@common.DATA
+@click.option("--ontology", metavar="FILE", required=True, help="AudioSet's ontology.json, or another file of that form.")
+@click.option("--fold", type=int, metavar="N", help="Do not change the clips of fold N.")
 @click.option(
     "--type",
     "kind",
-    type=click.Choice(["both", "children", "parents"]),
+    type=click.Choice(KINDS),
     default="both",
     show_default=True,
-    help="What a clip may be given beside its classes: their children (type I), parents (type II).",
+    help="Which labels may be added: children of the clip's classes (type I), parents (type II), or both.",
 )
 @click.option(
     "--ancestors",
-    type=click.Choice(["all", "direct", "through-abstract"]),
+    type=click.Choice(ANCESTORS),
     default="all",
     show_default=True,
-    help="Which parents: all up to the first abstract node, the direct ones, or beyond abstract nodes too.",
+    help="Which parents: all up to the first abstract node, only direct ones, or also those behind abstract nodes.",
 )
 @click.option(
     "--threshold",
@@ -60,54 +67,70 @@ def _file(context: click.Context, parameter: click.Parameter, value: Path | None
     show_default=True,
     callback=_threshold,
     metavar="mean|median|PERCENT",
-    help="Of the scores of the clips that have a class: what a clip's score must exceed to get it.",
+    help="A clip gets a class if its score exceeds this statistic of the scores of the clips labeled with the class.",
 )
 @click.option(
     "--scores",
     type=click.Path(path_type=Path),
     callback=_file,
     metavar="FILE.npy",
-    help="Keep the teacher's scores in this file, or take them from it: then no clip is heard again.",
+    help="Store the teacher's scores in FILE.npy, or read them from it if it exists, so that no clip is scored again.",
 )
 @click.option(
-    "--write", "output", type=click.Path(path_type=Path), callback=_file, metavar="FILE.csv", help="Write the additions."
+    "--write",
+    "output",
+    type=click.Path(path_type=Path),
+    callback=_file,
+    metavar="FILE.csv",
+    help="Write the additions to FILE.csv.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@tagger_options.options
+@common.JSON
+@add_options(TaggerOptions, "options")
 def enhance(
-    recipe: str, kind: str, ancestors: str, which: str | float, output: Path | None, as_json: bool, **options: Any
+    recipe: str,
+    data: str | None,
+    ontology: str,
+    fold: int | None,
+    kind: str,
+    ancestors: str,
+    which: str | float,
+    scores: Path | None,
+    output: Path | None,
+    as_json: bool,
+    options: TaggerOptions,
 ) -> None:
     """Find labels that are missing in the training part of RECIPE (PSLA, Algorithm 2).
 
-    The teacher (-c), trained on the labels as they are, hears every training clip. A clip gets a child or parent of one of its
-    classes in the ontology if the teacher scores that class higher than it typically does where the label is there. Without
-    --write this only shows what would be added. The labels of the data set are never changed: training takes the file with
-    --labels, and to go back is to leave that out.
+    The teacher (-c), trained on the present labels, scores every training clip. A clip gets a child or parent of one of its
+    classes in the ontology if its score for that class is higher than is typical of clips that have the label. The labels of
+    the data set are never changed: --write FILE.csv writes the additions, which `train --labels FILE.csv` uses. Without
+    --write they are only counted.
 
-    Exit code 3: some clips could not be read, and are left as they are.
+    Exit code 3: some clips could not be read, and are left unchanged.
     """
     from eranntag import recipes
-    from eranntag.cli.display import labels as pages, predictions
-    from eranntag.training.label_enhancement import additions, enhance as labels, ontology, teacher
+    from eranntag.cli.display import labels as display
+    from eranntag.training.label_enhancement import additions, enhance as labels, ontology as ontologies, teacher
 
-    if output and options["scores"] and output.resolve() == options["scores"].resolve():
+    if output and scores and output.resolve() == scores.resolve():
         raise click.UsageError("--write and --scores must be two files")
     if output:
         additions.check_replaceable(output)
-    graph = ontology.read(options["ontology"])
-    dataset, fold = recipes.load(recipe, options["data"]), options["fold"]
+    graph = ontologies.read(ontology)
+    dataset = recipes.load(recipe, data)
     teacher.check(dataset.recipe)
-    neighbours = ontology.neighbours(graph, dataset.recipe.labels, kind, ancestors)
-    clips, paths = teacher.training_clips(dataset, fold), additions.clip_names(dataset.examples)
+    neighbors = ontologies.neighbours(graph, dataset.recipe.labels, kind, ancestors)
+    clips = teacher.training_clips(dataset, fold)
+    paths = additions.clip_names(dataset.examples)
     names = [paths[clip.path] for clip in clips]
     spec, digest = _teacher(options)
     recipes.check_classes(spec, dataset.recipe)
     for doubt in teacher.doubts(spec, dataset, fold):
         terminal.print_status(f"eranntag: {doubt}")
-    scores = _scores(options, dataset.recipe, clips, teacher.key_of(digest, dataset.recipe, names))
-    for failure in scores.failures:
-        predictions.failure(failure)
-    result = labels.enhance(scores, clips, dataset.recipe, neighbours, which)
+    scored = _scores(options, scores, dataset.recipe, clips, teacher.key_of(digest, dataset.recipe, names))
+    for failure in scored.failures:
+        terminal.print_failure(failure)
+    result = labels.enhance(scored, clips, dataset.recipe, neighbors, which)
     origin = {
         "teacher": spec.name,
         "teacher_sha256": digest,
@@ -121,42 +144,30 @@ def enhance(
     if output:
         additions.write(output, names, result, origin)
     if as_json:
-        terminal.write_output(formats.dumps({**origin, **result.to_dict()}, indent=1) + "\n")
+        common.print_json({**origin, **result.to_dict()})
     else:
-        pages.enhancement(result)
+        display.print_enhancement(result)
     terminal.print_status(
         f"eranntag: {output} is written" if output else "eranntag: nothing is written without --write FILE.csv"
     )
-    if scores.failures:
+    if scored.failures:
         raise SystemExit(3)
 
 
-def _teacher(options: dict[str, Any]) -> tuple[Any, str]:
-    """The teacher's Checkpoint, and the SHA-256 of its file."""
-    from eranntag.checkpoints import loading
-    from eranntag.cli.display import predictions
-
-    with predictions.download_bar() as report:
-        found = loading.find(options["checkpoint"], options["registry"], options["offline"], report)
+def _teacher(options: TaggerOptions) -> tuple["Checkpoint", str]:
+    """Return the teacher's Checkpoint and the SHA-256 of its file."""
+    found = common.find_checkpoint(options.checkpoint, options.registry, options.offline)
     return found.checkpoint, found.sha256
 
 
-def _scores(options: dict[str, Any], recipe: Any, clips: list[Any], key: dict[str, str]) -> Any:
-    """The kept ones, or those that the teacher gives now."""
-    from eranntag.cli.display import predictions
+def _scores(options: TaggerOptions, path: Path | None, recipe: Any, clips: list[Any], key: dict[str, str]) -> Any:
+    """Return the scores that are stored at `path`, or those of the teacher, which are stored there."""
+    from eranntag.cli.display import progress
     from eranntag.training.label_enhancement import teacher
 
-    path = options["scores"]
     if path and path.exists():
         return teacher.kept(path, key)
-    tagger = tagger_options.load(options, many=True)
-    name = f"of {len(clips)} heard"
-    counts = {name: 0}
-    with predictions.progress(counts) as step:
-
-        def one() -> None:
-            counts[name] += 1
-            step()
-
-        rows = teacher.score(tagger, clips, recipe, options["batch"], one)
+    tagger = options.load(many=True)
+    with progress.counter(f"of {len(clips)} scored") as count:
+        rows = teacher.score(tagger, clips, recipe, options.batch, count)
         return teacher.gather(rows, (len(clips), len(recipe.labels)), path, key)

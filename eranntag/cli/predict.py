@@ -1,87 +1,95 @@
 """eranntag predict: sounds -> tags."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
+from eranntag.cli import _results
 from eranntag.cli._command_line import typed
-from eranntag.cli._options import (
-    inputs as inputs_options,
-    labels as labels_options,
-    output as output_options,
-    plot as plot_options,
-    tagger as tagger_options,
-    workers as workers_options,
-)
+from eranntag.cli._options import labels as label_options, output as output_options, plot as plot_options
+from eranntag.cli._options.group import add_options
+from eranntag.cli._options.inputs import InputOptions
+from eranntag.cli._options.labels import LabelOptions
+from eranntag.cli._options.output import PARQUET, OutputOptions
+from eranntag.cli._options.tagger import TaggerOptions
+from eranntag.cli._options.thresholds import Thresholds, as_typed, threshold
+from eranntag.cli._options.workers import WorkerOptions
+from eranntag.results import formats
 
-FORMATS = ("table", "json", "jsonl", "csv", output_options.PARQUET)
+if TYPE_CHECKING:
+    from eranntag.types import Prediction
+
+FORMATS = ("table", *formats.FORMATS, PARQUET)
+TOP = 5  # tags of a clip, unless thresholds choose
 
 
 @click.command()
-@inputs_options.options
-@click.option("--top", type=click.IntRange(1), help="Tags a clip.  [5; all with a --threshold for all]")
-@inputs_options.threshold("Only tags with at least this score; LABEL=P for one label. Repeatable.")
-@labels_options.options
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@output_options.options
+@add_options(InputOptions, "inputs")
+@click.option(
+    "--top", type=click.IntRange(1), show_default="5; all with a --threshold for all labels", help="Number of tags per clip."
+)
+@threshold("Only tags with at least this score; LABEL=P for one label; repeatable.")
+@add_options(LabelOptions, "kept")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True, help="Format of the results.")
+@add_options(OutputOptions, "output")
 @plot_options.OPTION
-@inputs_options.SHARD
-@workers_options.options
-@tagger_options.options
+@add_options(WorkerOptions, "workers")
+@add_options(TaggerOptions, "options")
 @click.pass_context
 def command(
     context: click.Context,
     /,
-    paths: tuple[str, ...],
-    files_from: str | None,
+    inputs: InputOptions,
     top: int | None,
-    threshold: tuple[tuple[str | None, float], ...],
-    output: Path | None,
+    threshold: Thresholds,
+    kept: LabelOptions,
+    form: str,
+    output: OutputOptions,
     plot: Path | None,
-    shard: tuple[int, int] | None,
-    **options: Any,
+    workers: WorkerOptions,
+    options: TaggerOptions,
 ) -> None:
     """Tag sound files, folders (with all below them), patterns, or - for standard input.
 
     Results go to standard output in input order, errors and progress to standard error. Exit code 3: some inputs failed.
     """
-    inputs_options.check(paths, files_from)
-    output_options.check(output, paths, files_from, options)
+    inputs.check()
+    output.check(form, inputs)
     if plot:
-        plot_options.check(plot, paths, files_from, output, options["resume"])
-    workers_options.check(options, paths, plot)
-    wanted = labels_options.wanted(options)
+        plot_options.check(plot, inputs, output)
+    workers.check(inputs.paths, plot, options.device)
+    entries = kept.read()
     from eranntag.cli.display import predictions
     from eranntag.inference import detector as detection
     from eranntag.types import Failure
 
-    run = output_options.opened(output, options["form"], options)
-    tagger = tagger_options.load(options, many=inputs_options.many(paths, files_from))
-    labels = labels_options.labels(wanted, tagger.checkpoint, options)
+    document = output.open(form)
+    tagger = options.load(many=inputs.several)
+    labels = label_options.select(entries, tagger.checkpoint, options.checkpoint)
     least = detection.thresholds(tagger.checkpoint, threshold, 0.0, labels)
-    for_all = any(label is None for label, _ in threshold)
-    top = top or (None if for_all else 5)
-    asked = {"top": top, "threshold": inputs_options.words(threshold), "shard": inputs_options.share(shard)}
-    asked["labels"] = list(labels) if wanted else None
-    output_options.begin(run, options["form"], tagger, options, **asked)
-    sources = output_options.left(run, inputs_options.sources(paths, files_from, shard))
-    if options["form"] == output_options.PARQUET:
+    if top is None and all(label is not None for label, _ in threshold):
+        top = TOP
+    settings = {"top": top, "threshold": as_typed(threshold), "shard": inputs.shard_as_typed}
+    settings["labels"] = list(labels) if entries else None
+    output_options.begin(document, form, tagger, options, **settings)
+    sources = output_options.remaining(document, inputs.sources())
+    show: _results.Document
+    if form == PARQUET:
         from eranntag.cli.display import parquet
 
-        document = parquet.document(run, lambda prediction: prediction.to_dict(top))
+        show = parquet.document(document, lambda prediction: prediction.to_dict(top))
     else:
-        document = predictions.results(options["form"], run, top, 0.0, beside=bool(plot))
+        show = predictions.document(form, document, top, 0.0, ignore_closed_pipe=bool(plot))
 
-    def reaching(prediction: Any) -> Any:
+    def select(prediction: "Prediction") -> "Prediction":
         return detection.reaching(detection.only(prediction, labels), least)
 
     if plot:
         detector = detection.detector(tagger, labels=labels)
-        plot_options.show_all(
-            detector, sources, document, lambda view: reaching(view.prediction), plot, options, typed(context)
-        )
-    else:
-        results = workers_options.results(tagger, sources, options)
-        shown = (each if isinstance(each, Failure) else reaching(each) for each in results)
-        inputs_options.show_all(shown, document, output_options.before(run), maybe_none=bool(shard))
+        plot_options.show_all(detector, sources, show, lambda view: select(view.prediction), plot, options, typed(context))
+        return
+    results = (
+        result if isinstance(result, Failure) else select(result) for result in workers.results(tagger, sources, options)
+    )
+    _results.show_all(results, show, output_options.records_of(document), allow_empty=bool(inputs.shard))

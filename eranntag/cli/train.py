@@ -11,13 +11,18 @@ from eranntag.cli._options import teacher as teacher_options, training as traini
 @click.command()
 @click.argument("recipe")
 @click.option("--model", default="erann-1-3", show_default=True, help="Architecture: erann-S-W, mn04, mn10, psla or cnn14.")
-@click.option("--features", metavar="NAME", help=f"Front-end: {', '.join(registry.names('eranntag.features'))}.  [the model's]")
+@click.option(
+    "--features",
+    metavar="NAME",
+    show_default="that of the model",
+    help=f"Front-end: {', '.join(registry.names('eranntag.features'))}.",
+)
 @training_options.options
 def command(recipe: str, model: str, features: str | None, **options: Any) -> None:
-    """Train a model from scratch by the protocol of RECIPE: audioset, audioset_balanced, esc50, urbansound8k, ravdess, or csv
-    and folder for sounds of your own.
+    """Train a model from scratch by the protocol of RECIPE: audioset, audioset_balanced, esc50, urbansound8k, ravdess,
+    mixtures, or csv or folder for your own sounds.
 
-    Interrupt it at any moment: the same command goes on where it stopped. Several GPUs or machines:
+    An interrupted run is continued by the same command. Several GPUs or machines:
     torchrun --nproc-per-node=N -m eranntag train ...
     """
     from eranntag import models, recipes

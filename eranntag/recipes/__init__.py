@@ -14,11 +14,12 @@ from eranntag.recipes._lookup import (
     to_evaluate,
     was_trained_on,
 )
-from eranntag.recipes._mixture_sources import PADDED_PRESETS, mixture_backgrounds, mixture_events
+from eranntag.recipes._mixture_sources import PADDED_PRESETS, PRESETS, mixture_backgrounds, mixture_events
 from eranntag.recipes._unlabeled import unlabeled
 
 __all__ = [
     "PADDED_PRESETS",
+    "PRESETS",
     "check_classes",
     "check_fold",
     "check_scores",

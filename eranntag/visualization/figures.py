@@ -1,8 +1,6 @@
-"""Figures and pages, one file for each kind: evaluations, training runs, sounds, attention. The only package that imports
-matplotlib, an extra.
+"""What all figures share: colors, line styles, checks of the output file, and matplotlib without pyplot.
 
-Colours are Okabe and Ito's and the map is cividis, which the colour-blind can tell apart; lines differ in style, too.
-Here: what all figures share.
+Colors are Okabe and Ito's and the map is cividis, which color-blind readers can tell apart; lines differ in style, too.
 """
 
 from __future__ import annotations
@@ -22,21 +20,21 @@ from eranntag.results.formats import printable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STYLES = ("-", "--", ":", "-.")
 MAP = "cividis"
 MADE_BY = "eranntag"
 
 
 def check(path: Path, option: str, endings: Sequence[str]) -> None:
-    """Before any work: UsageError for a file that cannot become a figure, EranntagError without matplotlib."""
+    """Raise UsageError for a file that cannot become a figure, EranntagError without matplotlib."""
     check_file(path, option, endings)
     with drawing():
         pass
 
 
 def check_file(path: Path, option: str, endings: Sequence[str]) -> None:
-    """Before any work: UsageError for a file of another kind, or that cannot be written."""
+    """Raise UsageError for a file with another ending, or that cannot be written."""
     if path.suffix.lower() not in endings:
         raise UsageError(f"{option} {path}: must end in {' or '.join(endings)}")
     folder = path.absolute().parent
@@ -49,7 +47,7 @@ def check_file(path: Path, option: str, endings: Sequence[str]) -> None:
 
 
 def _is_ours(path: Path) -> bool:
-    """A picture or page names who made it near its beginning; a file without content is as good as none."""
+    """Return whether `path` is a picture or page of eranntag, which is named near its beginning, or an empty file."""
     if not path.is_file():
         return False
     with open(path, "rb") as file:
@@ -59,14 +57,14 @@ def _is_ours(path: Path) -> bool:
 
 @contextmanager
 def drawing() -> Iterator[type[Figure]]:
-    """Yield matplotlib's Figure: without pyplot there is no window and nothing global."""
+    """Yield matplotlib's Figure. Without pyplot there are no windows and no global state."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
         raise EranntagError("figures need matplotlib: pip install 'eranntag[plot]'") from None
     with warnings.catch_warnings(), matplotlib.rc_context({"font.size": 9, "text.usetex": False, "savefig.bbox": None}):
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # labels may be in any script: a box is drawn
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # labels may be in any script; a box is drawn
         yield Figure
 
 
@@ -81,7 +79,8 @@ def write(path: Path, content: bytes) -> None:
 
 
 def literal(text: str, length: int = 32) -> str:
-    """A label as matplotlib prints it to the letter: $ would begin a formula, a leading _ hide it from the legend."""
+    """Return `text`, cut to `length`, so that matplotlib draws it unchanged: $ would begin a formula, and a leading _ hide it
+    from the legend."""
     text = printable(text)
     text = text if len(text) <= length else text[: length - 1] + "…"
     return (" " if text.startswith("_") else "") + text.replace("$", r"\$")

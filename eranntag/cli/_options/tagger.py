@@ -1,49 +1,53 @@
-"""What commands that tag have in common: which checkpoint, and how it is executed."""
+"""Which checkpoint tags, and how it is executed."""
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
-ENGINE = click.option(
-    "--engine", default="auto", show_default=True, help="auto, openvino, torch, or eager (torch as it trains)."
-)
-DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-REGISTRY = click.option(
-    "--registry", metavar="FILE", help="A registry of your own beside checkpoints.toml.  [$ERANNTAG_REGISTRY]"
-)
-OFFLINE = click.option("--offline", is_flag=True, help="Never connect: embedded and cached checkpoints only.")
+from eranntag.cli._options import common
+from eranntag.cli._options.group import from_decorator, option
 
-_OPTIONS = [
-    click.option("-c", "--checkpoint", metavar="NAME", help="A name of `eranntag checkpoints`, a file, or hf:OWNER/REPO."),
-    ENGINE,
-    DEVICE,
-    click.option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16 or float16."),
-    click.option("--batch", type=click.IntRange(1), help="Clips computed at once.  [1 on a CPU, 16 on a GPU]"),
-    REGISTRY,
-    OFFLINE,
-    click.option("-v", "--verbose", is_flag=True, help="Say on standard error what runs, and why."),
-]
+if TYPE_CHECKING:
+    from eranntag.inference.tagger import Tagger
 
 
-def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds them to a command; `load` takes them."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+@dataclass(frozen=True)
+class TaggerOptions:
+    """The checkpoint, its engine, device, dtype and batch size."""
 
+    checkpoint: str | None = option(
+        "-c", "--checkpoint", metavar="NAME", help="A name from `eranntag checkpoints`, a file, or hf:OWNER/REPO."
+    )
+    engine: str = from_decorator(common.ENGINE)
+    device: str = from_decorator(common.DEVICE)
+    dtype: str = option("--dtype", default="auto", show_default=True, help="auto, float32, bfloat16 or float16.")
+    batch: int | None = option(
+        "--batch", type=click.IntRange(1), show_default="1 on a CPU, 16 on a GPU", help="Clips per batch."
+    )
+    registry: str | None = from_decorator(common.REGISTRY)
+    offline: bool = from_decorator(common.OFFLINE)
+    verbose: bool = option("-v", "--verbose", is_flag=True, help="Print on standard error which engine runs, and why.")
 
-def load(given: dict[str, Any], many: bool) -> Any:
-    """The Tagger that the options name. `many`: it will hear a lot of clips."""
-    from eranntag.checkpoints import loading
-    from eranntag.cli._allocator import keep_memory
-    from eranntag.cli.display import predictions, terminal
+    def load(self, many: bool) -> "Tagger":
+        """Return the Tagger that the options name; `many`: it is to be fast on many clips."""
+        from eranntag.checkpoints import loading
+        from eranntag.cli._allocator import keep_memory
+        from eranntag.cli.display import progress, terminal
 
-    keep_memory()
-    names = ("device", "dtype", "engine", "registry", "offline")
-    with predictions.download_bar() as report:
-        tagger = loading.load(given["checkpoint"], **{name: given[name] for name in names}, report=report, many=many)
-    if given["verbose"]:
-        for note in tagger.notes:
-            terminal.print_status(f"eranntag: {note}")
-    return tagger
+        keep_memory()
+        with progress.download_bar() as report:
+            tagger = loading.load(
+                self.checkpoint,
+                device=self.device,
+                dtype=self.dtype,
+                engine=self.engine,
+                registry=self.registry,
+                offline=self.offline,
+                report=report,
+                many=many,
+            )
+        if self.verbose:
+            for note in tagger.notes:
+                terminal.print_status(f"eranntag: {note}")
+        return tagger

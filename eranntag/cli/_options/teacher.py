@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-FOLD = "{fold}"  # in a name it stands for the number of the run's fold
-WEIGHT = 0.9  # of the teacher beside the labels, where no other is named
+FOLD = "{fold}"  # replaced by the number of the run's fold
+WEIGHT = 0.9  # of the teacher beside the labels, by default
 
 OPTIONS = [
     click.option(
@@ -14,19 +14,20 @@ OPTIONS = [
         "teachers",
         metavar="CHECKPOINT",
         multiple=True,
-        help=f"Mix its scores into the labels; several are averaged, {FOLD} is the fold.",
+        help=f"Mix the scores of CHECKPOINT into the labels; repeatable: several are averaged; {FOLD} is replaced by the fold.",
     ),
     click.option(
         "--teacher-weight",
         type=click.FloatRange(0, 1, min_open=True),
         metavar="X",
-        help=f"Share of the teacher in each target; the labels have the rest.  [{WEIGHT}]",
+        show_default=str(WEIGHT),
+        help="Share of the teacher in each target; the labels have the rest.",
     ),
 ]
 
 
 def check(options: dict[str, Any]) -> None:
-    """Raises UsageError for options that contradict each other."""
+    """Raise UsageError for options that contradict each other."""
     if options["teacher_weight"] is not None and not options["teachers"]:
         raise click.UsageError("--teacher-weight: there is no teacher; add --teacher CHECKPOINT")
     for name in options["teachers"]:
@@ -35,13 +36,13 @@ def check(options: dict[str, Any]) -> None:
 
 
 def load(names: Sequence[str], options: dict[str, Any]) -> tuple[Any, str]:
-    """The Tagger `names`, the average of several, and what names it in a run's settings: names and digests."""
+    """Return the Tagger of `names`, the average of several, and its identity in a run's settings: names and digests."""
     from eranntag.checkpoints import loading
-    from eranntag.cli.display import predictions
+    from eranntag.cli.display import progress
     from eranntag.training import distillation
 
     where = {"registry": options.get("registry"), "offline": options.get("offline", False)}
-    with predictions.download_bar() as report:
+    with progress.download_bar() as report:
         taggers = [loading.load(name, options["device"], many=True, report=report, **where) for name in names]
     teacher = distillation.joined(taggers, names)
     digests = " ".join(digest[:12] for tagger in taggers for digest in tagger.sha256)
@@ -49,7 +50,7 @@ def load(names: Sequence[str], options: dict[str, Any]) -> tuple[Any, str]:
 
 
 def soft_labels(recipe: Any, folds: Sequence[int | None], options: dict[str, Any]) -> dict[int | None, Any]:
-    """The SoftLabels of each fold's run, none without --teacher.
+    """Return the SoftLabels of each fold's run, none without --teacher.
 
     Raises UsageError for a teacher without the recipe's classes, and CheckpointError.
     """

@@ -1,77 +1,107 @@
-"""What `train` and `finetune` share: options, and the way from them to runs."""
+"""The options of `train`, `finetune` and `distill`, and the way from them to runs."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from eranntag.cli._options import teacher as teacher_options
+from eranntag.cli._options import common, teacher as teacher_options
+from eranntag.cli._options.group import combine
 from eranntag.cli.display import terminal
 from eranntag.training.augment.options import MIXUPS, NAMES, parse
+from eranntag.training.schedules import SCHEDULES
 
-_NAMES = ", ".join(NAMES)
+_FROM_RECIPE = "from the recipe"
 
-# What needs the clips' own labels, and what any run has.
+# Options that need labels, and those of any run.
 _LABELED = [
-    click.option(
-        "--data", envvar="ERANNTAG_DATA", help="The data set: a folder, one that holds it, or a CSV.  [$ERANNTAG_DATA]"
-    ),
+    common.DATA,
     click.option(
         "--labels",
         "additions",
         type=click.Path(dir_okay=False),
-        help="Labels to add to the training clips, as `eranntag labels enhance` writes them.",
+        help="Labels to add to the training clips, as written by `eranntag labels enhance`.",
     ),
-    click.option("--fold", "--folds", "folds", metavar="N|all", help="Hold out this fold; 1,3 or all: one run for each."),
-    click.option("--repeats", type=click.IntRange(1), default=1, show_default=True, help="Runs with successive seeds."),
-    click.option("--mixup", type=click.Choice(list(MIXUPS)), help="Table 3 of the paper.  [the recipe's]"),
+    click.option(
+        "--fold",
+        "--folds",
+        "folds",
+        metavar="N|all",
+        help="Hold out fold N; several folds, as in 1,3, or all: one run for each.",
+    ),
+    click.option(
+        "--repeats", type=click.IntRange(1), default=1, show_default=True, help="Number of runs, with successive seeds."
+    ),
+    click.option("--mixup", type=click.Choice(list(MIXUPS)), show_default=_FROM_RECIPE, help="Mixup, as in Table 3 of ERANN."),
     click.option("--validation", type=float, help="Share of the training clips to select by; the fold is then only a test."),
-    click.option("--select", type=click.Choice(["last", "best"]), help="The checkpoint that is the run's result."),
+    click.option(
+        "--select",
+        type=click.Choice(["last", "best"]),
+        help="Result of a run: the last checkpoint, or the best one on held-out clips.",
+    ),
 ]
 _RUN = [
-    click.option("--iterations", type=int, help="Length of the run.  [the recipe's]"),
-    click.option("--batch", type=int, help="Examples an iteration, over all processes.  [the recipe's]"),
-    click.option("--lr", type=float, help="(Highest) learning rate.  [the recipe's]"),
-    click.option("--schedule", help="constant, one-cycle, plateau, psla-balanced, psla-full.  [the recipe's]"),
-    click.option("--ema-warm-up/--no-ema-warm-up", default=None, help="Averaged weights forget the start sooner (short runs)."),
-    click.option("--augment", metavar="LIST", help=f"none, or {_NAMES}, as in pitch-shift=2.  [the recipe's]"),
-    click.option("--evaluate-every", type=int, help="Iterations between evaluations.  [the recipe's]"),
-    click.option("--set", "assignments", metavar="NAME=VALUE", multiple=True, help="Any other setting, such as accumulate=2."),
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True),
-    click.option("--out", type=click.Path(path_type=Path), help="The run's folder.  [runs/MODEL-RECIPE-...]"),
-    click.option("--restart", is_flag=True, help="Begin anew even if the folder holds a run."),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps."),
-    click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), help="Of the network's autocast.  [float32]"),
-    click.option("--compile", "compiled", is_flag=True, help="torch.compile the network: slow start, maybe faster steps."),
-    click.option("--workers", type=click.IntRange(1), help="Threads that decode and crop.  [one a processor, 8 at most]"),
+    click.option("--iterations", type=int, show_default=_FROM_RECIPE, help="Number of training iterations."),
+    click.option("--batch", type=int, show_default=_FROM_RECIPE, help="Examples per iteration, over all processes."),
+    click.option("--lr", type=float, show_default=_FROM_RECIPE, help="Peak learning rate."),
+    click.option("--schedule", show_default=_FROM_RECIPE, help=f"Learning-rate schedule: {', '.join(SCHEDULES)}."),
+    click.option(
+        "--ema-warm-up/--no-ema-warm-up",
+        default=None,
+        show_default=_FROM_RECIPE,
+        help="Average the weights over fewer iterations at the start, for short runs.",
+    ),
+    click.option(
+        "--augment",
+        metavar="LIST",
+        show_default=_FROM_RECIPE,
+        help=f"Augmentations separated by commas: {', '.join(NAMES)}, as in pitch-shift=2; or none.",
+    ),
+    click.option("--evaluate-every", type=int, show_default=_FROM_RECIPE, help="Iterations between evaluations."),
+    click.option(
+        "--set", "assignments", metavar="NAME=VALUE", multiple=True, help="Any other setting, as in accumulate=2; repeatable."
+    ),
+    click.option(
+        "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of weights, order and augmentation."
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="FOLDER",
+        show_default="runs/MODEL-RECIPE-...",
+        help="Folder of the run.",
+    ),
+    click.option("--restart", is_flag=True, help="Start again from iteration 0 even if the folder holds a run."),
+    common.DEVICE,
+    click.option(
+        "--dtype",
+        type=click.Choice(["float32", "bfloat16"]),
+        show_default="float32",
+        help="Data type of autocast in the network.",
+    ),
+    click.option(
+        "--compile", "compiled", is_flag=True, help="torch.compile the network: slow start, perhaps faster iterations."
+    ),
+    click.option(
+        "--workers", type=click.IntRange(1), show_default="one per CPU, 8 at most", help="Threads that decode and crop clips."
+    ),
     click.option("--tensorboard", is_flag=True, help="Also write OUT/tensorboard (needs the package tensorboard)."),
 ]
 
-
-def options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed([*_LABELED, *teacher_options.OPTIONS, *_RUN]):
-        function = option(function)
-    return function
-
-
-def run_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Those that have nothing to do with the clips' labels."""
-    for option in reversed(_RUN):
-        function = option(function)
-    return function
+options = combine(*_LABELED, *teacher_options.OPTIONS, *_RUN)
+run_options = combine(*_RUN)
 
 
 def augmentations(text: str) -> tuple[str, ...]:
-    """ "none", or names separated by commas, checked."""
+    """Return the names in "none" or "a,b=2". Raises UsageError for an unknown one."""
     names = () if text in ("", "none") else tuple(text.split(","))
     parse(names)
     return names
 
 
 def check(options: dict[str, Any]) -> None:
-    """What can be refused before a data set is read, which may take long."""
+    """Raise UsageError for wrong --augment and --set, before a data set is read, which may take long."""
     from eranntag.training import config
 
     augmentations(options["augment"] or "")
@@ -79,7 +109,7 @@ def check(options: dict[str, Any]) -> None:
 
 
 def settings_from(recipe: Any, options: dict[str, Any], **fixed: Any) -> Any:
-    """The recipe's protocol with the user's changes."""
+    """Return the Settings of a run: those of `recipe`, then `fixed`, then the options."""
     from eranntag.training import config
 
     names = {"iterations", "batch", "schedule", "ema_warm_up", "mixup", "evaluate_every", "validation", "seed", "dtype"}
@@ -92,7 +122,7 @@ def settings_from(recipe: Any, options: dict[str, Any], **fixed: Any) -> Any:
 
 
 def folds_from(text: str | None, recipe: Any) -> list[int | None]:
-    """None (no fold), "3", "1,3" or "all"."""
+    """Return the folds in "3", "1,3" or "all"; [None] (no fold is held out) for None."""
     from eranntag.errors import UsageError
     from eranntag.recipes import check_fold
 
@@ -109,8 +139,8 @@ def folds_from(text: str | None, recipe: Any) -> list[int | None]:
     return list(dict.fromkeys(folds))
 
 
-def begun(dataset: Any, options: dict[str, Any], stack: Any) -> tuple[Any, Any]:
-    """The Machine that trains, and the `report` of its run, both until `stack` ends."""
+def start(dataset: Any, options: dict[str, Any], stack: Any) -> tuple[Any, Any]:
+    """Return the Machine that trains and the `report` of its run, both open until `stack` ends."""
     import torch
 
     from eranntag.cli.display import training as display
@@ -125,7 +155,7 @@ def begun(dataset: Any, options: dict[str, Any], stack: Any) -> tuple[Any, Any]:
 
 
 def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select: str | None, base: Any = None) -> None:
-    """All runs; the chosen checkpoints' paths on standard output, what they come to on standard error."""
+    """Train all runs; print the selected checkpoints' paths on standard output and their results on standard error."""
     import dataclasses
     from contextlib import ExitStack
 
@@ -144,7 +174,7 @@ def run(dataset: Any, settings: Any, options: dict[str, Any], name: str, select:
     one = f"-fold{folds[0]}" if folds[0] is not None else ""
     folder = options["out"] or Path("runs") / (name if several else f"{name}{one}-seed{settings.seed}")
     with ExitStack() as stack:
-        machine, report = begun(dataset, options, stack)
+        machine, report = start(dataset, options, stack)
         world = machine.world
         done = []
         for finished in cross_validation.runs(

@@ -1,4 +1,4 @@
-"""What the bench measured: tables for people on stdout, and the same as Markdown for a document."""
+"""The results of benchmarks: tables on standard output, and the same tables as Markdown."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from eranntag.cli.display.terminal import print_text
 
 if TYPE_CHECKING:
     from eranntag.benchmark.frontends import Frontend
-    from eranntag.benchmark.memory import Held, Memory
+    from eranntag.benchmark.memory import Memory, MemoryUse
     from eranntag.benchmark.run import Report
     from eranntag.benchmark.tagging import Result
     from eranntag.benchmark.timing import Spread
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """`meaning` says in a sentence what the numbers are; the first column is left-aligned, the others right."""
+    """A table; `meaning` describes its numbers in a sentence. The first column is aligned left, the others right."""
 
     title: str
     meaning: str
@@ -27,8 +27,8 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-def report(measured: Report) -> None:
-    """Everything on stdout."""
+def print_report(measured: Report) -> None:
+    """Print the command, the machine and all tables."""
     print_text(measured.command, *_machine(measured.machine))
     for table in _tables(measured):
         print_text("", f"{table.title}: {table.meaning}", "", *_aligned(table))
@@ -36,8 +36,8 @@ def report(measured: Report) -> None:
         print_text("", line)
 
 
-def markdown(measured: Report) -> str:
-    """The part of a document between the markers of `bench.page`."""
+def to_markdown(measured: Report) -> str:
+    """Return the part of a page between the markers of `benchmark.report_page`."""
     parts = [f"`{measured.command}`", "\n".join(f"- {name}: {value}" for name, value in measured.machine.items())]
     for table in _tables(measured):
         heading = [table.columns, ("---", *("---:" for _ in table.columns[1:]))]
@@ -46,13 +46,13 @@ def markdown(measured: Report) -> str:
     return "\n\n".join([*parts, *_notes(measured)])
 
 
-def training(measured: Training) -> None:
-    """A training step, a line each number, on stdout."""
+def print_training(measured: Training) -> None:
+    """Print the speed of a training iteration, one number a line."""
     clips = measured.clips_per_example
     mixed = f", each mixed of {clips} clips" if clips > 1 else ""
     lines = {
         "model": f"{measured.model}, {measured.dtype} on {measured.device}{', compiled' * measured.compiled}",
-        "batch": f"{measured.batch} examples of {measured.seconds:g} s{mixed}{_asked(measured.asked, measured.batch)}",
+        "batch": f"{measured.batch} examples of {measured.seconds:g} s{mixed}{_reduced(measured.asked, measured.batch)}",
         "iteration": f"{_spread(measured.seconds_per_iteration, 3)} s; the first {measured.first_seconds:.2f} s",
         "examples/s": _spread(measured.examples_per_second),
         "clips/s": f"{clips * measured.examples_per_second.median:.1f}",
@@ -62,8 +62,8 @@ def training(measured: Training) -> None:
     print_text(*_machine({name: value for name, value in lines.items() if value}))
 
 
-def frontends(measured: Sequence[Frontend]) -> None:
-    """The front-ends as a Markdown table, and the machine, on stdout."""
+def print_frontends(measured: Sequence[Frontend]) -> None:
+    """Print the front-ends as a Markdown table, and the machine."""
     first = measured[0]
     print_text(f"milliseconds a clip of {first.seconds:g} s, median (lowest-highest), on {first.device}", "")
     print_text("| front-end | rows | frames | batch | ms |", "|---|---:|---:|---:|---:|")
@@ -73,8 +73,8 @@ def frontends(measured: Sequence[Frontend]) -> None:
     print_text("", *_machine(first.machine))
 
 
-def memory(measured: Memory) -> None:
-    """What `predict` held on its way through many files, and in all, on stdout."""
+def print_memory(measured: Memory) -> None:
+    """Print the memory of `predict` along the way through many files, and its peaks."""
     if measured.files:
         print_text("files done    MB held")
         print_text(*(f"{done:10d} {held / 1e6:10.0f}" for done, held in measured.files.at))
@@ -83,7 +83,7 @@ def memory(measured: Memory) -> None:
         print_text(f"{hours:g} h: at most {held.peak / 1e6:.0f} MB  {_pace(held)}")
 
 
-def _pace(held: Held) -> str:
+def _pace(held: MemoryUse) -> str:
     return f"({held.sound_seconds:.0f} s of sound in {held.seconds:.0f} s)"
 
 
@@ -102,14 +102,14 @@ def _tables(measured: Report) -> Iterator[Table]:
 def _network(measured: Report) -> Table:
     seconds, batches = measured.plan.seconds, measured.plan.batches
     meaning = (
-        f"clips of {seconds:g} s that are prepared already, per second; median (lowest-highest) after a warm-up. torch "
-        "computes log-mel with the network, openvino before it. V100: the paper's, of 10 s (Table 4) and 5 s (Table 6)."
+        f"clips of {seconds:g} s per second, prepared in advance; median (lowest-highest) after a warm-up. torch computes "
+        "log-mel with the network, openvino before it. V100: the paper's, of 10 s (Table 4) and 5 s (Table 6)."
     )
     ours = tuple(f"clips/s, B={batch}" for batch in batches)
     columns = ("model", "parameters", "engine", *ours, "V100, 10 s, B=1", "V100, 10 s, B=32", "V100, 5 s, B=32")
     rows = []
     for result in measured.results:
-        cells = (_spread(each.clips_per_second) + _asked(each.asked, each.batch) for each in result.throughputs)
+        cells = (_spread(each.clips_per_second) + _reduced(each.asked, each.batch) for each in result.throughputs)
         speeds = result.v100
         v100 = (speeds.audioset_batch_1, speeds.audioset_batch_32, speeds.esc50_batch_32) if speeds else (None,) * 3
         rows.append((_name(result), f"{result.parameters:,}", _engine(result), *cells, *map(_published, v100)))
@@ -119,9 +119,9 @@ def _network(measured: Report) -> Table:
 def _latency(measured: Report) -> Table:
     batches = tuple(dict.fromkeys((1, *measured.plan.batches)))
     meaning = (
-        "milliseconds of the network for one clip alone (percentiles); seconds of a whole `eranntag predict CLIP` in a fresh "
-        "process, median (lowest-highest), the very first one, which may compile the network and keep it, and those of torch "
-        "as it trains; the most memory that the process held, by the clips in its batch."
+        "milliseconds of the network for one clip (percentiles); seconds of a whole `eranntag predict CLIP` in a fresh "
+        "process: median (lowest-highest), the first run, which may compile the network and store it, and the engine eager; "
+        "peak memory of the process, by batch size."
     )
     memory = tuple(f"memory, B={batch}" for batch in batches)
     gpu = tuple(f"GPU, B={batch}" for batch in measured.plan.batches if measured.results[0].throughputs[0].gpu_bytes)
@@ -139,9 +139,9 @@ def _latency(measured: Report) -> Table:
 
 def _files(measured: Report) -> Table:
     meaning = (
-        f"{measured.plan.clips} files (WAV, 48 kHz, 16 bits, {measured.plan.seconds:g} s) from end to end, per second; beside "
-        "the fastest of the network alone; beside torch as it trains, in float32, file after file, in the same run. Then where "
-        "the time of one clip goes, each part measured alone."
+        f"{measured.plan.clips} files (WAV, 48 kHz, 16 bits, {measured.plan.seconds:g} s) from end to end, per second; "
+        "relative to the network alone; the engine eager in float32, one file after another, in the same run; ratio of the "
+        "two. Then the share of each stage in the time of one clip, each measured alone."
     )
     columns = ("model", "files/s", "of the network", "plain files/s", "ratio", "decode", "resample", "mel", "network")
     rows = tuple(
@@ -178,7 +178,7 @@ def _peers(measured: Report) -> Iterator[Table]:
         (_name(result), *(f"{ratio:.1f}" for peer in measured.peers for ratio in peer.ratios(result).values()))
         for result in measured.results
     )
-    meaning = "how many times as many clips a second as the peer: eager like it, and as `eranntag` runs (one at a time)."
+    meaning = "speed relative to the peer: eager as well, and with the engine that `eranntag` uses (one clip at a time)."
     yield Table("Beside the peers", meaning, ("model", *columns), ratios)
 
 
@@ -203,7 +203,7 @@ def _spread(value: Spread, digits: int = 1) -> str:
     return f"{value.median:.{digits}f} ({ends})" if value.runs > 1 else f"{value.median:.{digits}f}"
 
 
-def _asked(asked: int, batch: int) -> str:
+def _reduced(asked: int, batch: int) -> str:
     return f" [B={batch}: out of memory]" if batch < asked else ""
 
 

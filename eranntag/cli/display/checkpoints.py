@@ -38,13 +38,13 @@ PAPERS: Columns = {
 }
 
 
-def show(columns: Columns, rows: Iterable[Sequence[str]], notes: Sequence[str] = ()) -> None:
-    """The table on stdout, with `notes` below it."""
+def print_table(columns: Columns, rows: Iterable[Sequence[str]], notes: Sequence[str] = ()) -> None:
+    """Print a table on standard output, with `notes` below it."""
     table = Table(box=None, pad_edge=False)
     for heading, justify in columns.items():
         table.add_column(heading, justify=justify, no_wrap=True)
     for row in rows:
-        table.add_row(*map(Text, row))  # which is no markup
+        table.add_row(*map(Text, row))  # so that no cell is markup
     console = Console(width=None if sys.stdout.isatty() else 240)
     with console.capture() as captured:
         console.print(table)
@@ -52,20 +52,20 @@ def show(columns: Columns, rows: Iterable[Sequence[str]], notes: Sequence[str] =
     print_text(*notes)
 
 
-def show_markdown(columns: Columns, rows: Iterable[Sequence[str]], notes: Sequence[str] = ()) -> None:
-    """The same as a Markdown table, without notes."""
+def print_markdown(columns: Columns, rows: Iterable[Sequence[str]], notes: Sequence[str] = ()) -> None:
+    """Print the table as Markdown, without `notes`."""
     print_text("| " + " | ".join(columns) + " |")
     print_text("|" + "|".join("---:" if justify == "right" else "---" for justify in columns.values()) + "|")
     for row in rows:
         print_text("| " + " | ".join(cell.replace("|", "\\|") for cell in row).replace("  ", " ") + " |")
 
 
-def checkpoint(row: Row, place: str, default: str) -> tuple[str, ...]:
-    """The cells of a checkpoint in CHECKPOINTS; `place` is where its weights are."""
+def checkpoint_cells(row: Row, place: str, default: str) -> tuple[str, ...]:
+    """Return the cells of a checkpoint in the table CHECKPOINTS; `place` is where its weights are."""
     cells = (
         row.name + (" *" if row.name == default else ""),
         f"{row.labels} ({row.classes})" if row.labels else f"{row.classes} classes",
-        _measure(row.metrics) or _measure(row.paper),
+        _metric(row.metrics) or _metric(row.paper),
         f"{row.parameters:,}" if row.parameters else "",
         f"{row.size_bytes / 1e6:.1f} MB" if row.size_bytes else "",
         f"{row.sample_rate_hz / 1000:g} kHz" if row.sample_rate_hz else "",
@@ -75,12 +75,12 @@ def checkpoint(row: Row, place: str, default: str) -> tuple[str, ...]:
     return tuple(map(printable, cells))
 
 
-def paper(row: Paper) -> tuple[str, ...]:
-    """The cells of a paper's model in PAPERS."""
+def paper_cells(row: Paper) -> tuple[str, ...]:
+    """Return the cells of a paper's model in the table PAPERS."""
     parameters = f"{row.parameters:,}" if row.parameters else ""
-    cells = (row.name, str(row.classes), parameters, _measure(row.paper), row.source, row.command)
+    cells = (row.name, str(row.classes), parameters, _metric(row.paper), row.source, row.command)
     return tuple(map(printable, cells))
 
 
-def _measure(values: Mapping[str, Any]) -> str:
+def _metric(values: Mapping[str, Any]) -> str:
     return f"{values['metric']} {values['value']:.3f}" if "metric" in values and "value" in values else ""

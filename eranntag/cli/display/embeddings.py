@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from eranntag.cli.display import parquet, predictions, terminal
+from eranntag.cli.display import documents, parquet, terminal
 from eranntag.errors import EranntagError
 from eranntag.inference.similarity import Neighbor
 from eranntag.results import formats
@@ -34,51 +34,51 @@ class Jsonl(formats.Jsonl):
 
 def document(
     output: ResumableFile | EmbeddingMatrix | ParquetFolder | ResumableFolder | None, alone: bool
-) -> AbstractContextManager[predictions.Show]:
-    """Yield `show(result) -> failed`, which writes Embeddings to `output`; `alone`: as the .npy of one sound."""
+) -> AbstractContextManager[documents.Show]:
+    """Return what yields `show(result) -> failed` for Embeddings; `alone`: `output` is the .npy file of one sound."""
     if isinstance(output, EmbeddingMatrix):
         return _matrix(output)
     if isinstance(output, ParquetFolder):
         return parquet.document(output, methodcaller("to_dict"))
     if isinstance(output, ResumableFolder):
-        return predictions.folder(output, SUFFIX, _npy)
+        return documents.folder(output, SUFFIX, _npy)
     if alone:
         assert output is not None
         return _alone(output)
-    return predictions.document(Jsonl(), output)
+    return documents.document(Jsonl(), output)
 
 
 def _npy(embedding: Embedding) -> bytes:
-    """The matrix (windows, size) as `numpy.load` reads it."""
+    """Return the .npy file of the matrix (windows, size)."""
     file = io.BytesIO()
     np.save(file, embedding.vectors, allow_pickle=False)
     return file.getvalue()
 
 
 @contextmanager
-def _alone(output: ResumableFile) -> Iterator[predictions.Show]:
-    yield predictions.showing(lambda embedding: output.write(_npy(embedding), embedding.source))
+def _alone(output: ResumableFile) -> Iterator[documents.Show]:
+    yield documents.writing(lambda embedding: output.write(_npy(embedding), embedding.source))
     if output.records:
         output.finish(b"", complete=True)
 
 
 @contextmanager
-def _matrix(output: EmbeddingMatrix) -> Iterator[predictions.Show]:
-    """However the block ends, what was computed is written, if that can be."""
+def _matrix(output: EmbeddingMatrix) -> Iterator[documents.Show]:
+    """Yield `show`; however the block ends, the rows so far are written, if the disk allows it."""
     try:
-        yield predictions.showing(output.write)
+        yield documents.writing(output.write)
     except BaseException:
         if output.records:
-            with suppress(EranntagError):  # of the disk, perhaps the one that ends this
+            with suppress(EranntagError):  # perhaps the same full disk
                 output.finish(complete=False)
         raise
     output.finish(complete=True)
 
 
-def neighbors(form: str, query: Embedding, found: Sequence[Neighbor]) -> None:
-    """The neighbors of `query`, best first, on stdout: for people, as JSON, JSON lines or CSV."""
+def print_neighbors(form: str, query: Embedding, found: Sequence[Neighbor]) -> None:
+    """Print the neighbors of `query`, best first, as a table, JSON, JSON lines or CSV."""
     if form == "table":
-        _table(query, found)
+        _print_table(query, found)
         return
     about = {"query": formats.named(query.source), "checkpoint": query.checkpoint}
     each = [{"rank": rank, **one.to_dict(), "source": formats.named(one.source)} for rank, one in enumerate(found, 1)]
@@ -90,7 +90,7 @@ def neighbors(form: str, query: Embedding, found: Sequence[Neighbor]) -> None:
         terminal.write_output(_csv(about, each))
 
 
-def _table(query: Embedding, found: Sequence[Neighbor]) -> None:
+def _print_table(query: Embedding, found: Sequence[Neighbor]) -> None:
     terminal.print_text(f"{query.source}  {query.seconds:.1f} s")
     for each in found:
         window = "" if each.onset is None else f"  {each.onset:.2f} - {each.offset:.2f} s"

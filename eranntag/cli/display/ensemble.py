@@ -1,4 +1,4 @@
-"""What combinations of checkpoints reach, as the slides' tables have it."""
+"""The metrics of combinations of checkpoints, laid out as in the tables of the slides."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 COLUMNS = dict(zip(fusion.RULES, ("WA", "D-S", "ID-S"), strict=True))
 
 
-def combinations(
+def print_combinations(
     recipe: Recipe, clips: int, names: Sequence[str], found: Sequence[Combination], fold: int | None = None
 ) -> None:
-    """A line a combination on stdout; the best of its rules has a star, the best of all two."""
+    """Print a line for each combination on standard output, with a star at its best rule and two at the best of all."""
     best = max(value for each in found for value in each.values.values())
     print_text(f"{recipe.metric} on {recipe.name}{f', fold {fold}' if fold is not None else ''} ({clips} clips)", "")
     for index, name in enumerate(names):
@@ -35,7 +35,7 @@ def combinations(
 
 
 def to_dict(recipe: Recipe, clips: int, names: Sequence[str], found: Sequence[Combination], trained_on: int) -> dict[str, Any]:
-    """For JSON."""
+    """Return the combinations for JSON."""
     rows = [
         {"members": [names[index] for index in each.members], "values": each.values, "undefined": each.undefined}
         for each in found
@@ -43,9 +43,9 @@ def to_dict(recipe: Recipe, clips: int, names: Sequence[str], found: Sequence[Co
     return {"recipe": recipe.name, "metric": recipe.metric, "clips": clips, "trained_on": trained_on, "combinations": rows}
 
 
-def fitted(recipe: Recipe, clips: int, names: Sequence[str], result: Fitted) -> None:
-    """On stderr: equal and fitted weights on the clips of the fit."""
-    print_status(f"on {clips} validation clips, which are not those that are reported:")
+def print_fit(recipe: Recipe, clips: int, names: Sequence[str], result: Fitted) -> None:
+    """Print the metrics with equal and with fitted weights on standard error, and the weights."""
+    print_status(f"on {clips} validation clips (not test clips):")
     for name, (loss, value) in (("equal weights", result.equal), ("fitted weights", result.fitted)):
         print_status(f"{name:15} log loss {loss:.4f}  {recipe.metric} {value:.4f}")
     for name, weight in zip(names, result.weights, strict=True):

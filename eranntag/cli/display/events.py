@@ -3,15 +3,15 @@
 from contextlib import AbstractContextManager
 from typing import Any
 
-from eranntag.cli.display import predictions
+from eranntag.cli.display import documents, predictions
 from eranntag.results.event_formats import FORMATS, SUFFIXES
 from eranntag.results.formats import encoded, printable
 from eranntag.results.resumable_file import ResumableFile
 from eranntag.results.resumable_folder import ResumableFolder
 
 
-class Table(predictions.Blocks):
-    """For people: the file's name, then a line for each event: onset, offset (seconds), score, label."""
+class Table(predictions.Tags):
+    """The style "table": the file's name, then a line for each event: onset, offset (seconds), score, label."""
 
     def __init__(self, color: bool = False) -> None:
         super().__init__(None, 0.0, color)
@@ -24,24 +24,24 @@ class Table(predictions.Blocks):
             text.append(f"{printable(event.label)}\n")
         if not detection.events:
             text.append("  no event\n", "dim")
-        return self.printed(text)
+        return self.render(text)
 
 
 def style(form: str, color: bool = False) -> Any:
-    """Return what writes `form`: "table" or one of FORMATS."""
+    """Return the style of `form`, "table" or one of FORMATS."""
     return Table(color) if form == "table" else FORMATS[form]()
 
 
-def document(form: str, output: ResumableFile | None, beside: bool = False) -> Any:
-    """`predictions.document` of Detections."""
-    return predictions.document(style(form, color=output is None), output, beside)
+def document(form: str, output: ResumableFile | None, ignore_closed_pipe: bool = False) -> Any:
+    """Return the `documents.document` of Detections."""
+    return documents.document(style(form, color=output is None), output, ignore_closed_pipe)
 
 
-def folder(form: str, place: ResumableFolder) -> AbstractContextManager[predictions.Show]:
-    """`predictions.folder` of Detections, a document for each sound."""
+def folder(form: str, place: ResumableFolder) -> AbstractContextManager[documents.Show]:
+    """Return the `documents.folder` of Detections, with a file for each sound."""
 
     def content(detection: Any) -> bytes:
         one = style(form)
         return encoded(one.start() + one.record(detection) + one.finish(True))
 
-    return predictions.folder(place, SUFFIXES.get(form, ".txt"), content)
+    return documents.folder(place, SUFFIXES.get(form, ".txt"), content)

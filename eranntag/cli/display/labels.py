@@ -1,4 +1,4 @@
-"""What label enhancement would add, on stdout."""
+"""The result of label enhancement, on standard output."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from eranntag.training.label_enhancement.enhance import Enhancement
 
 
-def enhancement(result: Enhancement) -> None:
-    """The totals, then a line a class; one without clips has no threshold."""
+def print_enhancement(result: Enhancement) -> None:
+    """Print the totals, then a line for each class; a class without clips has no threshold."""
     print_text(*result.summary(), "")
     width = max(24, min(40, max(map(len, result.recipe.labels))))
     print_text(f"{'class':{width}} {'positives':>9} {'threshold':>9} {'added':>9} {'%':>9}")

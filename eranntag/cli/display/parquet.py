@@ -4,22 +4,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from eranntag.cli.display import predictions
+from eranntag.cli.display import documents
 from eranntag.errors import EranntagError
 from eranntag.results import schema
 from eranntag.results.parquet import ParquetFolder
 
 
 @contextmanager
-def document(place: ParquetFolder, record: Callable[[Any], dict[str, Any]]) -> Iterator[predictions.Show]:
+def document(place: ParquetFolder, record: Callable[[Any], dict[str, Any]]) -> Iterator[documents.Show]:
     """Yield `show(result) -> failed`, which writes the row of `record(result)` into `place`, and failures to stderr.
 
-    However the block ends, what was heard is written, if that can be.
+    However the block ends, the rows so far are written, if the disk allows it.
     """
     try:
-        yield predictions.showing(lambda result: place.write(schema.row(result.source, record(result))))
+        yield documents.writing(lambda result: place.write(schema.row(result.source, record(result))))
     except BaseException:
-        with suppress(EranntagError):  # of the disk, perhaps the one that ends this
+        with suppress(EranntagError):  # perhaps the same full disk
             place.finish()
         raise
     place.finish()

@@ -6,12 +6,13 @@ the title, reverse the writing direction or begin a line are printed as escapes 
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TextIO
+from typing import Any, TextIO
 
 from eranntag.errors import EranntagError
 from eranntag.results.formats import encoded, printable
+from eranntag.types import Failure
 
 
 def print_status(line: str) -> None:
@@ -22,10 +23,25 @@ def print_status(line: str) -> None:
         redirect_to_devnull(sys.stderr)
 
 
+def print_failure(failure: Failure) -> None:
+    """Print the name of a sound and what is wrong with it on standard error."""
+    print_status(f"eranntag: {failure.source}: {failure.reason}")
+
+
 def print_text(*lines: str) -> None:
     """Print lines for people on standard output."""
     with _written():
         print(*map(printable, lines), sep="\n", flush=True)
+
+
+def print_fields(values: Mapping[str, Any]) -> None:
+    """Print names and values, a line each, on standard output."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            value = ", ".join(f"{key} {item}" for key, item in value.items())
+        elif isinstance(value, tuple | list):
+            value = ", ".join(map(str, value))
+        print_text(f"{name + ':':18} {value}")
 
 
 def write_output(text: str, finished: bool = False) -> None:

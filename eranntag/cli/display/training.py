@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from eranntag.cli.display.predictions import beside
+from eranntag.cli.display.evaluation import comparison
 from eranntag.cli.display.terminal import print_status
 from eranntag.results.formats import printable
 from eranntag.training.config import KEEP
@@ -158,7 +158,7 @@ def run(recipe: Recipe, done: Run, paper: tuple[Published, str] | None, base: st
 
 
 def _compare(ours: float, paper: float, table: str, how: str, odd: str) -> None:
-    print_status(beside(ours, paper, f"{table}, {how}"))
+    print_status(comparison(ours, paper, f"{table}, {how}"))
     if odd:
         print_status(f"but with other settings than the paper's: {odd}")
 

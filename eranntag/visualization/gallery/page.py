@@ -1,7 +1,7 @@
-"""Many sounds on one page to look at, to listen to and to sort: one HTML file that needs no other and no network.
+"""A page of many sounds to look at, listen to and sort: one self-contained HTML file, which needs no network.
 
-The rows are static HTML; page.js sorts, filters and plays. Colours are Okabe and Ito's and those of cividis, which the
-colour-blind can tell apart, and a label stands beside every colour.
+The rows are static HTML; page.js sorts, filters and plays. Colors are Okabe and Ito's and those of cividis, which the
+color-blind can tell apart, and a label stands beside every color.
 """
 
 from __future__ import annotations
@@ -18,29 +18,31 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from eranntag.errors import EranntagError
 from eranntag.files import atomic
-from eranntag.visualization.gallery.row import escape, length, row
+from eranntag.visualization.gallery.row import escape, row
+from eranntag.visualization.ticks import duration
 
 if TYPE_CHECKING:
-    from eranntag.visualization.timeline import Sight, View
+    from eranntag.visualization.preview import ClipPreview
+    from eranntag.visualization.timeline import View
 
-Show = Callable[["View", "Sight"], None]
-COLOURS, PATTERNS = 6, 3  # of events, as page.css has them: .c0 to .c5, .p0 to .p2
-CARRIED_BYTES = 200 << 20  # of sound: what a browser still opens; the sounds behind are linked, not carried
-ROOM = 200  # characters for the summary, which stands above the rows but is known only after them
+Show = Callable[["View", "ClipPreview"], None]
+COLORS, PATTERNS = 6, 3  # of events, as page.css has them: .c0 to .c5, .p0 to .p2
+EMBEDDED_BYTES = 200 << 20  # of MP3, at most, so that browsers open the page; further sounds are linked
+SUMMARY_CHARACTERS = 200  # space for the summary, which stands above the rows but is known only after them
 
 
 def check() -> None:
-    """Before any work: EranntagError without Pillow."""
+    """Raise EranntagError without Pillow."""
     if find_spec("PIL") is None:
         raise EranntagError("pictures need Pillow: pip install 'eranntag[plot]'")
 
 
 @contextmanager
 def document(path: Path, command: str) -> Iterator[Show]:
-    """Yield `show(view, sight)`, which adds a row to the page `path`; nothing of a row is kept in memory.
+    """Yield `show(view, preview)`, which adds a row to the page `path`; rows are not kept in memory.
 
-    The page is finished and replaces `path` when the block ends, also by an interruption, which it then tells; after an error,
-    or without any sound, the file stays as it was.
+    The page replaces `path` when the block ends, also by an interruption, which its summary mentions. After an error, or
+    without any sound, the file stays as it was.
     """
     interruption: BaseException | None = None
     with suppress(_NothingToShow), atomic.replace(path) as temporary, open(temporary, "wb") as file:
@@ -61,56 +63,60 @@ class _NothingToShow(Exception):
 
 
 class _Page:
-    """Writes the page's head before the first row, which knows the checkpoint; and the summary into its place at the end."""
+    """A page that is being written: its head before the first row, which names the checkpoint, and its summary at the end."""
 
     def __init__(self, file: BinaryIO, path: Path, command: str) -> None:
         self.file, self.path, self.command = file, path, command
-        self.sounds, self.seconds, self.end = 0, 0.0, 0  # the end of the last whole row
-        self.left = CARRIED_BYTES
-        self.labels: dict[str, int] = {}  # that had an event, in the order they were met: each has a colour of its own
+        self.sounds, self.seconds = 0, 0.0
+        self.end = 0  # of the last complete row, in bytes
+        self.embeddable = EMBEDDED_BYTES
+        self.labels: dict[str, int] = {}  # of events, in the order of their first event, which chooses their color
 
-    def show(self, view: View, sight: Sight) -> None:
+    def show(self, view: View, preview: ClipPreview) -> None:
         if not self.end:
             self._head(view.prediction.checkpoint)
-        carried = sight if len(sight.mp3) <= self.left else replace(sight, mp3=b"")
-        text = row(view, carried, self.path.absolute().parent, self._colour).encode()
+        if len(preview.mp3) > self.embeddable:
+            preview = replace(preview, mp3=b"")
+        text = row(view, preview, self.path.absolute().parent, self._color).encode()
         with atomic.translate_write_errors(self.path):
-            self.file.seek(self.end)  # the disk may have been full in the middle of the row before
+            self.file.seek(self.end)  # the previous row is incomplete if the disk was full
             self.file.write(text)
             self.file.flush()
-        self.end, self.left = self.file.tell(), self.left - len(carried.mp3)
-        self.sounds, self.seconds = self.sounds + 1, self.seconds + view.prediction.seconds
+        self.end = self.file.tell()
+        self.embeddable -= len(preview.mp3)
+        self.sounds += 1
+        self.seconds += view.prediction.seconds
 
     def finish(self, complete: bool) -> None:
         self.file.seek(self.end)
-        self.file.truncate()  # an interruption may have come in the middle of a row
+        self.file.truncate()  # removes a row that an interruption left incomplete
         self.file.write(self.tail)
-        self.file.seek(self.room)
+        self.file.seek(self.summary_at)
         self.file.write(_summary(self.sounds, self.seconds, complete).encode())
 
     def _head(self, checkpoint: str) -> None:
-        before, room, rest = _page(self.command, checkpoint).partition(" " * ROOM)
+        before, space, rest = _template(self.command, checkpoint).partition(" " * SUMMARY_CHARACTERS)
         rows, self.tail = (part.encode() for part in rest.split("<!-- rows -->\n"))
-        self.file.seek(0)  # an interruption may have come while the head was written for the first time
+        self.file.seek(0)  # an interruption may have left an incomplete head
         self.file.write(before.encode())
-        self.room = self.file.tell()
-        self.file.write(room.encode() + rows)
+        self.summary_at = self.file.tell()
+        self.file.write(space.encode() + rows)
         self.end = self.file.tell()
 
-    def _colour(self, label: str) -> str:
+    def _color(self, label: str) -> str:
         index = self.labels.setdefault(label, len(self.labels))
-        return f"c{index % COLOURS} p{index // COLOURS % PATTERNS}"
+        return f"c{index % COLORS} p{index // COLORS % PATTERNS}"
 
 
 def _summary(sounds: int, seconds: float, complete: bool) -> str:
     warning = '. <strong class="warning">Incomplete: the run was interrupted, later sounds are missing.</strong>'
-    text = f"{sounds} sound{'s' * (sounds != 1)}, {length(seconds)} in all{'' if complete else warning}"
-    assert len(text) <= ROOM
+    text = f"{sounds} sound{'s' * (sounds != 1)}, {duration(seconds)} in all{'' if complete else warning}"
+    assert len(text) <= SUMMARY_CHARACTERS
     return text
 
 
-def _page(command: str, checkpoint: str) -> str:
-    """The whole page but for its rows and its summary."""
+def _template(command: str, checkpoint: str) -> str:
+    """Return the page without its rows and its summary."""
     template, style, script = (Path(__file__).with_name(f"page.{kind}").read_text("utf-8") for kind in ("html", "css", "js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     facts = {"command": command, "checkpoint": checkpoint}
@@ -118,6 +124,6 @@ def _page(command: str, checkpoint: str) -> str:
         style=style,
         script=script,
         digest=digest,
-        room=" " * ROOM,
+        space=" " * SUMMARY_CHARACTERS,
         facts="\n".join(f"<p>{name}: <code>{escape(value)}</code></p>" for name, value in facts.items() if value),
     )

@@ -1,4 +1,4 @@
-"""One sound as a row of the page: static HTML, whatever its name and labels are."""
+"""A sound as a row of the page: static HTML in which names and labels are escaped."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from eranntag.inference.sources import STDIN
 from eranntag.results.formats import clock, printable
 from eranntag.types import Event
 from eranntag.visualization.gallery import thumbnail
+from eranntag.visualization.ticks import CLOCK_SECONDS, duration, time_ticks
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from eranntag.visualization.timeline import Sight, View
+    from eranntag.visualization.preview import ClipPreview
+    from eranntag.visualization.timeline import View
 
 TAGS = 5
 TICKS = 8  # of a time axis, at most
-STEPS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600)  # seconds between two
-FAINT = 0.2  # a label without an event has a lane if its score gets this far
-Colour = Callable[[str], str]  # label -> CSS classes
+LANE_SCORE = 0.2  # a label without an event has a lane if its score in time reaches this
+Color = Callable[[str], str]  # label -> CSS classes
 
 ROW = """\
 <tr role="row" data-seconds="{seconds}" data-score="{score}" data-events="{events}">
@@ -43,27 +44,29 @@ ROW = """\
 """
 
 
-def row(view: View, sight: Sight, folder: Path, colour: Colour) -> str:
-    """The row of one sound, on a page in `folder`."""
-    prediction, found = view.prediction, view.detection.events
-    tags, name, labels = prediction.top(TAGS), _name(prediction.source), dict.fromkeys(event.label for event in found)
-    link = "" if sight.mp3 else _url(prediction.source, folder)
+def row(view: View, preview: ClipPreview, folder: Path, color: Color) -> str:
+    """Return the HTML of the row of one sound, on a page in `folder`."""
+    prediction, events = view.prediction, view.detection.events
+    tags = prediction.top(TAGS)
+    name = _name(prediction.source)
+    labels = dict.fromkeys(event.label for event in events)
+    link = "" if preview.mp3 else _url(prediction.source, folder)
     return ROW.format(
         seconds=f"{prediction.seconds:.6f}",
         score=f"{tags[0].score:.6f}" if tags else "",
-        events=len(found),
+        events=len(events),
         path=escape(prediction.source),
-        heading=_heading(name, link, embedded=bool(sight.mp3)),
+        heading=_heading(name, link, embedded=bool(preview.mp3)),
         name=name,
-        clock=length(prediction.seconds),
+        clock=duration(prediction.seconds),
         tags="".join(f"<span>{escape(tag.label)}</span>" for tag in tags),
         bars="".join(f'<span style="--score:{tag.score:.3f}">{tag.score:.3f}</span>' for tag in tags),
-        count=f"{len(found)} event{'s' * (len(found) != 1)}",
+        count=f"{len(events)} event{'s' * (len(events) != 1)}",
         labels=", ".join(map(escape, labels)),
-        sound=_sound(f"data:audio/mpeg;base64,{_base64(sight.mp3)}" if sight.mp3 else link),
-        image=_data(thumbnail.spectrogram(sight.image)),
-        highest=f"{sight.highest_hz / 1000:.2g} kHz",
-        lanes="\n".join(_lanes(view, colour)),
+        sound=_sound(f"data:audio/mpeg;base64,{_base64(preview.mp3)}" if preview.mp3 else link),
+        image=_data(thumbnail.spectrogram(preview.mel)),
+        highest=f"{preview.highest_hz / 1000:.2g} kHz",
+        lanes="\n".join(_lanes(view, color)),
         axis=_axis(prediction.seconds),
     )
 
@@ -75,24 +78,25 @@ def _heading(name: str, link: str, embedded: bool) -> str:
 
 
 def _sound(url: str) -> str:
-    """Parsed by a browser only where scripts are off: hundreds of players would be slow, and the script needs one."""
+    """Return a player for browsers without scripts: hundreds of players would be slow, and the script needs only one."""
     return f'<noscript><audio controls preload="none" src="{url}"></audio></noscript>' if url else ""
 
 
-def _lanes(view: View, colour: Colour) -> list[str]:
-    """One for each label that has an event or at least a faint score in time, in the order of `view.labels`."""
+def _lanes(view: View, color: Color) -> list[str]:
+    """Return a lane for each label that has an event or a score of LANE_SCORE, in the order of `view.labels`."""
     events: dict[str, list[Event]] = {}
     for event in view.detection.events:
         events.setdefault(event.label, []).append(event)
     scores = {label: lane for label, lane in zip(view.labels, view.lanes, strict=True) if lane.size}
-    shown = [label for label, lane in scores.items() if label in events or lane.max() >= FAINT]
+    shown = [label for label, lane in scores.items() if label in events or lane.max() >= LANE_SCORE]
     labels = dict.fromkeys([*shown, *events])
-    return [_lane(label, scores.get(label), events.get(label, []), view.prediction.seconds, colour) for label in labels]
+    return [_lane(label, scores.get(label), events.get(label, []), view.prediction.seconds, color) for label in labels]
 
 
-def _lane(label: str, scores: np.ndarray | None, events: list[Event], seconds: float, colour: Colour) -> str:
+def _lane(label: str, scores: np.ndarray | None, events: list[Event], seconds: float, color: Color) -> str:
     heat = "" if scores is None else f'<img alt="" src="{_data(thumbnail.heat(scores))}">'
-    classes, bars = colour(label) if events else "", []
+    classes = color(label) if events else ""
+    bars = []
     for event in events:
         score = "" if event.score is None else f", score {event.score:.3f}"
         title = f"{escape(label)} {event.onset:.2f} to {event.offset:.2f} s{score}"
@@ -105,20 +109,13 @@ def _lane(label: str, scores: np.ndarray | None, events: list[Event], seconds: f
 
 
 def _axis(seconds: float) -> str:
-    step = next((step for step in STEPS if seconds / step <= TICKS), STEPS[-1] * (1 + seconds // (STEPS[-1] * TICKS)))
-    ticks = (index * step for index in range(int(seconds / step * 1.0001) + 1))
-    return "".join(_tick(tick, seconds) for tick in ticks)
+    return "".join(_tick(tick, seconds) for tick in time_ticks(seconds, TICKS))
 
 
 def _tick(tick: float, seconds: float) -> str:
-    text = f"{tick:g} s" if seconds < 60 else clock(tick)
-    end = ' class="end"' if tick > 0.95 * seconds else ""  # no room on its right
+    text = f"{tick:g} s" if seconds < CLOCK_SECONDS else clock(tick)
+    end = ' class="end"' if tick > 0.95 * seconds else ""  # no space on its right
     return f'<span{end} style="left:{percent(tick, seconds)}">{text}</span>'
-
-
-def length(seconds: float) -> str:
-    """5.0 s, 1:05 or 2:01:05."""
-    return f"{seconds:.1f} s" if seconds < 60 else clock(seconds)
 
 
 def percent(part: float, whole: float) -> str:
@@ -134,7 +131,7 @@ def _name(source: str) -> str:
 
 
 def _url(source: str, folder: Path) -> str:
-    """From a page in `folder` to the sound's file, its bytes percent-encoded; "" where there is no such file."""
+    """Return the percent-encoded link from a page in `folder` to the sound's file; "" if there is no such file."""
     if source == STDIN or not os.path.isfile(source):
         return ""
     try:

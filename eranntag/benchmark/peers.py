@@ -1,6 +1,6 @@
-"""Other taggers on this machine in the same run: as their authors publish the code, eager, float32, one clip at a time.
+"""Other taggers on the same machine: their authors' code, eager, in float32, one clip at a time, with random weights.
 
-Only what is installed is timed, with random weights; nothing is downloaded. A row says what its time holds.
+Only installed packages are measured; nothing is downloaded.
 """
 
 import importlib
@@ -15,7 +15,7 @@ import torch
 from eranntag.benchmark import paper
 from eranntag.benchmark.plan import Plan
 from eranntag.benchmark.tagging import Result
-from eranntag.benchmark.timing import Spread, rate, timed
+from eranntag.benchmark.timing import Spread, rate, time_repeatedly
 from eranntag.errors import error_reason
 
 CLASSES = 527
@@ -24,7 +24,7 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Peer:
-    """`holds`: what is in the time."""
+    """The speed of another tagger; `holds` describes what is in the time."""
 
     name: str
     holds: str
@@ -33,35 +33,35 @@ class Peer:
     v100: paper.Speeds | None
 
     def ratios(self, ours: Result) -> dict[str, float]:
-        """How many times as many clips a second `ours` computes, one at a time: eager like this one, and in its engine."""
+        """Return the speed of `ours` relative to this one, one clip at a time: eager as well, and in its own engine."""
         theirs = self.clips_per_second.median
         return {"eager": ours.eager.clips_per_second.median / theirs, "engine": 1000 / ours.latency.p50_ms / theirs}
 
 
-def measured(plan: Plan, device: str, tell: Callable[[str], None]) -> tuple[tuple[Peer, ...], tuple[str, ...]]:
-    """What could be timed, and a line for each that could not."""
+def measure(plan: Plan, device: str, log: Callable[[str], None]) -> tuple[tuple[Peer, ...], tuple[str, ...]]:
+    """Return the peers that could be measured, and a line about each of the others."""
     found, missing = [], []
     for name, (packages, holds, build) in PEERS.items():
         if absent := [package for package in packages if find_spec(package) is None]:
             missing.append(f"{name}: not installed: pip install {' '.join(absent).replace('_', '-')}")
             continue
-        tell(f"{name}, eager in float32")
+        log(f"{name}, eager in float32")
         try:
-            model, given = build(plan.seconds)
+            model, inputs = build(plan.seconds)
             parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-            pace = rate(timed(_work(model, given, device), plan.budget))
+            pace = rate(time_repeatedly(_forward(model, inputs, device), plan.budget))
             found.append(Peer(name, holds, parameters, pace, paper.V100.get(name)))
-        except Exception as error:  # whatever another project's code does, ours is measured
+        except Exception as error:  # errors of other projects' code do not end the benchmark
             missing.append(f"{name}: fails: {error_reason(error)}")
     return tuple(found), tuple(missing)
 
 
-def _work(model: torch.nn.Module, given: torch.Tensor, device: str) -> Work:
-    model, given = model.to(device).eval(), given.to(device)
+def _forward(model: torch.nn.Module, inputs: torch.Tensor, device: str) -> Work:
+    model, inputs = model.to(device).eval(), inputs.to(device)
 
     @torch.inference_mode()
     def work() -> None:
-        next(iter(model(given).values())).cpu()  # which waits for a GPU; either returns a dict, logits or scores first
+        next(iter(model(inputs).values())).cpu()  # .cpu() waits for the GPU; both models return a dict, logits or scores first
 
     return work
 
@@ -81,7 +81,7 @@ def _cnn14(seconds: float) -> tuple[torch.nn.Module, torch.Tensor]:
 
 
 def _panns() -> ModuleType:
-    """panns_inference.models without its package's __init__, which would start a download."""
+    """Return panns_inference.models without running its package's __init__, which would start a download."""
     name = "panns_inference"
     if name in sys.modules:
         return importlib.import_module(f"{name}.models")
