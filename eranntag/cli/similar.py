@@ -53,7 +53,7 @@ def command(query: str, places: tuple[str, ...], top: int, every: float | None, 
     from eranntag.inference.embedding import Embedder
     from eranntag.inference.pipeline import predict
 
-    made = {place: saved.about(Path(place)) for place in places if saved.is_saved(place)}
+    made = {place: saved.origin(Path(place)) for place in places if saved.is_saved(place)}
     sounds = InputOptions(paths=tuple(place for place in places if place not in made), files_from=None, shard=None)
     if every and not sounds.paths:
         raise click.UsageError("--every is for sounds; saved embeddings have the windows with which `embed` made them")

@@ -26,7 +26,7 @@ def is_saved(place: str) -> bool:
     return path.suffix.lower() in (".npz", ".jsonl") or (path.is_dir() and any(path.glob("*.parquet")))
 
 
-def about(path: Path) -> About:
+def origin(path: Path) -> About:
     """Of the embeddings at `path`. Raises EranntagError where there are none."""
     settings: Any = {}
     if path.is_dir():
