@@ -26,7 +26,7 @@ from eranntag.models import apae
 from eranntag.models._pooling import logits
 from eranntag.models._weak_pooling import AtrousAttention, RankPooling, TwoStepAttention
 from eranntag.models.apae import Config, Model, from_name, to_name
-from eranntag.training import loop
+from eranntag.training import trainer
 from eranntag.training.losses import loss, reconstruction_error
 from eranntag.types import Checkpoint, Clip
 
@@ -473,7 +473,7 @@ def test_a_run_standardises_by_its_training_clips_and_adds_the_reconstruction(
     monkeypatch.setattr(apae, "ENCODER", (4, 8, 8, 16))
     monkeypatch.setattr(apae, "DECODER", (8, 8, 4, 1))
     seen: list[float] = []
-    monkeypatch.setattr(loop, "reconstruction_error", lambda made, image: seen.append(1.0) or (made - image).square().mean())
+    monkeypatch.setattr(trainer, "reconstruction_error", lambda made, image: seen.append(1.0) or (made - image).square().mean())
     data = miniature.mixtures(tmp_path / "data")
     options = ("--iterations", 1, "--batch", 2, "--fold", 1, "--device", "cpu", "--workers", 1, "--set", "crop_seconds=1")
     losses = []

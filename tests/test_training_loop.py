@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from eranntag.cli import cli
 from eranntag.recipes import esc50
-from eranntag.training import loop, state
+from eranntag.training import loop, state, trainer
 from eranntag.training.averaging import ExponentialMovingAverage
 
 RATE = 44100
@@ -304,7 +304,7 @@ def test_a_loss_that_is_not_a_number_ends_the_run_and_leaves_the_state(
         states.append(state.read_bytes() if state.exists() else b"")
         return logits.mean() * (float("nan") if len(states) == 3 else 1)
 
-    monkeypatch.setattr(loop, "loss", loss)
+    monkeypatch.setattr(trainer, "loss", loss)
     monkeypatch.setattr(loop, "SAVE_SECONDS", -1)  # after every iteration
     assert "the loss is nan at iteration 3; lower --lr" in one_line(train_fold_1(data, tmp_path / "run"))
     assert len(set(states)) == 3 and state.read_bytes() == states[-1]
