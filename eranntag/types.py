@@ -28,7 +28,7 @@ class Clip:
 
 
 @dataclass(frozen=True, slots=True)
-class Packed:
+class ShardEntry:
     """A clip in a shard: `size` bytes from `offset` of the file `archive`; `name` is the clip's own file name."""
 
     archive: str
@@ -48,7 +48,7 @@ class Example:
     with the same `group` come from one recording and are never on both sides of a split; "" is a recording of its own.
     """
 
-    path: str | Packed
+    path: str | ShardEntry
     targets: tuple[int, ...]
     fold: int | None = None
     split: str = "train"

@@ -20,7 +20,7 @@ import soundfile
 from eranntag.audio import decode, reader
 from eranntag.errors import AudioError
 from eranntag.inference.tagger import Tagger
-from eranntag.types import Clip, Packed
+from eranntag.types import Clip, ShardEntry
 
 Wav = Callable[..., Path]
 
@@ -413,7 +413,7 @@ def test_a_stream_has_the_samples_of_the_clip_in_blocks(name: str, noise: np.nda
 def test_a_clip_of_a_shard_is_a_stream_too(tmp_path: Path) -> None:
     content = encoded(tone(0.1))
     (tmp_path / "x.tar").write_bytes(b"before" + content + b"behind")
-    stream = reader.open_stream(Packed(str(tmp_path / "x.tar"), 6, len(content), "x.wav"))
+    stream = reader.open_stream(ShardEntry(str(tmp_path / "x.tar"), 6, len(content), "x.wav"))
     assert stream.source == f"{tmp_path}/x.tar/x.wav" and [block.shape for block in stream.blocks] == [(1, 4410)]
 
 

@@ -23,7 +23,7 @@ from eranntag.inference.network import Network
 from eranntag.inference.prepared import Prepared, PreparedClip
 from eranntag.inference.tagger import Tagger
 from eranntag.recipes import esc50
-from eranntag.types import Checkpoint, Dataset, Example, Failure, Packed, Prediction, Published
+from eranntag.types import Checkpoint, Dataset, Example, Failure, Prediction, Published, ShardEntry
 
 LABELS = ("dog", "rain", "siren", "wind")
 RECIPE = dataclasses.replace(esc50.RECIPE, name="tiny50", labels=LABELS, folds=(1, 2))
@@ -340,8 +340,8 @@ def test_a_clip_of_a_shard_is_evaluated_like_its_file(tiny_tagger: Tagger, data:
     shard = data / "shard.tar"
     shard.write_bytes(first.read_bytes() + last.read_bytes())
     sizes = first.stat().st_size, last.stat().st_size
-    packed = Packed(str(shard), 0, sizes[0], first.name), Packed(str(shard), sizes[0], sizes[1], last.name)
-    beyond = Packed(str(shard), sizes[0], 10**9, "beyond.wav")
+    packed = ShardEntry(str(shard), 0, sizes[0], first.name), ShardEntry(str(shard), sizes[0], sizes[1], last.name)
+    beyond = ShardEntry(str(shard), sizes[0], 10**9, "beyond.wav")
     files = evaluate(tiny_tagger, Dataset(RECIPE, (Example(str(first), (0,)), Example(str(last), (1,)))))
     shards = evaluate(tiny_tagger, Dataset(RECIPE, tuple(Example(p, (i,)) for i, p in enumerate((*packed, beyond)))))
     np.testing.assert_array_equal(files.scores, shards.scores)

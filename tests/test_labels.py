@@ -22,7 +22,7 @@ from eranntag.recipes.csv import RECIPE as CSV
 from eranntag.training.label_enhancement import additions, enhance as labels, ontology, teacher
 from eranntag.training.label_enhancement.ontology import Neighbours, Ontology
 from eranntag.training.label_enhancement.teacher import Scores
-from eranntag.types import Checkpoint, Dataset, Example, Failure, Packed, Prediction, Recipe
+from eranntag.types import Checkpoint, Dataset, Example, Failure, Prediction, Recipe, ShardEntry
 
 LABELS = ("animal", "dog", "rain; heavy", 'the "siren"', "door, slamming")
 RECIPE = dataclasses.replace(CSV, name="tiny", labels=LABELS, activation="sigmoid", metric="mAP", folds=(1, 2))
@@ -351,7 +351,7 @@ def test_a_clip_has_the_same_name_in_any_folder_and_in_a_pack() -> None:
     here = additions.clip_names([Example(path, ()) for path in files])
     assert list(here.values()) == ["a/1", "b/1", "2.v1", "-_3"]
     moved = [Example(f"/elsewhere{path.removesuffix('.wav')}.flac", ()) for path in files]
-    packed = [Example(Packed("x.tar", 512 * place, 9, path.removeprefix("/data/")), ()) for place, path in enumerate(files)]
+    packed = [Example(ShardEntry("x.tar", 512 * place, 9, path.removeprefix("/data/")), ()) for place, path in enumerate(files)]
     for examples in (moved, packed):
         assert list(additions.clip_names(examples).values()) == list(here.values())
 

@@ -23,7 +23,7 @@ from eranntag.engines.eager import Eager
 from eranntag.errors import AudioError
 from eranntag.inference.pipeline import predict_one
 from eranntag.inference.prepared import LongAudio
-from eranntag.types import Packed
+from eranntag.types import ShardEntry
 
 WITH_AV = find_spec("av") is not None
 FILES = tuple(odd for odd in odd_sounds.files() if WITH_AV or odd.name not in odd_sounds.NEED_AV)
@@ -310,10 +310,10 @@ def test_a_wide_or_fast_sound_is_heard_in_blocks(
 def test_a_clip_of_a_shard_is_read_where_it_is(tmp_path: Path) -> None:
     content = encoded(waveform())
     (tmp_path / "x.tar").write_bytes(content + content + encoded(form="FLAC"))
-    sound = reader.read(Packed(str(tmp_path / "x.tar"), len(content), len(content), "x.wav"))
+    sound = reader.read(ShardEntry(str(tmp_path / "x.tar"), len(content), len(content), "x.wav"))
     assert np.array_equal(sound.waveform, reader.read(odd_sounds.io.BytesIO(content)).waveform)
     with pytest.raises(AudioError, match="the shard is cut short"):
-        reader.read(Packed(str(tmp_path / "x.tar"), len(content), 1 << 40, "x.wav"))
+        reader.read(ShardEntry(str(tmp_path / "x.tar"), len(content), 1 << 40, "x.wav"))
 
 
 # PyAV's formats

@@ -26,7 +26,7 @@ from eranntag.datasets import pack as packing, shard_writer, shards
 from eranntag.errors import AudioError, DataError
 from eranntag.prefetch import prefetch_map
 from eranntag.recipes import esc50
-from eranntag.types import Dataset, Example, Failure, Packed
+from eranntag.types import Dataset, Example, Failure, ShardEntry
 
 RATE = 44100
 TABLE = "filename,fold,target,category,esc10,src_file,take"
@@ -98,7 +98,7 @@ def test_a_pack_is_the_data_set(data: Path, out: Path, codec: str) -> None:
     assert len(tars(out)) > 2
     for ours, theirs in zip(packed.examples, files.examples, strict=True):
         assert dataclasses.replace(ours, path="") == dataclasses.replace(theirs, path="")
-        assert isinstance(ours.path, Packed) and isinstance(theirs.path, str) and ours.path.name == Path(theirs.path).name
+        assert isinstance(ours.path, ShardEntry) and isinstance(theirs.path, str) and ours.path.name == Path(theirs.path).name
         a, b = reader.read(ours.path), reader.read(theirs.path)
         assert a.sample_rate == RATE
         np.testing.assert_array_equal(a.waveform, b.waveform)  # 16-bit mono sound at 44.1 kHz is not changed
@@ -162,7 +162,7 @@ def test_the_shards_have_the_webdataset_layout(odd: Dataset, out: Path) -> None:
                 assert (kind, two.name) == ("flac", f"{key}.json")
                 assert key.isascii() and len(one.name) <= 100
                 ours, theirs = next(examples)
-                assert isinstance(ours.path, Packed)
+                assert isinstance(ours.path, ShardEntry)
                 assert (ours.path.archive, ours.path.offset, ours.path.size) == (str(path), one.offset_data, one.size)
                 fields = json.load(tar.extractfile(two))  # type: ignore[arg-type]
                 assert fields == {
@@ -483,7 +483,7 @@ def test_garbage_is_no_pack(packed: Path, text: str) -> None:
 def test_a_pack_is_found_as_the_folder_or_in_it(data: Path, tmp_path: Path) -> None:
     pack(data, tmp_path / "packs" / "esc50")
     for where in (tmp_path / "packs", tmp_path / "packs" / "esc50"):
-        assert isinstance(recipes.load("esc50", str(where)).examples[0].path, Packed)
+        assert isinstance(recipes.load("esc50", str(where)).examples[0].path, ShardEntry)
     assert shards.find(None, "esc50") is shards.find("", "esc50") is shards.find(str(data), "esc50") is None
     assert isinstance(recipes.load("esc50", str(data)).examples[0].path, str)
 

@@ -14,7 +14,7 @@ import soxr
 
 from eranntag.audio import decode
 from eranntag.errors import AudioError, DataError
-from eranntag.types import Clip, Packed
+from eranntag.types import Clip, ShardEntry
 
 EXTENSIONS = decode.EXTENSIONS | decode.AV_EXTENSIONS
 FULL_SCALE = 32768  # 1.0 in a 16-bit file
@@ -23,7 +23,7 @@ SPOOLED_BYTES = 1 << 24  # of a pipe in memory; a longer one is copied to a temp
 MAX_PIPE_BYTES = 1 << 32  # as of a WAV file
 PROBE_BYTES = 1 << 20  # must show that a pipe has audio
 
-Source = str | os.PathLike[str] | Packed | BinaryIO
+Source = str | os.PathLike[str] | ShardEntry | BinaryIO
 
 
 @dataclass(frozen=True)
@@ -94,14 +94,14 @@ def to_int16(waveform: np.ndarray) -> np.ndarray:
     return np.round(waveform * FULL_SCALE).clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
-def read_int16(source: str | Packed, sample_rate_hz: int) -> np.ndarray:
+def read_int16(source: str | ShardEntry, sample_rate_hz: int) -> np.ndarray:
     """Return a clip as mono (samples,) int16; a 16-bit mono file at that sample rate is unchanged. Raises AudioError."""
     return to_int16(to_mono(read(source), sample_rate_hz))
 
 
-def require_folder(source: str | Packed) -> None:
+def require_folder(source: str | ShardEntry) -> None:
     """Raise DataError if the clip's whole folder is missing: then a disk was removed, and the clip is not at fault."""
-    folder = os.path.dirname(source.archive if isinstance(source, Packed) else source) or os.curdir
+    folder = os.path.dirname(source.archive if isinstance(source, ShardEntry) else source) or os.curdir
     if not os.path.isdir(folder):
         raise DataError(f"{folder}: is missing; once it is back, the same command continues")
 
@@ -114,7 +114,7 @@ def _decode(source: Source, name: str) -> Iterator[Clip]:
 @contextmanager
 def _open(source: Source, name: str) -> Iterator[tuple[decode.ByteRange, str]]:
     """Yield the source as a seekable file, as libsndfile needs, and its name."""
-    if isinstance(source, Packed):
+    if isinstance(source, ShardEntry):
         name = name or str(source)
         with _open_file(source.archive, name) as file:
             archive = decode.ByteRange(file)

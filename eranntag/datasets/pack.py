@@ -25,7 +25,7 @@ from eranntag.datasets.shard_writer import Entry, Shard
 from eranntag.errors import AudioError, DataError, error_reason
 from eranntag.files import atomic, bounded
 from eranntag.prefetch import prefetch_map
-from eranntag.types import Dataset, Example, Packed
+from eranntag.types import Dataset, Example, ShardEntry
 
 RATE_HZ = 44100  # what every front-end hears
 
@@ -85,7 +85,7 @@ def _sources(examples: Sequence[Example]) -> list[str]:
     paths = {place: os.path.abspath(each.path) for place, each in enumerate(examples) if isinstance(each.path, str)}
     common = os.path.commonpath({os.path.dirname(path) for path in paths.values()}) if paths else ""
     return [
-        each.path.name if isinstance(each.path, Packed) else paths[place][len(common) :].lstrip(os.sep)
+        each.path.name if isinstance(each.path, ShardEntry) else paths[place][len(common) :].lstrip(os.sep)
         for place, each in enumerate(examples)
     ]
 
@@ -101,7 +101,7 @@ def _plan(dataset: Dataset, sources: Sequence[str], codec: str, shard_bytes: int
 
 def _begin(folder: Path, plan: Plan, examples: Sequence[Example]) -> None:
     """Make `folder` the place of the plan's shards, or find it so. DataError when something else is there."""
-    archives = {each.path.archive for each in examples if isinstance(each.path, Packed)}
+    archives = {each.path.archive for each in examples if isinstance(each.path, ShardEntry)}
     if any(Path(archive).parent.resolve() == folder.resolve() for archive in archives):
         raise DataError(f"{folder}: is the very pack that would be read; choose another folder")
     folder.mkdir(parents=True, exist_ok=True)

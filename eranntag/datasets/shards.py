@@ -29,7 +29,7 @@ from typing import Any
 from eranntag.errors import DataError
 from eranntag.files import bounded
 from eranntag.files.csv_rows import parse_rows
-from eranntag.types import Dataset, Example, Failure, Packed, Recipe
+from eranntag.types import Dataset, Example, Failure, Recipe, ShardEntry
 
 FORMAT = 1
 PACK, MANIFEST, PLAN = "pack.json", "manifest.csv", "plan.json"
@@ -114,7 +114,7 @@ def _examples(rows: Iterator[tuple[int, list[str]]], folder: Path, sizes: dict[s
             start, length = int(offset), int(size)
             if not 0 <= start < start + length <= sizes[name]:
                 raise ValueError(f"bytes {start} to {start + length} of {name}, which has {sizes[name]}")
-            path = Packed(archives[name], start, length, source)
+            path = ShardEntry(archives[name], start, length, source)
             example = Example(path, targets(numbers), int(fold) if fold else None, sys.intern(split), sys.intern(group))
         except bounded.PARSE_ERRORS as error:
             raise DataError(f"{folder / MANIFEST}: line {line} cannot be read ({error}); pack again") from None

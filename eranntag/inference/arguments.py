@@ -15,7 +15,7 @@ from eranntag.errors import AudioError, UsageError
 from eranntag.inference.pipeline import Result, Scorer, predict, predict_one
 from eranntag.inference.prepared import AudioSource, source_name
 from eranntag.inference.sources import STDIN
-from eranntag.types import Clip, Failure, Packed
+from eranntag.types import Clip, Failure, ShardEntry
 
 CHANNELS = 64  # at most of an array: one with more is (samples, channels), or no sound
 
@@ -64,7 +64,7 @@ def _checked(source: Any, sample_rate: int | None, name: str = "", where: str = 
         return _of_clip(source, where + (source.source or "clip"))
     if isinstance(source, io.TextIOBase):
         raise UsageError(f"{where}a file that is open as text; open it with mode 'rb'")
-    if isinstance(source, (str, os.PathLike, Packed, reader.AudioStream)) or callable(getattr(source, "read", None)):
+    if isinstance(source, (str, os.PathLike, ShardEntry, reader.AudioStream)) or callable(getattr(source, "read", None)):
         audio: AudioSource = source
         return audio
     kind = type(source).__name__

@@ -9,7 +9,7 @@ import numpy as np
 
 from eranntag.audio import reader
 from eranntag.inference.sources import STDIN
-from eranntag.types import Clip, Packed
+from eranntag.types import Clip, ShardEntry
 
 AudioSource = Clip | reader.AudioStream | reader.Source
 
@@ -69,4 +69,4 @@ def source_name(source: AudioSource) -> str:
     """The name of a source in results and errors; an open file, which has none, is called as standard input is."""
     if isinstance(source, (Clip, reader.AudioStream)):
         return source.source
-    return str(source) if isinstance(source, (str, os.PathLike, Packed)) else STDIN
+    return str(source) if isinstance(source, (str, os.PathLike, ShardEntry)) else STDIN

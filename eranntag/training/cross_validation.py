@@ -25,7 +25,7 @@ from eranntag.training.loop import Outcome, train
 from eranntag.training.soft_labels import SoftLabels
 from eranntag.training.splits import Splits, review, split_dataset
 from eranntag.training.validation import Validation, measure
-from eranntag.types import Dataset, Example, Packed, Recipe
+from eranntag.types import Dataset, Example, Recipe, ShardEntry
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def runs(
     base: Network | None = None,
     restart: bool = False,
     report: Report = lambda _: None,
-    added: Mapping[str | Packed, tuple[int, ...]] | None = None,
+    added: Mapping[str | ShardEntry, tuple[int, ...]] | None = None,
     soft_labels: Mapping[int | None, SoftLabels] | None = None,
 ) -> Iterator[Run]:
     """Each seed's folds, from `settings.seed` on. `folder` is the run's own when there is one run, else it holds theirs.
@@ -96,7 +96,7 @@ def runs(
             yield Run(ours, splits, outcome, chosen, calibrated, test)
 
 
-def enhanced(splits: Splits, added: Mapping[str | Packed, tuple[int, ...]]) -> Splits:
+def enhanced(splits: Splits, added: Mapping[str | ShardEntry, tuple[int, ...]]) -> Splits:
     """The splits with `added` classes, by the clips' paths, for what is trained on."""
     training = [
         dataclasses.replace(each, targets=tuple(sorted({*each.targets, *added[each.path]}))) if each.path in added else each

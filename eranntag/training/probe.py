@@ -25,12 +25,12 @@ from eranntag.training import initialization, logistic
 from eranntag.training.config import digest
 from eranntag.training.logistic import Regression
 from eranntag.training.splits import Splits, recording_of, split_dataset
-from eranntag.types import Checkpoint, Dataset, Example, Failure, Packed, Recipe
+from eranntag.types import Checkpoint, Dataset, Example, Failure, Recipe, ShardEntry
 
 PROBE = "probe.safetensors"  # the checkpoint of a run
 CALIBRATED_CLIPS = 10  # of a class, from which on a threshold can be learned
 
-Vectors = Mapping[str | Packed, np.ndarray]  # by the clips' paths
+Vectors = Mapping[str | ShardEntry, np.ndarray]  # by the clips' paths
 
 
 @dataclass(frozen=True)

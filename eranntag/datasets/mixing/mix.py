@@ -7,7 +7,7 @@ import numpy as np
 
 from eranntag.audio import noise, reader
 from eranntag.errors import AudioError
-from eranntag.types import Packed
+from eranntag.types import ShardEntry
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def rms(waveform: np.ndarray) -> float:
     return level
 
 
-def read_source(path: str | Packed, protocol: Protocol) -> np.ndarray:
+def read_source(path: str | ShardEntry, protocol: Protocol) -> np.ndarray:
     """(samples,) float64 of a source file, mono at the protocol's rate. Raises AudioError also for silence."""
     waveform = reader.to_mono(reader.read(path), protocol.sample_rate_hz)
     if protocol.trim_padding:

@@ -15,7 +15,7 @@ from eranntag.datasets.mixing.mix import Protocol, read_source
 from eranntag.errors import DataError, error_reason
 from eranntag.files import atomic, bounded
 from eranntag.prefetch import prefetch_map
-from eranntag.types import Dataset, Example, Failure, Packed
+from eranntag.types import Dataset, Example, Failure, ShardEntry
 
 PLAN = "mixing.json"
 FORMAT = 1
@@ -92,7 +92,7 @@ def _heard(sources: Sources, protocol: Protocol, workers: int, step: Callable[[]
     seconds: dict[str, float] = {}
     left_out: dict[str, str] = {}
 
-    def listen(path: str | Packed) -> tuple[str, int, str]:
+    def listen(path: str | ShardEntry) -> tuple[str, int, str]:
         try:
             return str(path), len(read_source(path, protocol)), ""
         except Exception as error:  # whatever a hostile file does to a decoder, the others go on

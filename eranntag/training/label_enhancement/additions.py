@@ -23,16 +23,18 @@ from eranntag.registry import did_you_mean
 from eranntag.results.formats import printable
 from eranntag.training.label_enhancement.enhance import Enhancement
 from eranntag.training.label_enhancement.teacher import check
-from eranntag.types import Dataset, Example, Packed
+from eranntag.types import Dataset, Example, ShardEntry
 
 HEADER = ["clip", "added"]
 FIRST = "# eranntag labels enhance"
 
 
-def clip_names(examples: Sequence[Example]) -> dict[str | Packed, str]:
+def clip_names(examples: Sequence[Example]) -> dict[str | ShardEntry, str]:
     """`Example.path` -> how the table names the clip. Of all clips of the data set, so that a name does not depend on which are
     trained on. DataError when two cannot be told apart."""
-    paths = [str(e.path.name if isinstance(e.path, Packed) else os.path.abspath(e.path)).replace(os.sep, "/") for e in examples]
+    paths = [
+        str(e.path.name if isinstance(e.path, ShardEntry) else os.path.abspath(e.path)).replace(os.sep, "/") for e in examples
+    ]
     paths = [os.path.splitext(path)[0] for path in paths]
     names, depth = [path.rpartition("/")[2] for path in paths], 1
     while twice := {name for name, count in Counter(names).items() if count > 1}:
@@ -80,14 +82,14 @@ def _joined(labels: Sequence[str]) -> str:
     return text.getvalue().removesuffix("\r\n")
 
 
-def read_additions(path: str | os.PathLike[str], dataset: Dataset) -> dict[str | Packed, tuple[int, ...]]:
+def read_additions(path: str | os.PathLike[str], dataset: Dataset) -> dict[str | ShardEntry, tuple[int, ...]]:
     """`Example.path` of a training clip -> the classes that the table adds. DataError when the table cannot be read, or names a
     clip or a label that the data set does not have, or a clip that is not trained on."""
     check(dataset.recipe)
     names = clip_names(dataset.examples)
     examples = {names[example.path]: example for example in dataset.examples}
     index = {label: at for at, label in enumerate(dataset.recipe.labels)}
-    added: dict[str | Packed, tuple[int, ...]] = {}
+    added: dict[str | ShardEntry, tuple[int, ...]] = {}
     for line, name, labels in _rows(path):
         where, example = f"{path} line {line}", examples.get(name)
         if example is None:
