@@ -17,7 +17,16 @@ from eranntag.training.augment.loudness import a_weighting, sound_level
 from eranntag.training.augment.mixup import blend, loudness_share, mix_coefficient, modified_mixup
 from eranntag.training.augment.options import parse
 from eranntag.training.augment.specaugment import STRIPES, spec_augment, stripes
-from eranntag.training.augment.waveform import PERTURBATIONS, band_limit, low_pass, noise, pitch_shift, read, shift_pitch, speed
+from eranntag.training.augment.waveform import (
+    PERTURBATIONS,
+    band_limit,
+    low_pass,
+    noise,
+    pitch_shift,
+    resample_linearly,
+    shift_pitch,
+    speed,
+)
 from eranntag.types import Batch
 
 RATE = 44100
@@ -257,7 +266,7 @@ def test_ratios_follow_beta() -> None:
 
 def test_reading_is_linear_interpolation_with_zeros_beyond() -> None:
     ramp = torch.arange(1.0, 11)[None].repeat(3, 1)
-    found = read(ramp, [1.0, 0.5, 3.0], 10)
+    found = resample_linearly(ramp, [1.0, 0.5, 3.0], 10)
     assert torch.equal(found[0], ramp[0])
     torch.testing.assert_close(found[1], torch.linspace(1, 5.5, 10))
     torch.testing.assert_close(found[2], torch.tensor([1.0, 4, 7, 10, 0, 0, 0, 0, 0, 0]))
@@ -269,7 +278,8 @@ def test_positions_are_exact_far_into_a_clip() -> None:
     slow = torch.sin(2 * torch.pi * 0.05 * torch.arange(samples).double()).float()[None]
     positions = torch.arange(samples).double() * step
     expected = torch.sin(2 * torch.pi * 0.05 * positions)
-    assert (read(slow, [step], samples)[0] - expected).abs().max() < 0.02  # linear interpolation's own: (2 pi 0.05)^2 / 8
+    found = resample_linearly(slow, [step], samples)[0]
+    assert (found - expected).abs().max() < 0.02  # linear interpolation's own: (2 pi 0.05)^2 / 8
 
 
 def test_speed_moves_tones_and_ends_clips_early() -> None:

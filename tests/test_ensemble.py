@@ -568,5 +568,5 @@ def test_evaluate_tells_that_a_member_knows_the_clips(data: Path, trained: list[
 
 def test_members_must_be_about_the_recipes_classes(three: list[Eager]) -> None:
     recipe = dataclasses.replace(esc50.RECIPE, labels=LABELS, activation="sigmoid")
-    with pytest.raises(UsageError, match="m0 gives softmax scores, esc50 is about sigmoid ones"):
+    with pytest.raises(UsageError, match="m0 has softmax scores, esc50 needs sigmoid ones"):
         ensemble_search.check_members(recipe, [three[0].checkpoint])

@@ -394,14 +394,14 @@ def test_a_head_that_the_family_lacks_is_a_usage_error(base: Path, table: Path, 
 def test_a_head_for_other_classes_cannot_be_kept(base: Path, table: Path, tmp_path: Path) -> None:
     line = runs.error(finetune(base, table, tmp_path / "run", "--head", "keep"), code=2)
     assert line.startswith("--head keep: base has 4 classes of its own, not those of csv: only one of them has ")
-    assert line.endswith("; leave --head out, and the last layer is made anew") and not (tmp_path / "run").exists()
+    assert line.endswith("; leave --head out to replace the last layer") and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"labels": KINDS[::-1]}, "in another order"),
-        ({"activation": "sigmoid"}, "gives sigmoid scores, csv is about softmax ones"),
+        ({"activation": "sigmoid"}, "has sigmoid scores, csv needs softmax ones"),
     ],
 )
 def test_a_head_for_the_same_classes_that_means_others_cannot_be_kept(

@@ -119,7 +119,7 @@ def enhance(
     graph = ontologies.read(ontology)
     dataset = recipes.load(recipe, data)
     teacher.check(dataset.recipe)
-    neighbors = ontologies.neighbours(graph, dataset.recipe.labels, kind, ancestors)
+    neighbors = ontologies.neighbors(graph, dataset.recipe.labels, kind, ancestors)
     clips = teacher.training_clips(dataset, fold)
     paths = additions.clip_names(dataset.examples)
     names = [paths[clip.path] for clip in clips]

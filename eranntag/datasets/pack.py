@@ -1,7 +1,7 @@
 """Dataset -> shards (shards/), resumable at any moment; and how fast a data set can be read for training.
 
 A shard is finished when its tar file and, after that, the table beside it are written, each whole or not at all. It holds the
-clips that follow those of the shard before, until it is full; so the finished shards alone say where to go on.
+clips that follow those of the shard before, until it is full; so the finished shards alone fix where packing continues.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from eranntag.files import atomic, bounded
 from eranntag.prefetch import prefetch_map
 from eranntag.types import Dataset, Example, ShardEntry
 
-RATE_HZ = 44100  # what every front-end hears
+RATE_HZ = 44100  # of every ERANN front-end; others resample
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def pack(dataset: Dataset, folder: Path, codec: str, shard_bytes: int, workers: 
     """Pack the clips into `folder`, as mono 16-bit sound at 44.1 kHz: each finished shard, and whether it was there before.
 
     Clips that cannot be decoded are left out and listed. DataError when the folder holds something else, when no clip can be
-    decoded, when the disk is full or the data gone; the same call then goes on.
+    decoded, when the disk is full or the data gone; the same call then continues.
     """
     sources = _sources(dataset.examples)
     plan = _plan(dataset, sources, codec, shard_bytes)
@@ -121,7 +121,7 @@ def _begin(folder: Path, plan: Plan, examples: Sequence[Example]) -> None:
 
 
 def _table(shard: Path) -> Path:
-    """What is known of a finished shard. It is written after the tar file, and so says that it is whole."""
+    """The table of a finished shard: written after the tar file, so its presence means that this is complete."""
     return shard.with_suffix(".json")
 
 
@@ -172,7 +172,7 @@ def _entry(example: Example, source: str, place: int, codec: str) -> Entry:
     key = f"{place:07d}-{stem}"  # the number makes it unique, also where upper and lower case are the same
     try:
         return Entry(key, source, example, _encode(reader.read_int16(example.path, RATE_HZ), codec))
-    except Exception as error:  # whatever a hostile file does to a decoder, the others go on
+    except Exception as error:  # whatever a hostile file does to a decoder, the others are packed
         reader.require_folder(example.path)
         return Entry(key, source, example, b"", error_reason(error, str(example.path)))
 

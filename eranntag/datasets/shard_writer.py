@@ -18,7 +18,7 @@ BLOCK = tarfile.BLOCKSIZE
 
 @dataclass(frozen=True)
 class Entry:
-    """A clip on its way into a shard: `content` is its encoded sound, or empty, and `failure` says why. `source` is its
+    """A clip on its way into a shard: `content` is its encoded sound, or empty with the reason in `failure`. `source` is its
     name in the data set, `key` its name in the shard, without a dot: WebDataset takes what follows the first as the kind."""
 
     key: str
@@ -77,7 +77,7 @@ def write_manifest(folder: Path, rows: Iterable[list[Any]]) -> str:
 
 
 class Tar:
-    """A USTAR file that knows its SHA-256 and where each member's bytes begin."""
+    """A USTAR file that is written with its SHA-256 and the offset of each member."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.bytes, self.sha256 = file, 0, hashlib.sha256()

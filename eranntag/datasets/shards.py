@@ -5,8 +5,8 @@ A pack is a folder:
     pack.json              what it is: the recipe, labels, folds, codec; each shard's size and SHA-256; clips left out
     manifest.csv           a row for each clip (COLUMNS); `offset` and `size` in bytes say where its sound is in the shard
     shard-000000.tar ...   uncompressed USTAR in the WebDataset layout: KEY.flac (or KEY.wav) and after it KEY.json
-    shard-000000.json ...  the shard's own rows, so that an interrupted packing goes on
-    plan.json              what is being packed, so that only the same goes on
+    shard-000000.json ...  the shard's own rows, to continue an interrupted packing
+    plan.json              what is being packed; only the same is continued
 
 The manifest is enough for training at random, with balanced classes: a clip is one read at an offset. The clips stand in the
 data set's order and not shuffled, so that a shard depends on nothing but its own clips and can be made again alone.

@@ -48,7 +48,7 @@ def check_classes(checkpoint: Checkpoint, recipe: Recipe) -> None:
 def check_scores(checkpoint: Checkpoint, recipe: Recipe) -> None:
     """UsageError unless the checkpoint's scores are of the recipe's kind."""
     if (theirs := checkpoint.activation) != recipe.activation:
-        raise UsageError(f"{checkpoint.name} gives {theirs} scores, {recipe.name} is about {recipe.activation} ones")
+        raise UsageError(f"{checkpoint.name} has {theirs} scores, {recipe.name} needs {recipe.activation} ones")
 
 
 def part(dataset: Dataset, split: str) -> list[Example]:

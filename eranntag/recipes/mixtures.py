@@ -80,7 +80,7 @@ RECIPE = Recipe(
     part_of="mixtures",  # of one SNR and of another: the same events
     families={"apae": {"ema_decay": 0.0, "reconstruction": 0.001, "schedule": "plateau"}},
 )
-PAPER = {snr_db: tuple(_rows(snr_db)) for snr_db in SNR_DB}  # of one level of the noise each; `read` chooses
+PAPER = {float(snr_db): tuple(_rows(snr_db)) for snr_db in SNR_DB}  # of one level of the noise each; `read` chooses
 
 
 def read(data: str | None = None) -> Dataset:

@@ -1,7 +1,7 @@
 """RAVDESS speech: 1440 clips of about 4 s, 24 actors, 8 emotions. Livingstone, Russo, "The Ryerson Audio-Visual Database of
 Emotional Speech and Song (RAVDESS)", 2018.
 
-Layout: the clips of `Audio_Speech_Actors_01-24.zip` anywhere below the folder, known by their names (any sound ending):
+Layout: the clips of `Audio_Speech_Actors_01-24.zip` anywhere below the folder, recognized by their names (any sound ending):
 
     Actor_01/03-01-01-01-01-01-01.wav       modality-channel-emotion-intensity-statement-repetition-actor
 
@@ -51,7 +51,7 @@ RECIPE = Recipe(
 
 
 def names() -> Iterator[tuple[str, int, int]]:
-    """The 1440 clips: (name, emotion from 0, actor from 1). Nobody speaks neutrally (01) with strong intensity (02)."""
+    """The 1440 clips: (name, emotion from 0, actor from 1). There is no neutral (01) speech of strong intensity (02)."""
     for actor, emotion, intensity, statement, take in product(range(1, 25), range(1, 9), (1, 2), (1, 2), (1, 2)):
         if (emotion, intensity) != (1, 2):
             yield f"03-01-{emotion:02}-{intensity:02}-{statement:02}-{take:02}-{actor:02}", emotion - 1, actor

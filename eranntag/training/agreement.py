@@ -1,7 +1,7 @@
-"""How well a student agrees with its teacher, on sound that it is never trained on, and what it knows without any training.
+"""The agreement of a student with its teacher on sound that it is never trained on, and its zero-shot accuracy.
 
 Three measures, each with its standard error: the agreement with the teacher's scores on held-out clips, the accuracy on a
-labeled data set through its map of labels (zero-shot), and computed signals whose label physics says.
+labeled data set through its map of labels (zero-shot), and computed signals whose label is certain.
 """
 
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ class ExponentialMovingAverage:
     """Eq. (6) of ERANN v2: average = decay * average + (1 - decay) * parameters, after every iteration.
 
     BatchNorm's running statistics are averaged alike. `warm_up` uses min(decay, (1 + j) / (10 + j)) at iteration j, so
-    that a short run is not still remembering its random start.
+    that the average of a short run does not still hold its random start.
     """
 
     def __init__(self, model: nn.Module, decay: float, warm_up: bool = False) -> None:
@@ -58,5 +58,5 @@ def mean(networks: Sequence[Network]) -> Network:
 
 
 def _comparable(part: Any) -> Any:
-    """A part of a checkpoint without what tells those of one run apart."""
+    """A part of a checkpoint without the iteration, which differs among those of one run."""
     return {name: value for name, value in part.items() if name != "iteration"} if isinstance(part, Mapping) else part

@@ -14,7 +14,7 @@ from eranntag.training.samplers import PARTNERS, SAMPLERS
 from eranntag.training.schedules import SCHEDULES
 from eranntag.types import Example, Recipe, TrainingConfig
 
-KEEP = "keep"  # a `head` that is none of the family's HEADS: no layer is made anew
+KEEP = "keep"  # a `head` that is none of the family's HEADS: no layer is replaced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +76,15 @@ class Settings(TrainingConfig):
                 raise UsageError(f"{name} must not be below 0, as {getattr(self, name)} is")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON gives it back."""
+        """The settings as JSON reads them back: lists for tuples."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return values
 
 
 def from_recipe(recipe: Recipe, model: str, base: str = "", **changes: Any) -> Settings:
     """The recipe's protocol for `model`, from scratch or for fine-tuning (with `base`), with the changes that are not None."""
-    protocol = vars(recipe.training) | (recipe.fine_tuning if base else recipe.families.get(models.resolve(model)[0], {}))
+    differences = recipe.fine_tuning if base else recipe.families.get(models.resolve(model)[0], {})
+    protocol = {**vars(recipe.training), **differences}
     run = {"recipe": recipe.name, "model": model, "features": models.front_end(model)[0], "base": base}
     return Settings(**(protocol | run | {name: value for name, value in changes.items() if value is not None}))
 

@@ -1,4 +1,4 @@
-"""A protocol is runs: folds x seeds, one after the other, each measured on the clips that nothing was chosen by."""
+"""Cross-validation: runs over folds and seeds, each measured on clips that were not used for selection."""
 
 import csv
 import dataclasses
@@ -106,7 +106,7 @@ def enhanced(splits: Splits, added: Mapping[str | ShardEntry, tuple[int, ...]]) 
 
 
 def _write_split(splits: Splits, folder: Path) -> None:
-    """Which clips were carved out, for whoever wants to measure on them again: split.csv, readable by the recipe csv."""
+    """Write split.csv, which the recipe csv reads, so that the validation clips can be evaluated again."""
     lines = io.StringIO()
     table = csv.writer(lines)
     table.writerow(("filename", "split"))
@@ -123,7 +123,7 @@ def _finish(recipe: Recipe, splits: Splits, path: Path, machine: Machine, calibr
         raise TrainingError(f"{error}; the run is finished: --restart makes it again, from the beginning") from None
     spec, tagger = network.checkpoint, Eager(network)
     if calibrated:
-        scores, examples = _scores(tagger, splits.held_out, machine, lambda _: None)  # the run told of the broken ones
+        scores, examples = _scores(tagger, splits.held_out, machine, lambda _: None)  # the run has reported the broken ones
         thresholds = metrics.best_thresholds(scores, metrics.multi_hot([e.targets for e in examples], len(recipe.labels)))
         spec = dataclasses.replace(spec, thresholds=tuple(map(float, thresholds)))
     test = None

@@ -1,5 +1,5 @@
 """From Examples to training batches. Everything random is a function of (seed, iteration, place in the batch): there is no
-state to save, and a share of a batch is the same whoever computes it."""
+state to save, and a share of a batch is the same in every process."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,7 @@ from eranntag.training.events import ClipSkipped, Report
 from eranntag.training.samplers import Sampler
 from eranntag.types import Batch, Clip, Example
 
-KEEP_BYTES = 4 << 30  # ESC-50 takes 0.9 GB, UrbanSound8K 3 GB; of AudioSet most is decoded anew each time
+KEEP_BYTES = 4 << 30  # ESC-50 takes 0.9 GB, UrbanSound8K 3 GB; of AudioSet most is decoded again each time
 
 
 def report_skipped(report: Report) -> Callable[[str, str], None]:
@@ -25,9 +25,9 @@ def report_skipped(report: Report) -> Callable[[str, str], None]:
 
 
 class WaveformCache:
-    """The clips as mono int16 (samples,), decoded when they are wanted and kept as long as `keep_bytes` suffice.
+    """The clips as mono int16 (samples,), decoded on first use and kept as long as `keep_bytes` suffice.
 
-    `broken(source, reason)` hears once of every clip that cannot be decoded.
+    `broken(source, reason)` is called once for every clip that cannot be decoded.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class WaveformCache:
         source = self.examples[index].path
         try:
             samples = reader.read_int16(source, self.rate)
-        except Exception as error:  # whatever a hostile file does to a decoder, the others go on
+        except Exception as error:  # whatever a hostile file does to a decoder, the run continues
             reader.require_folder(source)
             self._note(index, str(source), error_reason(error, str(source)))
             return None

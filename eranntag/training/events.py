@@ -1,4 +1,4 @@
-"""What a run reports while it goes on: a frozen dataclass for each kind of event. `cli.display.training` prints them."""
+"""The events that a run reports: a frozen dataclass for each kind of event. `cli.display.training` prints them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

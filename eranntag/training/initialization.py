@@ -1,4 +1,4 @@
-"""The Network that a run begins with, and what the checkpoints that it writes say of themselves."""
+"""The Network that a run begins with, and the headers of the checkpoints that it writes."""
 
 import copy
 import dataclasses
@@ -27,7 +27,7 @@ FEW = 5  # evaluations at the end of a run whose mean PSLA reports (Section II-C
 def network(recipe: Recipe, settings: Settings, base: Network | None, pretrained: bool = False) -> Network:
     """Random weights, or those of `base` with new last layers (Section 2 of ERANN v2); either from `settings.seed`.
 
-    `pretrained`: then the family loads weights of another task, if it knows some (else UsageError). A head that is kept is for
+    `pretrained`: then the family loads weights of another task, if it has some (else UsageError). A head that is kept is for
     the recipe's own classes (else UsageError).
     """
     if base and pretrained:
@@ -56,8 +56,8 @@ def copied(base: Network, spec: Checkpoint) -> Network:
 
 
 def standardize(network: Network, examples: Sequence[Example], machine: Machine) -> None:
-    """Tells the model the mean and the standard deviation of each row of the training clips' images: of STANDARD clips, spread
-    over all of them, which every process hears alike."""
+    """Set the model's mean and standard deviation of each row of the training clips' images, from STANDARD clips spread over
+    all of them, the same in every process."""
     chosen = examples[:: -(-len(examples) // STANDARD)]
     sounds = WaveformCache(chosen, network.frontend.config.sample_rate_hz, 0)
     tagger = Eager(network.eval())
@@ -161,7 +161,7 @@ def _check_kept(recipe: Recipe, base: Checkpoint) -> None:
         if recipe.labels != base.labels:
             raise UsageError(f"{base.name} has the classes of {recipe.name} in another order")
     except UsageError as error:
-        raise UsageError(f"--head {KEEP}: {error}; leave --head out, and the last layer is made anew") from None
+        raise UsageError(f"--head {KEEP}: {error}; leave --head out to replace the last layer") from None
 
 
 def _without_bases(training: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,13 +28,13 @@ def published(recipe: Recipe, settings: Settings) -> tuple[Published, str] | Non
     protocol = vars(from_recipe(recipe, settings.model, settings.base))
     for row in recipe.paper:
         if (row.model, row.metric, row.fine_tuned) == (name, "", bool(settings.base)) and _is_variant(row, settings, protocol):
-            return row, "; ".join(_differences(settings, protocol | row.changes))
+            return row, "; ".join(_differences(settings, {**protocol, **row.changes}))
     return None
 
 
 def _is_variant(row: Published, settings: Settings, protocol: Mapping[str, Any]) -> bool:
     """Whether a run left out what the row left out: mixup, augmentations, pretraining, PSLA's sampling, enhanced labels."""
-    expected = protocol | row.changes
+    expected = {**protocol, **row.changes}
     unbalanced = protocol["sampler"] == "weighted" and settings.sampler == "shuffle"
     return (
         settings.mixup == expected["mixup"]

@@ -1,4 +1,4 @@
-"""A run's folder: who may write there, and what a full disk does."""
+"""A run's folder: its lock, the names of its files, and errors of writing."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +19,7 @@ def kept(iteration: int) -> str:
 
 
 def begin(folder: Path, world: World, restart: bool, stack: ExitStack) -> None:
-    """The first process holds the folder until `stack` ends; what it cannot do, all refuse to go on without.
+    """The first process holds the folder until `stack` ends; an error of the first is raised in all.
 
     Checkpoints without a state are of no run that is interrupted, since that writes its state before them: they stay unless
     `restart` allows it.
@@ -35,7 +35,7 @@ def begin(folder: Path, world: World, restart: bool, stack: ExitStack) -> None:
             others = [path for pattern in CHECKPOINTS for path in sorted(folder.glob(pattern))]
             if others and not (folder / STATE).exists():
                 refusal = (
-                    f"{others[0]}: would be replaced, and there is no {STATE} to go on from; use another --out or --restart"
+                    f"{others[0]}: would be replaced, and there is no {STATE} to resume from; use another --out or --restart"
                 )
         except EranntagError as error:
             refusal = str(error)

@@ -1,7 +1,7 @@
-"""Which clip stands where in the endless stream of training clips.
+"""Samplers: position in the endless stream of training clips -> index of a clip.
 
 Every sampler is a function of (seed, position): its whole state is the number of iterations done, which the run's state holds,
-and any process can compute its own share of a batch without talking to the others.
+and any process can compute its own share of a batch without communication.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ class Sampler(Protocol):
         """The index of the clip at `position` of the stream."""
 
 
-@lru_cache(maxsize=8192)  # more than a lap of the queue asks for
+@lru_cache(maxsize=8192)  # more than a lap of the queue uses
 def _permutation(size: int, *key: int) -> np.ndarray:
     return np.random.default_rng(key).permutation(size)
 
@@ -37,9 +37,9 @@ class Shuffled:
 class Balanced:
     """PANNs' class queue (Kong et al. 2020, `BalancedTrainSampler`), which ERANN uses on AudioSet (Section 4.2).
 
-    Each lap visits every class that has clips once, in random order, and takes that class's next clip; a class that has
-    shown all its clips shuffles them. So in lap n a class has been visited n times before, which says where its pointer is.
-    `order(size, *key)` gives a permutation; a test passes fixed ones. Clips without labels are never drawn.
+    Each lap visits every class that has clips once, in random order, and takes that class's next clip; a class whose
+    clips have all been drawn shuffles them. So in lap n a class has been visited n times before, which fixes its pointer.
+    `order(size, *key)` returns a permutation; a test passes fixed ones. Clips without labels are never drawn.
     """
 
     def __init__(self, targets: Targets, seed: int, order: Callable[..., np.ndarray] = _permutation) -> None:
@@ -83,7 +83,7 @@ class Weighted:
 
 
 class WithPartners:
-    """For mixup as in PSLA's code: every other draw is uniform over all clips; between them `sampler` goes on by itself."""
+    """For mixup as in PSLA's code: every other draw is uniform over all clips; between them are the draws of `sampler`."""
 
     def __init__(self, sampler: Sampler, clips: int, seed: int) -> None:
         self.sampler, self.clips, self.seed = sampler, clips, seed

@@ -33,7 +33,7 @@ def psla_full(iteration: int, total: int, peak: float) -> tuple[float, float]:
 
 
 def plateau(iteration: int, total: int, peak: float) -> tuple[float, float]:
-    """2APAE's (its authors' code has torch's ReduceLROnPlateau): constant; whoever measures divides it by DIVISOR at every one
+    """2APAE's (its authors' code has torch's ReduceLROnPlateau): constant; the trainer divides it by DIVISOR at each
     of the `plateaus`. Without held-out clips there are none."""
     return peak, 0.9
 

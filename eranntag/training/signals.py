@@ -11,28 +11,28 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def postponed() -> Iterator[Callable[[], Callable[[], None] | None]]:
-    """Yield `asked()`: None, or once a signal has come the function that does what the signal would have done.
+    """Yield a function that returns None, or after a signal a function that does what the signal would have done.
 
     Only the main thread can catch signals: in others nothing is postponed.
     """
-    come: list[int] = []
-    before: dict[int, Any] = {}
+    received: list[int] = []
+    previous: dict[int, Any] = {}
 
-    def act() -> None:
-        handler = before[come[0]]
+    def deliver() -> None:
+        handler = previous[received[0]]
         if not callable(handler):  # the system's default is to end
-            raise SystemExit(128 + come[0])
-        handler(come[0], None)
+            raise SystemExit(128 + received[0])
+        handler(received[0], None)
 
     def note(number: int, frame: Any) -> None:
-        come.append(number)
-        if len(come) > 1:
-            act()
+        received.append(number)
+        if len(received) > 1:
+            deliver()
 
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, note) for number in SIGNALS}
+        previous = {number: signal.signal(number, note) for number in SIGNALS}
     try:
-        yield lambda: act if come else None
+        yield lambda: deliver if received else None
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

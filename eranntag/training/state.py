@@ -1,4 +1,4 @@
-"""What a run needs to go on: one safetensors file, written atomically, never a pickle.
+"""What a run needs to resume: one safetensors file, written atomically, never a pickle.
 
 Random numbers are functions of (seed, iteration), so weights, averages, Adam's moments and the history are all there is.
 """
@@ -38,7 +38,7 @@ class State:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-REMEDY = "use another --out, or --restart, which begins anew"
+REMEDY = "use another --out, or --restart to begin again"
 WHAT_A_BAD_FILE_RAISES = (SafetensorError, OSError, AttributeError, LookupError, TypeError, ValueError, RecursionError)
 NUMBER = int | float
 _COUNTERS: dict[str, Any] = {  # and their types, which a damaged file may not have
@@ -125,7 +125,7 @@ def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tens
 
 
 def _check_same(theirs: dict[str, Any], ours: dict[str, Any], path: Path) -> None:
-    """A setting that a run does not know is newer than the run, which then had its default."""
+    """Raises TrainingError unless the settings are equal. One that is absent is newer than the run, which had its default."""
     defaults = {field.name: field.default for field in dataclasses.fields(Settings) if field.default is not dataclasses.MISSING}
     theirs = defaults | theirs
     odd = [f"{name} {theirs.get(name)!r} there, {value!r} now" for name, value in ours.items() if theirs.get(name) != value]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class Trainer:
             trained = distillation.Student(trained, network.model.embedding_size, teacher_embedding_size)
         trained = trained.to(self.device).to(memory_format=self.memory_format).train()
         parallel = wrapped(trained, machine.world, self.device)
-        self.model = torch.compile(parallel) if machine.compiled else parallel
+        self.model: Any = torch.compile(parallel) if machine.compiled else parallel
         optimizer = torch.optim.Adam(trained.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
         average = ExponentialMovingAverage(trained, settings.ema_decay, settings.ema_warm_up)
         self.state = State(trained, average, optimizer)

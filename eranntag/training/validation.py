@@ -1,4 +1,4 @@
-"""How good the weights are on whole held-out clips while a run goes on."""
+"""Evaluation on whole held-out clips during a run."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice

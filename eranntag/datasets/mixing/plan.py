@@ -56,7 +56,7 @@ class Plan:
 
 
 def decide(sources: Sources, protocol: Protocol, folder: Path, workers: int, step: Callable[[], None]) -> Plan:
-    """Hear every source file once, or look up what was heard before in `folder`, and decide every mixture.
+    """The plan of all mixtures: every source file is read once, or its length looked up in `folder`.
 
     DataError when `folder` holds other mixtures, or when the sources are not enough for the protocol.
     """
@@ -71,35 +71,35 @@ def decide(sources: Sources, protocol: Protocol, folder: Path, workers: int, ste
             asked = dict(found["asked"])
             if other := [name for name, value in wanted.items() if asked.get(name) != value]:
                 raise DataError(f"{folder}: holds mixtures with other {', '.join(other)}; choose another folder, or delete it")
-            heard = {path: float(seconds) for path, seconds in found["seconds"].items()}
+            lengths = {path: float(seconds) for path, seconds in found["seconds"].items()}
             left_out = {path: str(why) for path, why in found["left_out"].items()}
         except bounded.PARSE_ERRORS as error:
             raise DataError(f"{folder / PLAN}: is damaged ({error!r}); delete {folder}, or choose another folder") from None
-        return _decided(sources, protocol, {"seconds": heard, "left_out": left_out})
+        return _decided(sources, protocol, {"seconds": lengths, "left_out": left_out})
     if any(not path.name.startswith(".") for path in folder.iterdir()):
         raise DataError(f"{folder}: is not empty and holds no mixtures; choose another folder")
     _decided(sources, protocol, {"seconds": {str(each.path): 0 for each in sources.events.examples}, "left_out": {}})  # enough?
-    found = {"asked": wanted, **_heard(sources, protocol, workers, step)}
+    found = {"asked": wanted, **_read_sources(sources, protocol, workers, step)}
     decided = _decided(sources, protocol, found)
     with atomic.translate_dataset_write_errors(folder, "mixtures"):
         atomic.write_text(folder / PLAN, json.dumps(found, indent=1) + "\n")
     return decided
 
 
-def _heard(sources: Sources, protocol: Protocol, workers: int, step: Callable[[], None]) -> dict[str, Any]:
-    """What the files are, by their paths: `seconds` of each event that can be used, and why the others are `left_out`. Of the
-    backgrounds no more are heard than are needed."""
+def _read_sources(sources: Sources, protocol: Protocol, workers: int, step: Callable[[], None]) -> dict[str, Any]:
+    """What the files are, by their paths: `seconds` of each event that can be used, and why the others are `left_out`. No
+    more backgrounds are read than are needed."""
     seconds: dict[str, float] = {}
     left_out: dict[str, str] = {}
 
-    def listen(path: str | ShardEntry) -> tuple[str, int, str]:
+    def measure(path: str | ShardEntry) -> tuple[str, int, str]:
         try:
             return str(path), len(read_source(path, protocol)), ""
-        except Exception as error:  # whatever a hostile file does to a decoder, the others go on
+        except Exception as error:  # whatever a hostile file does to a decoder, the others are used
             reader.require_folder(path)
             return str(path), 0, error_reason(error, str(path))
 
-    with closing(prefetch_map(listen, (example.path for example in sources.events.examples), workers)) as results:
+    with closing(prefetch_map(measure, (example.path for example in sources.events.examples), workers)) as results:
         for path, samples, why in results:
             if why:
                 left_out[path] = why
@@ -107,7 +107,7 @@ def _heard(sources: Sources, protocol: Protocol, workers: int, step: Callable[[]
                 seconds[path] = min(samples, protocol.samples(protocol.event_seconds)) / protocol.sample_rate_hz
             step()
     good = 0
-    with closing(prefetch_map(listen, _shuffled(sources.backgrounds or (), protocol), workers)) as results:
+    with closing(prefetch_map(measure, _shuffled(sources.backgrounds or (), protocol), workers)) as results:
         while good < protocol.clips and (result := next(results, None)):
             path, _, why = result
             if why:

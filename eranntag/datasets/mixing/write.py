@@ -22,7 +22,7 @@ SOURCES, EVENTS, MIXTURES = "mix.json", "events.csv", "mixtures.csv"
 
 
 def write(plan: Plan, folder: Path, workers: int, stems: bool, command: str) -> Iterator[str]:
-    """Write every mixture that is not there yet, the name of each when it is; then the tables. The same call goes on after
+    """Write every mixture that is not there yet, the name of each when it is; then the tables. The same call continues after
     an interruption. DataError when the disk is full or the sources are gone; AudioError when one can no longer be read."""
     kinds = ("audio", "stems") if stems else ("audio",)
     with atomic.translate_dataset_write_errors(folder, "mixtures"):
@@ -31,8 +31,8 @@ def write(plan: Plan, folder: Path, workers: int, stems: bool, command: str) -> 
                 (_place(folder, snr_db) / kind).mkdir(parents=True, exist_ok=True)
 
     def make(mixture: Mixture) -> str:
-        asked = ((snr_db, kind) for snr_db in plan.protocol.snr_db for kind in kinds)
-        paths = {(snr_db, kind): _place(folder, snr_db) / kind / f"{mixture.name}.flac" for snr_db, kind in asked}
+        wanted = ((snr_db, kind) for snr_db in plan.protocol.snr_db for kind in kinds)
+        paths = {(snr_db, kind): _place(folder, snr_db) / kind / f"{mixture.name}.flac" for snr_db, kind in wanted}
         if missing := {which: path for which, path in paths.items() if not path.exists()}:
             _make(mixture, plan.protocol, missing)
         return mixture.name

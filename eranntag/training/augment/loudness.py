@@ -1,4 +1,4 @@
-"""How loud a clip sounds: A-weighted levels, as between-class learning measures them.
+"""Loudness of a clip: A-weighted sound levels, as in between-class learning.
 
 Tokozume et al., "Learning from Between-class Examples for Deep Sound Recognition", 2018.
 """
@@ -23,7 +23,7 @@ def a_weighting(hz: Tensor) -> Tensor:
 
 @lru_cache(maxsize=8)
 def _constants(n_fft: int, sample_rate_hz: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """A window (n_fft,) and the weights of power (n_fft // 2 + 1,), which a GPU need not get anew each time."""
+    """A window (n_fft,) and the weights of power (n_fft // 2 + 1,), which are kept on the GPU."""
     hz = torch.arange(n_fft // 2 + 1, dtype=torch.float64) * (sample_rate_hz / n_fft)
     weights = 10 ** (a_weighting(hz) / 10)
     return torch.hann_window(n_fft, dtype=dtype, device=device), weights.to(device, dtype)

@@ -1,4 +1,4 @@
-"""Mixup as in Table 3 of ERANN v2. Neighbours are mixed: 2 B clips become B examples.
+"""Mixup as in Table 3 of ERANN v2. Neighbors are mixed: 2 B clips become B examples.
 
 `ratio` (B,) in [0, 1] is the first clip's share r of the label, always. Modified mixup is between-class learning (Tokozume
 et al., 2018), which weighs by A-weighted sound level: two clips mixed half and half shall sound so.
@@ -17,7 +17,7 @@ def blend(pairs: Tensor, share: Tensor) -> Tensor:
 
 
 def mix_coefficient(level1: Tensor, level2: Tensor, ratio: Tensor) -> Tensor:
-    """p = 1 / (1 + 10^((G1 - G2) / 20) (1 - r) / r), written so that r = 0 gives 0 and r = 1 gives 1.
+    """p = 1 / (1 + 10^((G1 - G2) / 20) (1 - r) / r), written so that r = 0 yields 0 and r = 1 yields 1.
 
     Where one of the clips is silent p = r: the formula would silence the mixture and keep the audible clip's label.
     """

@@ -23,7 +23,7 @@ class Augmentation:
     meaning: str
 
 
-NAMES = {  # in the order in which they are applied, whatever the order in which they are asked for
+NAMES = {  # in the order in which they are applied, whatever the order on the command line
     "speed": Augmentation("1.25", "", 1.01, 4, "read FACTOR^u times as fast, u uniform in -1 .. 1"),
     "pitch-shift": Augmentation("2", "", 0.01, 12, "half of the clips by up to so many SEMITONES up or down"),
     "noise": Augmentation("15-40", "-", 0, 120, "white noise in half of the clips, at a signal-to-noise ratio in dB"),
@@ -45,15 +45,15 @@ def parse(names: Sequence[str]) -> dict[str, tuple[float, ...]]:
 
     Raises UsageError for names that are unknown or come twice and for impossible values.
     """
-    asked = {}
+    parsed = {}
     for entry in names:
         name, given, value = entry.partition("=")
         if name not in NAMES:
             raise UsageError(f"no {name!r} among the augmentations ({', '.join(NAMES)}){did_you_mean(name, NAMES)}")
-        if name in asked:
+        if name in parsed:
             raise UsageError(f"the augmentation {name} is named twice; once is enough")
-        asked[name] = _numbers(entry, NAMES[name], value if given else NAMES[name].default)
-    return {name: asked[name] for name in NAMES if name in asked}
+        parsed[name] = _numbers(entry, NAMES[name], value if given else NAMES[name].default)
+    return {name: parsed[name] for name in NAMES if name in parsed}
 
 
 def check_mixup(mixup: str, alpha: float) -> None:

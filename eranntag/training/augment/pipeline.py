@@ -1,7 +1,7 @@
 """From crops to the images that are trained on: ERANN v2, Section 3.2, and RANN's slides.
 
-In this order: perturbed waveforms -> mixup -> front-end -> SpecAugment. Every random number comes from generators that the
-caller gives for each clip and each example, so that an example is the same (to rounding) in whichever batch, process or
+In this order: perturbed waveforms -> mixup -> front-end -> SpecAugment. Every random number comes from the generators that
+the caller passes for each clip and each example, so that an example is the same (to rounding) in whichever batch, process or
 device.
 """
 

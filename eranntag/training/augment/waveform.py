@@ -1,7 +1,7 @@
 """Augmentation of waveforms, each clip with numbers of its own: speed, pitch, white noise (RANN's slides) and bandwidth.
 
 Each takes `waveform` (batch, samples) on any device, one generator per clip, the sample rate and the values of
-`augmentations.NAMES`; the length stays, and so does every bit of a clip that is not chosen.
+`options.NAMES`; the length stays, and so does every bit of a clip that is not chosen.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Generators = Sequence[np.random.Generator]
 def speed(waveform: Tensor, rngs: Generators, sample_rate_hz: int, factor: float) -> Tensor:
     """Read factor^u times as fast, u uniform in -1 .. 1; zeros follow a clip that ends early (BC's random_scale)."""
     factors = [factor ** rng.uniform(-1, 1) for rng in rngs]
-    return read(waveform, factors, waveform.shape[1])
+    return resample_linearly(waveform, factors, waveform.shape[1])
 
 
 def pitch_shift(waveform: Tensor, rngs: Generators, sample_rate_hz: int, semitones: float) -> Tensor:
@@ -73,8 +73,8 @@ def low_pass(waveform: Tensor, cutoffs: Sequence[float]) -> Tensor:
     return limited
 
 
-def read(waveform: Tensor, steps: Sequence[float], samples: int) -> Tensor:
-    """Clip b at the positions 0, s_b, 2 s_b, ...: (batch, n) -> (batch, samples), linear between neighbours, zero beyond.
+def resample_linearly(waveform: Tensor, steps: Sequence[float], samples: int) -> Tensor:
+    """Clip b at the positions 0, s_b, 2 s_b, ...: (batch, n) -> (batch, samples), linear between neighbors, zero beyond.
 
     Positions are 32.32 fixed-point numbers: exact on every device, where float32 runs out of digits after seconds.
     """
@@ -94,7 +94,7 @@ def shift_pitch(waveform: Tensor, rates: Sequence[float], n_fft: int) -> Tensor:
     """
     samples = waveform.shape[1]
     stretched = overlap_add(stretched_frames(waveform, rates, n_fft), n_fft)
-    return read(stretched, [OVERSAMPLING * rate for rate in rates], samples)
+    return resample_linearly(stretched, [OVERSAMPLING * rate for rate in rates], samples)
 
 
 def stretched_frames(waveform: Tensor, rates: Sequence[float], n_fft: int) -> Tensor:
@@ -119,11 +119,11 @@ def stretched_frames(waveform: Tensor, rates: Sequence[float], n_fft: int) -> Te
 
 
 def joining_turns(before: Tensor, now: Tensor) -> Tensor:
-    """What the phases of `now` must turn by, frame by frame, for the partials to go on: (batch, frames, bins) in radians.
+    """The phase rotations of `now`, frame by frame, that continue the partials: (batch, frames, bins) in radians.
 
     `before` are the spectra of the same clip one hop before `now`: what their phases differ by from the last frame's is what
     must be made up for (Puckette, "Phase-locked vocoder", 1995: nothing to unwrap). Every bin turns with the strongest bin
-    within two of it, and goes on from where that one was: partials stay in one piece and may wander from bin to bin (Laroche
+    within two of it, and continues its phase: partials stay in one piece and may wander from bin to bin (Laroche
     and Dolson, "Improved phase vocoder time-scale modification of audio", 1999: identity phase locking).
     """
     joint = (now[:, :-1] * before[:, 1:].conj()).angle()
@@ -137,7 +137,7 @@ def joining_turns(before: Tensor, now: Tensor) -> Tensor:
 def overlap_add(spectrum: Tensor, n_fft: int) -> Tensor:
     """(batch, frames, bins) with a hop of n_fft / 4 -> (batch, samples) at OVERSAMPLING times the rate.
 
-    The first frame is centred on the first sample.
+    The first frame is centered on the first sample.
     """
     batch, frames = spectrum.shape[:2]
     size = n_fft * OVERSAMPLING

@@ -5,8 +5,8 @@
     clip,added
     --PJHxphWEs,"Dog;Domestic animals, pets"            the cell `added` is itself a line of CSV, separated by ;
 
-A clip is named by its file's name without folders and ending, and by as many of its folders as tell it from others of that
-name. Whoever trains with the table (`read_additions`) has these labels, whoever leaves it out has the original ones.
+A clip is named by its file's name without folders and ending, and by as many of its folders as make the name
+unique. A run with the table (`read_additions`) has these labels, one without it the original ones.
 """
 
 import csv
@@ -31,17 +31,15 @@ FIRST = "# eranntag labels enhance"
 
 def clip_names(examples: Sequence[Example]) -> dict[str | ShardEntry, str]:
     """`Example.path` -> how the table names the clip. Of all clips of the data set, so that a name does not depend on which are
-    trained on. DataError when two cannot be told apart."""
-    paths = [
-        str(e.path.name if isinstance(e.path, ShardEntry) else os.path.abspath(e.path)).replace(os.sep, "/") for e in examples
-    ]
+    trained on. DataError when two have the same."""
+    paths = [str(e.path.name if isinstance(e.path, ShardEntry) else os.path.abspath(e.path)).replace(os.sep, "/") for e in examples]
     paths = [os.path.splitext(path)[0] for path in paths]
     names, depth = [path.rpartition("/")[2] for path in paths], 1
     while twice := {name for name, count in Counter(names).items() if count > 1}:
         depth += 1
         longer = ["/".join(p.split("/")[-depth:]) if n in twice else n for p, n in zip(paths, names, strict=True)]
         if longer == names:
-            raise DataError(f"two clips have the name {min(twice)} (without the ending): a table cannot tell them apart")
+            raise DataError(f"two clips have the name {min(twice)} (without the ending): a table cannot distinguish them")
         names = longer
     return {example.path: name for example, name in zip(examples, names, strict=True)}
 

@@ -1,9 +1,9 @@
 """Label enhancement: labels that annotators left out, found by a teacher network and an ontology. Algorithm 2 of Gong, Chung
 and Glass, "PSLA: Improving Audio Tagging with Pretraining, Sampling, Labeling, and Aggregation", 2021.
 
-A clip that is labelled with a class gets a neighbour of that class too if the teacher, which was trained on the labels as they
-are, scores the neighbour above its threshold: a typical score of the clips that are labelled with it. `ontology` knows the
-neighbours, `teacher` the scores, and `table` writes what to add into a file of its own. Here: the algorithm.
+A clip that is labeled with a class gets a neighbor of that class too if the teacher, which was trained on the labels as they
+are, scores the neighbor above its threshold: a typical score of the clips that are labeled with it. `ontology` has the
+neighbors, `teacher` the scores, and `table` writes what to add into a file of its own. Here: the algorithm.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from eranntag.evaluation import metrics
-from eranntag.training.label_enhancement.ontology import Neighbours
+from eranntag.training.label_enhancement.ontology import Neighbors
 from eranntag.training.label_enhancement.teacher import Scores
 from eranntag.types import Example, Failure, Recipe
 
@@ -26,7 +26,7 @@ Threshold = str | float  # "mean", "median" or a percentile
 
 def thresholds(scores: np.ndarray, targets: Sequence[tuple[int, ...]], which: Threshold = "mean") -> np.ndarray:
     """(classes,) float64: the mean, the median or a percentile (0 to 100, linear between scores) of the scores of a class over
-    the clips that are labelled with it; NaN for a class without any. `scores` (clips, classes), NaN for clips unheard."""
+    the clips that are labeled with it; NaN for a class without any. `scores` (clips, classes), NaN for unreadable clips."""
     clips = np.repeat(np.arange(len(targets)), np.fromiter(map(len, targets), np.int64, len(targets)))
     classes = np.fromiter(chain.from_iterable(targets), np.int64, len(clips))
     values = np.asarray(scores[clips, classes], np.float64)
@@ -49,7 +49,7 @@ def additions(
     related: np.ndarray,
     block: int = BLOCK_CLIPS,
 ) -> np.ndarray:
-    """(n, 2) clip and class of every label to add, in order: a neighbour (`related`, (classes, classes) bool) of an original
+    """(n, 2) clip and class of every label to add, in order: a neighbor (`related`, (classes, classes) bool) of an original
     label that is not there yet and scores above (not at) its threshold in `least`. NaN is above nothing, nor is anything above
     it. `scores` (clips, classes) of any float, `block` clips at a time in memory."""
     steps = related.astype(np.float32)
@@ -68,7 +68,7 @@ class Enhancement:
 
     recipe: Recipe
     clips: int
-    neighbours: Neighbours
+    neighbors: Neighbors
     positives: np.ndarray
     thresholds: np.ndarray
     pairs: np.ndarray
@@ -107,10 +107,10 @@ class Enhancement:
             f"{len(self.pairs)} labels to add to {clips} of {self.clips} training clips: {self.percent:.1f} % of the "
             f"{int(self.positives.sum())} there are, {int((self.added > 0).sum())} of {classes} classes affected",
         ]
-        if absent := self.neighbours.absent:
+        if absent := self.neighbors.absent:
             lines.append(f"not in the ontology: {len(absent)} classes: {', '.join(absent[:5])}{' ...' * (len(absent) > 5)}")
         if without:
-            lines.append(f"never added, as no clip is labelled with them: {without} classes")
+            lines.append(f"never added, as no clip is labeled with them: {without} classes")
         if self.failures:
             lines.append(f"left as they are: {len(self.failures)} unreadable clips")
         return lines
@@ -125,19 +125,19 @@ class Enhancement:
             "percent": self.percent,
             "classes": len(self.positives),
             "classes_affected": int((self.added > 0).sum()),
-            "classes_not_in_ontology": list(self.neighbours.absent),
+            "classes_not_in_ontology": list(self.neighbors.absent),
             "per_class": self.per_class,
         }
 
 
 def enhance(
-    scores: Scores, clips: Sequence[Example], recipe: Recipe, neighbours: Neighbours, which: Threshold = "mean"
+    scores: Scores, clips: Sequence[Example], recipe: Recipe, neighbors: Neighbors, which: Threshold = "mean"
 ) -> Enhancement:
-    """Algorithm 2 on the clips that were heard: `scores` has a row for each of `clips`."""
+    """Algorithm 2 on the clips that could be read: `scores` has a row for each of `clips`."""
     targets = [clip.targets for clip in clips]
-    heard = ~np.isnan(scores.values[:, 0])
+    readable = ~np.isnan(scores.values[:, 0])
     least = thresholds(scores.values, targets, which)
-    pairs = additions(scores.values, targets, least, neighbours.related)
-    originals = np.fromiter(chain.from_iterable(t for t, there in zip(targets, heard, strict=True) if there), np.int64)
+    pairs = additions(scores.values, targets, least, neighbors.related)
+    originals = np.fromiter(chain.from_iterable(t for t, there in zip(targets, readable, strict=True) if there), np.int64)
     positives = np.bincount(originals, minlength=len(recipe.labels))
-    return Enhancement(recipe, int(heard.sum()), neighbours, positives, least, pairs, scores.failures)
+    return Enhancement(recipe, int(readable.sum()), neighbors, positives, least, pairs, scores.failures)

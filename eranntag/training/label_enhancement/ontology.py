@@ -1,4 +1,4 @@
-"""Which classes are neighbours: an ontology in the form of AudioSet's ontology.json."""
+"""Neighboring classes: an ontology in the form of AudioSet's ontology.json."""
 
 import hashlib
 import json
@@ -51,8 +51,8 @@ class Ontology:
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbours:
-    """`related` (classes, classes) bool: what a clip with the class of the row may be given. `absent` are the classes that the
+class Neighbors:
+    """`related` (classes, classes) bool: what may be added to a clip with the row's class. `absent` are the classes that the
     ontology does not have."""
 
     related: np.ndarray
@@ -61,7 +61,7 @@ class Neighbours:
 
 def read(path: str | os.PathLike[str]) -> Ontology:
     """An ontology in AudioSet's form: a JSON list of nodes, {"id", "name", "child_ids": [...], "restrictions": ["abstract"]},
-    of which the last two may be left out. DataError for anything else, for unknown children and for cycles."""
+    the last two optional. DataError for anything else, for unknown children and for cycles."""
     content = bounded.read_bytes(path, MOST_BYTES)
     try:
         nodes = json.loads(content)
@@ -122,7 +122,7 @@ def nodes(ontology: Ontology, labels: Sequence[str]) -> tuple[str | None, ...]:
     return found
 
 
-def neighbours(ontology: Ontology, labels: Sequence[str], kind: str = "both", ancestors: str = "all") -> Neighbours:
+def neighbors(ontology: Ontology, labels: Sequence[str], kind: str = "both", ancestors: str = "all") -> Neighbors:
     """ "children" (type I) are direct ones; "parents" (type II) are those of `Ontology.ancestors`; "both" are either. DataError
     as of `nodes`."""
     found = nodes(ontology, labels)
@@ -132,4 +132,4 @@ def neighbours(ontology: Ontology, labels: Sequence[str], kind: str = "both", an
         related = set(ontology.children[node]) if kind != "parents" else set()
         related |= ontology.ancestors(node, ancestors) if kind != "children" else set()
         matrix[at, [index[other] for other in related if other in index]] = True
-    return Neighbours(matrix, tuple(label for label, node in zip(labels, found, strict=True) if node is None))
+    return Neighbors(matrix, tuple(label for label, node in zip(labels, found, strict=True) if node is None))

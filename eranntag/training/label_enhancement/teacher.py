@@ -1,4 +1,4 @@
-"""What the teacher says of the training clips, in memory or kept in a file.
+"""The teacher's scores of the training clips, in memory or in a file.
 
 The file is a .npy of float32, which anything else can read too; after the array follows a line of JSON: what the scores are of.
 """
@@ -47,7 +47,7 @@ def training_clips(dataset: Dataset, fold: int | None = None) -> list[Example]:
 
 
 def doubts(teacher: Checkpoint, dataset: Dataset, fold: int | None = None) -> tuple[str, ...]:
-    """What makes the additions tell of the very clips that are left out, a line each."""
+    """Warnings, a line each, where the teacher was trained on the clips that are left out."""
     left_out = [e for e in part(dataset, "train") if fold is not None and e.fold == fold]
     known = sum(was_trained_on(example, teacher, dataset.recipe) for example in left_out)
     if not known:
@@ -58,7 +58,7 @@ def doubts(teacher: Checkpoint, dataset: Dataset, fold: int | None = None) -> tu
 def score(
     tagger: Tagger, clips: Sequence[Example], recipe: Recipe, batch: int | None = None, step: Callable[[], None] = lambda: None
 ) -> Iterator[np.ndarray | Failure]:
-    """What the teacher says of each clip, in order: (classes,) float32."""
+    """The teacher's scores of each clip, in order: (classes,) float32."""
     order = [tagger.labels.index(label) for label in recipe.labels]
     for result in predict(tagger, (clip.path for clip in clips), batch):
         yield result.scores[order].astype(np.float32) if isinstance(result, Prediction) else result
@@ -71,8 +71,8 @@ def gather(
     path: str | os.PathLike[str] | None = None,
     key: Mapping[str, Any] | None = None,
 ) -> Scores:
-    """The rows of `score`, of the given shape (clips, classes), in memory; or in the file `path`, whole or not at all, with the
-    `key` by which `kept` knows them. DataError when no clip could be read."""
+    """The rows of `score`, of `shape` (clips, classes), in memory; or in the file `path`, whole or not at all, with the
+    `key` by which `kept` recognizes them. DataError when no clip could be read."""
     failures: list[Failure] = []
 
     def numbers() -> Iterator[np.ndarray]:
