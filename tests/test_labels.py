@@ -327,7 +327,7 @@ def test_people_can_read_and_write_it(tmp_path: Path) -> None:
         ("clip,added\nb\n", " line 2: is not a clip and its labels"),
         ("clip,added\nb,dog,animal\n", " line 2: is not a clip and its labels"),
         ("clip,added\nb,\n", " line 2: is not a clip and its labels"),
-        ('clip,added\nb,"dog\n', " line 2: is not a clip and its labels"),
+        ('clip,added\nb,"dog\n', " line 2 is not a row of CSV"),
         ("a,dog\n", ": is no table of additions: its first line must be clip,added"),
         ("", ": is no table of additions"),
     ],
