@@ -32,7 +32,9 @@ FIRST = "# eranntag labels enhance"
 def clip_names(examples: Sequence[Example]) -> dict[str | ShardEntry, str]:
     """`Example.path` -> how the table names the clip. Of all clips of the data set, so that a name does not depend on which are
     trained on. DataError when two have the same."""
-    paths = [str(e.path.name if isinstance(e.path, ShardEntry) else os.path.abspath(e.path)).replace(os.sep, "/") for e in examples]
+    paths = [
+        str(e.path.name if isinstance(e.path, ShardEntry) else os.path.abspath(e.path)).replace(os.sep, "/") for e in examples
+    ]
     paths = [os.path.splitext(path)[0] for path in paths]
     names, depth = [path.rpartition("/")[2] for path in paths], 1
     while twice := {name for name, count in Counter(names).items() if count > 1}:
