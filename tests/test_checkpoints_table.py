@@ -13,7 +13,7 @@ from eranntag.checkpoints.digest import file_sha256
 from eranntag.checkpoints.loading import local_path
 from eranntag.cli.train import command as train
 from eranntag.errors import CheckpointError, NotPublished, UsageError
-from eranntag.inference.network import _Unfilled
+from eranntag.inference.network import _SkipInit
 from eranntag.recipes import audioset, audioset_balanced, esc50
 from eranntag.types import Recipe
 
@@ -42,7 +42,7 @@ def test_parameters_are_those_of_the_architecture(row: catalog.Row | catalog.Pap
     family, config = models.resolve(row.architecture)
     features, arguments = models.front_end(row.architecture)
     front_end = registry.get("eranntag.features", features).Config(**arguments)
-    with torch.device("meta"), _Unfilled():
+    with torch.device("meta"), _SkipInit():
         model = registry.get("eranntag.models", family).Model(config, front_end.rows, row.classes)
     assert sum(parameter.numel() for parameter in model.parameters()) == row.parameters
     if isinstance(row, catalog.Row):

@@ -66,6 +66,7 @@ def test_ravdess_decodes(data_root: Path) -> None:
         assert 0.01 < np.abs(clip.waveform).max() < 1.5
 
 
+@pytest.mark.slow
 def test_the_accuracy_is_the_registrys(predictions: list[Prediction], clips: list[Example]) -> None:
     """On 50 of 400 clips, so within 0.15: 2.6 standard errors at 0.8."""
     assert len(predictions) == len(clips) == 50
@@ -87,6 +88,7 @@ def test_the_engine_of_choice_says_what_the_reference_says(predictions: list[Pre
 
 
 @pytest.mark.parametrize("engine", ["openvino", "torch"])
+@pytest.mark.slow
 def test_bfloat16_stays_within_what_is_promised(engine: str, predictions: list[Prediction], clips: list[Example]) -> None:
     try:
         tagger = eranntag.load(device="cpu", engine=engine, dtype="bfloat16")
@@ -96,6 +98,7 @@ def test_bfloat16_stays_within_what_is_promised(engine: str, predictions: list[P
         assert np.abs(tagger.tag(clip.path).scores - prediction.scores).max() < 0.03
 
 
+@pytest.mark.slow
 def test_a_long_sound_of_real_clips_is_heard_as_in_one_pass(clips: list[Example], tmp_path: Path) -> None:
     sound = np.concatenate([reader.read(clip.path).waveform[0] for clip in clips[:30]])[:-12345]
     soundfile.write(tmp_path / "long.flac", sound, 44100)
