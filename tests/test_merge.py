@@ -217,7 +217,7 @@ def test_what_cannot_be_read_or_is_listed_twice_has_a_share_too(tmp_path: Path) 
 @pytest.mark.parametrize("shard", ["0/3", "4/3", "1", "1/0", "a/b", "-1/3", "1/3/4", ""])
 def test_a_shard_is_the_ith_of_n(shard: str) -> None:
     result = CliRunner().invoke(cli, ["predict", "a.wav", "--shard", shard])
-    assert result.exit_code == 2 and "is no I/N, such as 3/8" in result.stderr
+    assert result.exit_code == 2 and "is not I/N, such as 3/8" in result.stderr
 
 
 def test_a_folder_is_listed_as_it_is_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
