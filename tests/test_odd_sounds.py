@@ -299,7 +299,7 @@ def test_a_wide_or_fast_sound_is_heard_in_blocks(
     path = tmp_path / "x.wav"
     path.write_bytes(encoded(np.tile(waveform(rate, rate)[:, None], channels), rate=rate))
     whole = tiny_tagger.tag(path)
-    monkeypatch.setattr("eranntag.inference.tagger.HEARD_BYTES", 1 << 20)
+    monkeypatch.setattr("eranntag.inference.tagger.SHORT_BYTES", 1 << 20)
     heard = tiny_tagger.prepare_source(path)
     assert isinstance(heard, LongAudio)
     blocks = predict_one(tiny_tagger, heard)
