@@ -4,11 +4,10 @@ import click
 
 from eranntag import recipes, registry
 from eranntag.checkpoints import convert, export_formats
-from eranntag.cli import checkpoints, cli, data, ensemble, export, labels, train
+from eranntag.cli import checkpoints, cli, data, ensemble, export, train
 from eranntag.engines import selection
 from eranntag.inference import fusion
 from eranntag.inference.embedding import EVERY_SECONDS
-from eranntag.training.label_enhancement import ontology
 
 
 def test_choices_are_the_registries() -> None:
@@ -16,7 +15,6 @@ def test_choices_are_the_registries() -> None:
     assert tuple(recipes.PRESETS) == data.PRESETS
     assert tuple(fusion.RULES) == ensemble.RULES
     assert tuple(export_formats.FORMATS) == export.FORMATS
-    assert (labels.KINDS, labels.ANCESTORS) == (ontology.KINDS, ontology.ANCESTORS)
     (every,) = [parameter.type for parameter in parameters("embed") if parameter.name == "every"]
     assert isinstance(every, click.FloatRange) and (every.min, every.max) == EVERY_SECONDS
 

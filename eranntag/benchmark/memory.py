@@ -91,7 +91,9 @@ def _write_long_file(path: Path, hours: float) -> Path:
 def _watch_predict(words: list[str], sound_seconds: float, files: int) -> MemoryUse:
     """Return the memory use of one `eranntag predict`, read twenty times while results come."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join((str(Path(eranntag.__file__).parents[1]), *sys.path))}
-    started, at, peak = time.perf_counter(), [], 0
+    started = time.perf_counter()
+    at: list[tuple[int, int]] = []
+    peak = 0
     command = [sys.executable, "-m", "eranntag", "predict", *words]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
@@ -99,7 +101,8 @@ def _watch_predict(words: list[str], sound_seconds: float, files: int) -> Memory
             json.loads(line)
             if done % max(1, files // 20) == 0:
                 now, highest = _memory(process.pid)
-                at, peak = [*at, (done, now)], max(peak, highest)
+                at.append((done, now))
+                peak = max(peak, highest)
     if process.returncode or not at:
         raise EranntagError(f"`eranntag predict {' '.join(words)}` failed with exit code {process.returncode}; see above")
     return MemoryUse(tuple(at), peak, time.perf_counter() - started, sound_seconds)

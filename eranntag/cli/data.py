@@ -182,11 +182,12 @@ def mix(
     from eranntag import recipes
     from eranntag.cli.display import progress
     from eranntag.datasets.mixing import plan as plans, write
+    from eranntag.datasets.mixing.mix import Protocol
     from eranntag.files import lock
 
     threads = workers or os.cpu_count() or 1
     sources = plans.Sources(recipes.mixture_events(events, preset), recipes.mixture_backgrounds(backgrounds))
-    protocol = plans.Protocol(snr, clips_per_fold, folds, seed, trim_padding=preset in recipes.PADDED_PRESETS)
+    protocol = Protocol(snr, clips_per_fold, folds, seed, trim_padding=preset in recipes.PADDED_PRESETS)
     counts = {"source files": 0, "mixtures": 0}
     with lock.lock_folder(out), progress.progress(counts) as refresh:
 

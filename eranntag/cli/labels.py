@@ -13,7 +13,7 @@ from eranntag.cli.display import terminal
 if TYPE_CHECKING:
     from eranntag.types import Checkpoint
 
-KINDS = ("both", "children", "parents")  # ontology.KINDS and ANCESTORS, which import numpy
+KINDS = ("both", "children", "parents")
 ANCESTORS = ("all", "direct", "through-abstract")
 
 
