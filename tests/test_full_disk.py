@@ -22,7 +22,7 @@ from eranntag.inference.network import Network
 from eranntag.models import cnn14
 from eranntag.recipes import esc50
 from eranntag.training.label_enhancement import additions, enhance, teacher
-from eranntag.training.label_enhancement.ontology import Neighbours
+from eranntag.training.label_enhancement.ontology import Neighbors
 from eranntag.types import Checkpoint
 from eranntag.visualization.gallery import page as gallery
 
@@ -59,7 +59,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def enhancement(clips: int) -> enhance.Enhancement:
     nothing = np.zeros(50)
-    neighbours = Neighbours(np.zeros((50, 50), bool))
+    neighbours = Neighbors(np.zeros((50, 50), bool))
     return enhance.Enhancement(
         esc50.RECIPE, clips, neighbours, nothing, nothing, np.array([(clip, 0) for clip in range(clips)])
     )
