@@ -73,8 +73,9 @@ def command(
     from eranntag.cli.display import embeddings
 
     document = output.open_folder(output_dir) if output_dir else output.open(form)
-    embedder = _embedder(options.load(many=inputs.several), every)
-    output_options.begin(document, form, embedder.tagger, options, every=every, shard=inputs.shard_as_typed)
+    tagger = options.load(many=inputs.several)
+    embedder = _embedder(tagger, every)
+    output_options.begin(document, form, tagger, options, every=every, shard=inputs.shard_as_typed)
     sources = output_options.remaining(document, inputs.sources())
     results = workers.results(embedder, sources, options, partial(_embedder, every=every))
     show = embeddings.document(document, alone=form == "npy")

@@ -1,7 +1,7 @@
 """eranntag predict: sounds -> tags."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -64,7 +64,7 @@ def command(
     from eranntag.inference import detector as detection
     from eranntag.types import Failure
 
-    document = output.open(form)
+    document: Any = output.open(form)
     tagger = options.load(many=inputs.several)
     labels = label_options.select(entries, tagger.checkpoint, options.checkpoint)
     least = detection.thresholds(tagger.checkpoint, threshold, 0.0, labels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def _figure(new_figure: type[Figure], network: Network, explained: Explanation, 
     heights = (5.4, 0.13 * min(SHOWN, len(best)) + 1.2)  # inches
     figure = new_figure(figsize=(13, sum(heights)), layout="constrained")
     figure.suptitle(_title(network, prediction), fontsize=10)
-    above, below = figure.subfigures(2, 1, height_ratios=heights)
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=heights)[:, 0]
     window = _window_seconds(network)
     for axes in (*_frequencies(above, network, explained, best), *_classes(below, network, explained, best)):
         time_axis(axes, window)
@@ -139,7 +139,13 @@ def _best(explained: Explanation, classes: list[int]) -> np.ndarray:
     return np.array(classes)[(-scores).argsort(kind="stable")]
 
 
-def _panel(axes: Axes, values: np.ndarray, title: str, extent: tuple[float, ...], origin: str = "upper") -> None:
+def _panel(
+    axes: Axes,
+    values: np.ndarray,
+    title: str,
+    extent: tuple[float, float, float, float],
+    origin: Literal["upper", "lower"] = "upper",
+) -> None:
     image = axes.imshow(values, cmap=MAP, aspect="auto", interpolation="nearest", extent=extent, origin=origin)
     axes.figure.colorbar(image, ax=axes, fraction=0.05, pad=0.01, aspect=30)
     axes.set_title(title, fontsize=9)

@@ -53,7 +53,8 @@ class Spectrogram:
         padding = np.zeros(self.config.window_samples + missing * self.hop, np.float32)
         self._power.add(self._frames(padding)[:, :missing])
         power = self._power.means(self._samples / self.hop, min(COLUMNS, frames))
-        return (10 * np.log10(np.maximum(power, FLOOR))).astype(np.float32)
+        decibels: np.ndarray = 10 * np.log10(np.maximum(power, FLOOR))
+        return decibels.astype(np.float32)
 
     def _frames(self, block: np.ndarray) -> np.ndarray:
         """Return the mel power (BANDS, frames) of the windows that `block` completes."""

@@ -91,7 +91,8 @@ def _listed(files_from: str | None) -> Iterator[str | None]:
     from eranntag.inference import sources
 
     if files_from == "-":
-        stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)  # Python cannot exit while a thread waits in a buffer
+        # Python cannot exit while a thread waits in a buffer
+        stdin: Any = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
         yield from sources.as_they_come(sources.listed(stdin))
     elif files_from:
         with open(files_from, "rb") as file:
