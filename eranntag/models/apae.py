@@ -22,7 +22,7 @@ from eranntag.models._weak_pooling import AtrousAttention, RankPooling, Steps, T
 from eranntag.types import Output
 
 FRONTEND: tuple[str, dict[str, Any]] = ("melmag", {})
-HEADS = ("classes",)  # what `replace_head` can make anew
+HEADS = ("classes",)  # what `replace_head` can replace
 POOLINGS = {  # by the names of their networks
     "2apae": "two-step",
     "2apae-literal": "two-step-literal",

@@ -17,7 +17,7 @@ from eranntag.models._contracts import WindowedModel, require_head
 from eranntag.models._fusion import fused
 from eranntag.types import Output
 
-HEADS = ("fc2", "fc1+fc2")  # what `replace_head` can make anew, the default first
+HEADS = ("fc2", "fc1+fc2")  # what `replace_head` can replace, the default first
 SMALLEST = 32  # rows and frames that five poolings leave one of
 DROPOUT, HEAD_DROPOUT = 0.2, 0.5  # after each block; before each linear layer
 

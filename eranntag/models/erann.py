@@ -21,7 +21,7 @@ from eranntag.types import Output
 
 SLOPE = 0.01  # of every Leaky ReLU
 FRONTEND: tuple[str, dict[str, Any]] = ("logmel", {})
-HEADS = ("fc2", "fc1+fc2")  # what `replace_head` can make anew, the default first
+HEADS = ("fc2", "fc1+fc2")  # what `replace_head` can replace, the default first
 BLOCK_FRAMES = 128 * 240  # of width 1: what is computed at once of a long image, so that every width takes as much memory
 
 

@@ -20,7 +20,7 @@ from eranntag.models._resnet import ResNet
 from eranntag.types import Output
 
 FRONTEND: tuple[str, dict[str, Any]] = ("fbank", {})
-HEADS = ("attention",)  # what `replace_head` can make anew
+HEADS = ("attention",)  # what `replace_head` can replace
 PAPER_HEADS = {"efficientnet-b2": 4, "resnet-50": 1}  # the backbones, and with how many heads the paper has them (Table II)
 POOLING = {0: "mean", 1: "single"}  # numbers of heads that have a word
 MAX_HEADS = 16

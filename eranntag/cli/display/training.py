@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 def log(quiet: bool = False) -> Iterator[Report]:
     """Yield a `report` for `training.protocol.runs`: on a terminal one moving line beside the evaluations, else plain lines.
 
-    `quiet` is for all processes but the first: they tell only of the broken clips that they met.
+    `quiet` is for all processes but the first: they print only the broken clips that they read.
     """
     if quiet:
         yield lambda event: _say_all(_lines(event) if isinstance(event, ClipSkipped) else ())
