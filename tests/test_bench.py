@@ -224,14 +224,14 @@ def test_a_single_clip_that_does_not_fit_and_other_errors_end_it() -> None:
 
 @pytest.mark.slow
 def test_a_command_says_that_it_halved_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = training._run
+    real = training._trainer
 
-    def run_(protocol: Any, *args: Any) -> Any:
+    def trainer(protocol: Any, *args: Any) -> Any:
         if protocol.batch > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(protocol, *args)
 
-    monkeypatch.setattr(training, "_run", run_)
+    monkeypatch.setattr(training, "_trainer", trainer)
     words = ("train", "--model", "erann-2-1", "--batch", "4", "--seconds", "1", "--budget", "0.01", "--device", "cpu")
     result = run(*words)
     assert result.exit_code == 0 and "out of memory with a batch of 4; 2 is measured" in result.stderr
