@@ -222,6 +222,7 @@ def test_a_stopped_run_ends_with_the_same_numbers(data: Path, teachers: Callable
     assert runs.history(tmp_path / "whole")[0]["loss"] != runs.history(tmp_path / "plain")[0]["loss"]
 
 
+@pytest.mark.slow
 def test_each_fold_has_its_own_teacher(data: Path, teachers: Callable[..., Path], tmp_path: Path) -> None:
     """Fine-tuned from one of them, which was trained on the clips of fold 2 too; the teachers were not."""
     base, _ = teachers(1), teachers(2)
