@@ -11,6 +11,7 @@ from eranntag.cli._options.tagger import TaggerOptions
 from eranntag.cli.display import terminal
 
 if TYPE_CHECKING:
+    from eranntag.training.label_enhancement.enhance import Enhancement
     from eranntag.types import Checkpoint
 
 KINDS = ("both", "children", "parents")
@@ -109,7 +110,6 @@ def enhance(
     Exit code 3: some clips could not be read, and are left unchanged.
     """
     from eranntag import recipes
-    from eranntag.cli.display import labels as display
     from eranntag.training.label_enhancement import additions, enhance as labels, ontology as ontologies, teacher
 
     if output and scores and output.resolve() == scores.resolve():
@@ -143,6 +143,14 @@ def enhance(
     }
     if output:
         additions.write(output, names, result, origin)
+    _print_result(result, origin, output, as_json)
+    if scored.failures:
+        raise SystemExit(3)
+
+
+def _print_result(result: "Enhancement", origin: dict[str, Any], output: Path | None, as_json: bool) -> None:
+    from eranntag.cli.display import labels as display
+
     if as_json:
         common.print_json({**origin, **result.to_dict()})
     else:
@@ -150,8 +158,6 @@ def enhance(
     terminal.print_status(
         f"eranntag: {output} is written" if output else "eranntag: nothing is written without --write FILE.csv"
     )
-    if scored.failures:
-        raise SystemExit(3)
 
 
 def _teacher(options: TaggerOptions) -> tuple["Checkpoint", str]:

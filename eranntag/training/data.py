@@ -2,7 +2,8 @@
 state to save, and a share of a batch is the same in every process."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -103,7 +104,28 @@ class SampledBatch:
 Soften = Callable[[np.ndarray, int, torch.Tensor], torch.Tensor]
 
 
-class Batches:
+class BatchStream(ABC):
+    """Batches of `batch` examples made of the clips `sounds`. All is a function of (seed, iteration, place)."""
+
+    def __init__(self, sounds: WaveformCache, sampler: Sampler, crop_samples: int, seed: int, batch: int) -> None:
+        self.sounds, self.sampler, self.crop_samples = sounds, sampler, crop_samples
+        self.seed, self.batch = seed, batch
+
+    @abstractmethod
+    def draw(self, iteration: int, share: slice) -> SampledBatch:
+        """The examples `share` of iteration `iteration` (from 0) of `batch` examples."""
+
+    def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[SampledBatch]:
+        """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""
+        jobs = product(range(start, stop), shares)
+        return prefetch_map(lambda job: self.draw(*job), jobs, workers, workers + 1)
+
+    def generators(self, use: int, iteration: int, numbers: Iterable[int]) -> tuple[np.random.Generator, ...]:
+        """One random generator for each of `numbers`; `use` (5: of clips, 6: of examples) separates their streams."""
+        return tuple(np.random.default_rng([self.seed, use, iteration, number]) for number in numbers)
+
+
+class Batches(BatchStream):
     """Random crops with one-hot (or multi-hot) targets, which `soften` replaces. An example is made of `clips_per_example`
     clips of the stream."""
 
@@ -118,15 +140,13 @@ class Batches:
         clips_per_example: int,
         soften: Soften | None = None,
     ) -> None:
-        self.sounds, self.classes, self.sampler, self.crop_samples = sounds, classes, sampler, crop_samples
-        self.seed, self.batch, self.clips_per_example, self.soften = seed, batch, clips_per_example, soften
+        super().__init__(sounds, sampler, crop_samples, seed, batch)
+        self.classes, self.clips_per_example, self.soften = classes, clips_per_example, soften
 
     def draw(self, iteration: int, share: slice) -> SampledBatch:
-        """The examples `share` of iteration `iteration` (from 0) of `batch` examples."""
         places = range(self.batch)[share]
         slots = [place * self.clips_per_example + k for place in places for k in range(self.clips_per_example)]
-        clip_rngs = tuple(np.random.default_rng([self.seed, 5, iteration, slot]) for slot in slots)
-        rngs = tuple(np.random.default_rng([self.seed, 6, iteration, place]) for place in places)
+        clip_rngs, rngs = self.generators(5, iteration, slots), self.generators(6, iteration, places)
         crops = np.empty((len(slots), self.crop_samples), np.int16)
         target = torch.zeros(len(slots), self.classes)
         start = iteration * self.batch * self.clips_per_example
@@ -137,8 +157,3 @@ class Batches:
         if self.soften:
             target = self.soften(crops.astype(np.float32) / reader.FULL_SCALE, self.sounds.rate, target)
         return SampledBatch(Batch(torch.from_numpy(crops), target), clip_rngs, rngs)
-
-    def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[SampledBatch]:
-        """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""
-        wanted = product(range(start, stop), shares)
-        return prefetch_map(lambda job: self.draw(*job), wanted, workers, workers + 1)

@@ -5,9 +5,8 @@ cross-entropy with the teacher's probabilities). The sound needs no labels: the 
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 
 import numpy as np
 import torch
@@ -16,9 +15,8 @@ from torch import Tensor, nn
 from eranntag.audio import reader
 from eranntag.inference.ensemble import Ensemble
 from eranntag.inference.tagger import Tagger
-from eranntag.prefetch import prefetch_map
 from eranntag.training.agreement import ZeroShot
-from eranntag.training.data import SampledBatch, WaveformCache
+from eranntag.training.data import BatchStream, SampledBatch, WaveformCache
 from eranntag.training.samplers import Sampler
 from eranntag.training.soundscapes import PLAN, Plan, soundscape
 from eranntag.types import Batch, Clip, Output
@@ -42,23 +40,20 @@ class Teacher:
         return torch.from_numpy(scores), torch.from_numpy(embeddings)
 
 
-class Soundscapes:
-    """Batches of soundscapes of the clips `sounds`, labeled by `teacher`. All is a function of (seed, iteration, place)."""
+class Soundscapes(BatchStream):
+    """Batches of soundscapes of the clips `sounds`, labeled by `teacher`."""
 
     def __init__(
         self, sounds: WaveformCache, teacher: Teacher, sampler: Sampler, crop_samples: int, seed: int, batch: int, plan: Plan
     ) -> None:
-        self.sounds, self.teacher, self.sampler, self.crop_samples = sounds, teacher, sampler, crop_samples
-        self.seed, self.batch, self.plan = seed, batch, plan
+        super().__init__(sounds, sampler, crop_samples, seed, batch)
+        self.teacher, self.plan = teacher, plan
 
     def draw(self, iteration: int, share: slice) -> SampledBatch:
-        """The examples `share` of iteration `iteration` (from 0) of `batch` examples."""
         places = range(self.batch)[share]
         crops = np.stack([self._waveform(iteration, place) for place in places])  # (batch, samples) int16
         target, embedding = self.teacher(crops.astype(np.float32) / reader.FULL_SCALE, self.sounds.rate)
-        clip_rngs, rngs = (
-            tuple(np.random.default_rng([self.seed, use, iteration, place]) for place in places) for use in (5, 6)
-        )
+        clip_rngs, rngs = self.generators(5, iteration, places), self.generators(6, iteration, places)
         return SampledBatch(Batch(torch.from_numpy(crops), target, embedding), clip_rngs, rngs)
 
     def _waveform(self, iteration: int, place: int) -> np.ndarray:
@@ -71,10 +66,6 @@ class Soundscapes:
 
         rng = np.random.default_rng([self.seed, 9, iteration, place])
         return reader.to_int16(soundscape(clip, self.crop_samples, self.sounds.rate, rng, self.plan))
-
-    def stream(self, start: int, stop: int, shares: Sequence[slice], workers: int) -> Iterator[SampledBatch]:
-        """`draw` for iterations `start` .. `stop` and each of `shares` in turn, computed ahead by `workers` threads."""
-        return prefetch_map(lambda job: self.draw(*job), product(range(start, stop), shares), workers, workers + 1)
 
 
 @dataclass(frozen=True)
