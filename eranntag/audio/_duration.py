@@ -113,7 +113,7 @@ def _count_frames(file: ByteRange, name: str, offset: int, frame_length: FrameLe
 
 
 def _check_sample_dump(file: ByteRange, name: str) -> None:
-    """Raise AudioError for damaged packets of a MIDI sample dump, of which libsndfile only prints a warning."""
+    """Raise AudioError for damaged packets of a MIDI sample dump; libsndfile only prints a warning about them."""
     count, end = _count_frames(file, name, 21, lambda header: 127 if header[:2] == b"\xf0\x7e" and header[3] == 2 else 0)
     if not count or end < file.size:
         raise AudioError(f"{name}: damaged (no packet at byte {end})")

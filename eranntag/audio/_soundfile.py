@@ -41,7 +41,7 @@ def decode_blocks(file: ByteRange, sound: soundfile.SoundFile, name: str) -> Ite
 
 
 def _check_log(sound: soundfile.SoundFile, name: str) -> None:
-    """Raise AudioError for old formats of which libsndfile only logs that they are truncated."""
+    """Raise AudioError for truncated files of old formats; libsndfile only logs that they are truncated."""
     log = sound.extra_info
     frames = re.search(r"^Frames\s*: (\d+)", log, re.MULTILINE) if sound.format == "SDS" else None
     if (sound.format in ("MAT4", "VOC") and "truncated" in log) or (frames and int(frames[1]) < sound.frames):

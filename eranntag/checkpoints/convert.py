@@ -87,7 +87,7 @@ def _on_audioset(architecture: str, title: str, licence: str, source: str) -> Ch
 
 
 EFFICIENTAT = "https://github.com/fschmid56/EfficientAT"
-# Weights of PANNs' Cnn14_DecisionLevelMax and ...Avg, which pool differently, have the same tensors and cannot be told apart.
+# Weights of PANNs' Cnn14_DecisionLevelMax and ...Avg, which pool differently, have the same tensors and look alike.
 PUBLISHED = {
     "cnn14": PublishedWeights(
         _on_audioset("cnn14", "CNN14 on AudioSet (PANNs)", "CC BY 4.0", "https://zenodo.org/records/3987831"),

@@ -39,7 +39,7 @@ class ParquetFolder:
         self._journal = journal
         self._written: dict[str, int] = {}  # part -> its number of rows
         self._obsolete: list[str] = []  # parts that `begin` removes
-        self._done: Counter[int] = Counter()  # hashes of names, of which there may be millions
+        self._done: Counter[int] = Counter()  # hashes of names; there may be millions
         self._rows: list[dict[str, Any]] = []
         self._size = 0
         self._since = time.monotonic()

@@ -78,7 +78,7 @@ class ResumableFile:
         self.partial = path.with_name(path.name + ".partial")
         self._journal = journal
         self._mark = _Mark()
-        self._done: Counter[int] = Counter()  # hashes of names, of which there may be millions
+        self._done: Counter[int] = Counter()  # hashes of names; there may be millions
         self._file: FileIO | None = None
         self._synced = time.monotonic()
         self._finished = False
